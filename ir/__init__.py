@@ -1,0 +1,47 @@
+"""The typed graph that every level of npuq is made of, with its ops, text, verifier and evaluator."""
+
+from __future__ import annotations
+
+from . import ops
+from .errors import NpuqError, ParseError, PassError, RuleError, one_line, require
+from .evaluate import evaluate, function, parameters
+from .graph import Builder, Constant, Graph, Node, rewrite
+from .op import Op, make_op, op, registry, results_of
+from .parser import parse, parse_type
+from .printer import blobs, node_text, text_digest, to_text
+from .types import DType, Quantization, Shape, TensorType
+from .verify import verify
+
+__all__ = [
+    "Builder",
+    "Constant",
+    "DType",
+    "Graph",
+    "Node",
+    "NpuqError",
+    "Op",
+    "ParseError",
+    "PassError",
+    "Quantization",
+    "RuleError",
+    "Shape",
+    "TensorType",
+    "blobs",
+    "evaluate",
+    "function",
+    "make_op",
+    "node_text",
+    "one_line",
+    "op",
+    "ops",
+    "parameters",
+    "parse",
+    "parse_type",
+    "registry",
+    "require",
+    "results_of",
+    "rewrite",
+    "text_digest",
+    "to_text",
+    "verify",
+]

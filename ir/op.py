@@ -1,0 +1,134 @@
+"""What an op is, and the registry that finds one by its name."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import jax
+
+from .errors import RuleError, require
+from .types import DType, TensorType
+
+Types = tuple[TensorType, ...]
+Arrays = tuple[jax.Array, ...]
+Attribute = Any  # int, float, bool, str, None, DType, or a tuple of these: whatever an op's field says
+
+
+class Op:
+    """One operation: a frozen dataclass whose fields are its attributes and whose methods are its whole meaning.
+
+    `infer` gives the result types from the operand types and raises `RuleError` where they do not fit; the verifier
+    calls it again. `evaluate` computes the results from arrays with JAX; an op whose `infer` gives a tuple of types
+    gives a tuple of arrays.
+    """
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+    def infer(self, *operands: Any) -> TensorType | Types:
+        raise NotImplementedError
+
+    def evaluate(self, *operands: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def attributes(self) -> dict[str, Attribute]:
+        """The fields that differ from their defaults, by name."""
+        found: dict[str, Attribute] = {}
+        for field in fields(self):  # type: ignore[arg-type]  # every registered op is a dataclass
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                found[field.name] = value
+        return found
+
+
+_REGISTRY: dict[str, type[Op]] = {}
+O = TypeVar("O", bound=Op)  # noqa: E741  # the usual letter for "an op"
+
+
+def op(name: str) -> Callable[[type[O]], type[O]]:
+    """Register an op class under its name in the text IR."""
+
+    def register(cls: type[O]) -> type[O]:
+        assert name not in _REGISTRY, name
+        cls.name = name
+        _REGISTRY[name] = cls
+        return cls
+
+    return register
+
+
+def registry() -> Mapping[str, type[Op]]:
+    """All ops by name."""
+    return types.MappingProxyType(_REGISTRY)
+
+
+def make_op(name: str, attributes: Mapping[str, Attribute]) -> Op:
+    """Build an op from untrusted attributes: known name, known fields, values of the declared types."""
+    require(name in _REGISTRY, f"there is no op named {name!r}")
+    cls = _REGISTRY[name]
+    hints = attribute_types(cls)
+    for key, value in attributes.items():
+        require(key in hints, f"{name} has no attribute {key!r}; it has {', '.join(hints) or 'none'}")
+        require(_fits(value, hints[key]), f"{name}: {key}={value!r} is not {_spell(hints[key])}")
+    for field in fields(cls):  # type: ignore[arg-type]  # every registered op is a dataclass
+        missing = field.default is MISSING and field.name not in attributes
+        require(not missing, f"{name} lacks the attribute {field.name!r}")
+    return cls(**attributes)
+
+
+def attribute_types(cls: type[Op]) -> Mapping[str, Any]:
+    """The declared type of every attribute."""
+    return _attribute_types(cls.name)
+
+
+@cache
+def _attribute_types(name: str) -> Mapping[str, Any]:
+    cls = _REGISTRY[name]
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]  # a dataclass
+
+
+def results_of(op: Op, operands: Types) -> Types:
+    """The result types of an op, always as a tuple; a wrong number of operands is a `RuleError`."""
+    try:
+        inferred = op.infer(*operands)
+    except TypeError as error:
+        if "positional argument" not in str(error):
+            raise
+        raise RuleError(f"{len(operands)} operands do not fit") from None
+    return inferred if isinstance(inferred, tuple) else (inferred,)
+
+
+def _fits(value: Attribute, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if origin is Literal:
+        return any(value == option and type(value) is type(option) for option in get_args(hint))
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        parts = get_args(hint)
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return all(_fits(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, float)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    if hint is DType:
+        return isinstance(value, DType)
+    if hint is str:
+        return isinstance(value, str) and not isinstance(value, DType)
+    return isinstance(value, hint)
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -1,0 +1,81 @@
+"""Between real numbers and their integers: the ops of the fake-quant level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import require
+from ..op import Op, op
+from ..types import DType, Quantization, TensorType
+
+
+@op("quantize")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantize(Op):
+    """q = clamp(round_half_even(x / scale) + zero_point): rule Q1 of docs/arithmetic.md.
+
+    Scales and zero points: one, or one per slice of `axis`. `low` and `high` are the clamp's limits.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...] = (0,)
+    axis: int | None = None
+    dtype: DType = DType.I8
+    low: int = -128
+    high: int = 127
+
+    @property
+    def quant(self) -> Quantization:
+        zero_points = self.zero_points if len(self.zero_points) > 1 else self.zero_points * len(self.scales)
+        return Quantization(self.scales, zero_points, self.axis)
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Keep the shape, carry the scale."""
+        require(x.dtype is DType.F32, f"{x.dtype} operand, f32 wanted")
+        low, high = self.dtype.range
+        require(low <= self.low <= self.high <= high, f"clamp [{self.low}, {self.high}] outside {self.dtype}'s")
+        return TensorType(self.dtype, x.shape, self.quant)
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        """Multiply by the float64 reciprocal (a division XLA might rewrite), round once, clamp."""
+        reciprocal = 1.0 / np.asarray(self.scales, np.float64)
+        scaled = x.astype(jnp.float64) * _along(reciprocal, self.axis, x.ndim)
+        rounded = jnp.round(scaled) + _along(np.asarray(self.quant.zero_points, np.float64), self.axis, x.ndim)
+        return jnp.clip(rounded, self.low, self.high).astype(self.dtype.numpy)
+
+
+@op("dequantize")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dequantize(Op):
+    """x = scale * (q - zero_point): rule Q2 of docs/arithmetic.md."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...] = (0,)
+    axis: int | None = None
+
+    @property
+    def quant(self) -> Quantization:
+        zero_points = self.zero_points if len(self.zero_points) > 1 else self.zero_points * len(self.scales)
+        return Quantization(self.scales, zero_points, self.axis)
+
+    def infer(self, q: TensorType) -> TensorType:
+        """Require the operand's own scale."""
+        require(q.quant == self.quant, f"operand {q}, scales {self.scales} and zero points {self.zero_points} wanted")
+        return TensorType(DType.F32, q.shape)
+
+    def evaluate(self, q: jax.Array) -> jax.Array:
+        """Subtract exactly, multiply once in float32."""
+        zero_points = np.asarray(self.quant.zero_points, np.int32)
+        centred = q.astype(jnp.int32) - _along(zero_points, self.axis, q.ndim)
+        return centred.astype(jnp.float32) * _along(np.asarray(self.scales, np.float32), self.axis, q.ndim)
+
+
+def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """Values shaped to broadcast along one axis."""
+    if axis is None:
+        return values.reshape(())
+    return values.reshape([-1 if index == axis else 1 for index in range(rank)])

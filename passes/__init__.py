@@ -1,0 +1,3 @@
+"""Graph-to-graph passes."""
+
+from __future__ import annotations
