@@ -191,6 +191,8 @@ def download_debian(package: Package, folder: Path) -> Path:
     try:
         run("apt-get", "download", "--quiet=2", wanted, cwd=folder)
     except ZooError:
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True)
         lists = ("-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache")
         try:
             run("apt-get", *lists, "--quiet=2", "update", cwd=folder)
