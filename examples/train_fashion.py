@@ -233,7 +233,7 @@ def main() -> None:
     flax_logits = np.asarray(jax.jit(partial(ResNet().apply, train=False))(variables, x))
     session = onnxruntime.InferenceSession(options.output / "resnet.onnx")
     (logits,) = session.run(None, {"image": x.transpose(0, 3, 1, 2)})
-    print(f"weights: {sum(leaf.size for leaf in jax.tree.leaves(variables["params"])):,}")
+    print(f"weights: {sum(leaf.size for leaf in jax.tree.leaves(variables['params'])):,}")
     print(f"test accuracy: {np.mean(logits.argmax(1) == test.labels):.2%}")
     print(f"largest difference between Flax and ONNX: {np.abs(logits - flax_logits).max():.2g}")
 
