@@ -1,9 +1,9 @@
-"""Pointwise float ops: one operand, or two that broadcast as in NumPy."""
+"""Pointwise arithmetic: one operand, or two that broadcast as in NumPy; activations stand in `activation`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,14 @@ class Unary(Op):
     """A function of one number, applied to each element: same shape, same element type, no quantization."""
 
     __slots__ = ()
+    integers: ClassVar[bool] = False
+    """Whether integers are taken as well as floats."""
 
     def infer(self, x: TensorType) -> TensorType:
         """Keep shape and element type."""
-        require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
+        wanted = "a number" if self.integers else "a float"
+        require(x.dtype.is_float or (self.integers and x.dtype.is_integer), f"{x.dtype} operand, {wanted} wanted")
+        require(x.quant is None, "quantized operand; dequantize it first")
         return x
 
 
@@ -29,15 +33,29 @@ class Binary(Op):
     """A function of two numbers of one element type, with NumPy broadcasting."""
 
     __slots__ = ()
+    integers: ClassVar[bool] = True
+    """Whether integers are taken as well as floats."""
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         """Broadcast the shapes."""
         require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
+        wanted = "numbers" if self.integers else "floats"
+        require(x.dtype.is_float or (self.integers and x.dtype.is_integer), f"{x.dtype} operands, {wanted} wanted")
         require(x.quant is None and y.quant is None, "quantized operands; dequantize them first")
         return TensorType(x.dtype, broadcast(x.shape, y.shape))
 
 
-U = TypeVar("U", bound=Op)
+class Choice(Binary):
+    """A binary op that gives one of its operands: quantized ones of one per-tensor scale keep it."""
+
+    __slots__ = ()
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        """Broadcast the shapes, keep the scale."""
+        require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
+        require(x.quant is None or x.quant.axis is None, "a scale per slice; one per tensor wanted")
+        # Not super(): a slotted dataclass is a second class, and the implicit cell still holds the first.
+        return Binary.infer(self, x.bare, y.bare).with_quant(x.quant)
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -48,34 +66,140 @@ def broadcast(*shapes: Shape) -> Shape:
         raise RuleError(f"shapes {' and '.join(map(str, shapes))} do not broadcast") from None
 
 
-@op("relu")
+@op("identity")
 @dataclass(frozen=True, slots=True)
-class Relu(Unary):
-    """max(x, 0)."""
+class Identity(Op):
+    """x itself, of any type."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Keep the type."""
+        return x
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.maximum(x, jnp.zeros((), x.dtype))
+        return x
 
 
-@op("clip")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip(Unary):
-    """x limited to [low, high]."""
-
-    low: float = -np.inf
-    high: float = np.inf
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.clip(x, np.asarray(self.low, x.dtype), np.asarray(self.high, x.dtype))
-
-
-@op("sigmoid")
+@op("abs")
 @dataclass(frozen=True, slots=True)
-class Sigmoid(Unary):
-    """1 / (1 + exp(-x))."""
+class Abs(Unary):
+    """The absolute value; the least signed integer stays itself."""
+
+    integers: ClassVar[bool] = True
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(x)
+        return jnp.abs(x)
+
+
+@op("neg")
+@dataclass(frozen=True, slots=True)
+class Neg(Unary):
+    """-x."""
+
+    integers: ClassVar[bool] = True
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return -x
+
+
+@op("sign")
+@dataclass(frozen=True, slots=True)
+class Sign(Unary):
+    """-1, 0 or 1."""
+
+    integers: ClassVar[bool] = True
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.sign(x)
+
+
+@op("reciprocal")
+@dataclass(frozen=True, slots=True)
+class Reciprocal(Unary):
+    """1 / x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.reciprocal(x)
+
+
+@op("sqrt")
+@dataclass(frozen=True, slots=True)
+class Sqrt(Unary):
+    """The square root; NaN below zero."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.sqrt(x)
+
+
+@op("exp")
+@dataclass(frozen=True, slots=True)
+class Exp(Unary):
+    """e to the power x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.exp(x)
+
+
+@op("log")
+@dataclass(frozen=True, slots=True)
+class Log(Unary):
+    """The natural logarithm; NaN below zero."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.log(x)
+
+
+@op("erf")
+@dataclass(frozen=True, slots=True)
+class Erf(Unary):
+    """The Gauss error function."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.scipy.special.erf(x)
+
+
+@op("sin")
+@dataclass(frozen=True, slots=True)
+class Sin(Unary):
+    """The sine of x radians."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.sin(x)
+
+
+@op("cos")
+@dataclass(frozen=True, slots=True)
+class Cos(Unary):
+    """The cosine of x radians."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.cos(x)
+
+
+@op("floor")
+@dataclass(frozen=True, slots=True)
+class Floor(Unary):
+    """The greatest integer not above x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.floor(x)
+
+
+@op("ceil")
+@dataclass(frozen=True, slots=True)
+class Ceil(Unary):
+    """The least integer not below x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.ceil(x)
+
+
+@op("round")
+@dataclass(frozen=True, slots=True)
+class Round(Unary):
+    """The nearest integer, halves to even."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.round(x)
 
 
 @op("add")
@@ -87,6 +211,15 @@ class Add(Binary):
         return x + y
 
 
+@op("sub")
+@dataclass(frozen=True, slots=True)
+class Sub(Binary):
+    """x - y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return x - y
+
+
 @op("mul")
 @dataclass(frozen=True, slots=True)
 class Mul(Binary):
@@ -94,3 +227,50 @@ class Mul(Binary):
 
     def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return x * y
+
+
+@op("div")
+@dataclass(frozen=True, slots=True)
+class Div(Binary):
+    """x / y; of integers the quotient rounded toward zero."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.lax.div(*jnp.broadcast_arrays(x, y))
+
+
+@op("mod")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mod(Binary):
+    """The remainder of x / y: of the quotient rounded down, or (`truncate`) toward zero as C's fmod."""
+
+    truncate: bool = False
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.fmod(x, y) if self.truncate else jnp.mod(x, y)
+
+
+@op("pow")
+@dataclass(frozen=True, slots=True)
+class Pow(Binary):
+    """x to the power y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.power(x, y)
+
+
+@op("maximum")
+@dataclass(frozen=True, slots=True)
+class Maximum(Choice):
+    """The greater of both; NaN where one is."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.maximum(x, y)
+
+
+@op("minimum")
+@dataclass(frozen=True, slots=True)
+class Minimum(Choice):
+    """The lesser of both; NaN where one is."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.minimum(x, y)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from ..errors import require
 from ..op import Op, op
-from ..types import Shape, TensorType
+from ..types import DType, Shape, TensorType
+from .elementwise import broadcast
 
 
 @op("reshape")
@@ -46,3 +48,174 @@ class Transpose(Op):
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.transpose(x, self.order)
+
+
+@op("slice")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Op):
+    """Every `steps`-th element from `starts` up to but not including `stops`, an entry per axis.
+
+    Starts and stops count from the front; with a negative step a stop of -1 lies before the first element.
+    """
+
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Count the elements that each axis keeps."""
+        for values in (self.starts, self.stops, self.steps):
+            require(len(values) == x.rank, f"{values} on {x.rank} axes")
+        require(0 not in self.steps, f"steps {self.steps}: none may be 0")
+        for size, kept in zip(x.shape, self.ranges, strict=True):
+            inside = not kept or (min(kept[0], kept[-1]) >= 0 and max(kept[0], kept[-1]) < size)
+            require(inside, f"elements {kept.start} to {kept.stop} step {kept.step} of {size}")
+        return x.with_shape(*map(len, self.ranges))
+
+    @property
+    def ranges(self) -> tuple[range, ...]:
+        """The indices that each axis keeps, in order."""
+        return tuple(map(range, self.starts, self.stops, self.steps))
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        """Take what is wanted front to back, then turn the axes that run backwards."""
+        forward = [kept if kept.step > 0 else kept[::-1] for kept in self.ranges]
+        stops = [kept[-1] + 1 if kept else 0 for kept in forward]
+        starts = [kept[0] if kept else 0 for kept in forward]
+        taken = jax.lax.slice(x, starts, stops, [kept.step for kept in forward])
+        backward = tuple(axis for axis, step in enumerate(self.steps) if step < 0)
+        return jnp.flip(taken, backward) if backward else taken
+
+
+@op("concat")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(Op):
+    """The operands one after the other along `axis`; quantized ones share one per-tensor scale."""
+
+    axis: int
+
+    def infer(self, first: TensorType, *others: TensorType) -> TensorType:
+        """Add up the sizes along the axis; all other sizes agree."""
+        require(0 <= self.axis < first.rank, f"axis {self.axis} of {first.rank} axes")
+        for other in others:
+            require(other.dtype is first.dtype, f"operands of {first.dtype} and {other.dtype}, one element type wanted")
+            require(other.quant == first.quant, f"operands {first} and {other}, one scale wanted")
+            require(other.rank == first.rank, f"operands of rank {first.rank} and {other.rank}")
+            for axis, (one, two) in enumerate(zip(first.shape, other.shape, strict=True)):
+                require(axis == self.axis or one == two, f"sizes {one} and {two} on axis {axis}, equal ones wanted")
+        along = sum(operand.shape[self.axis] for operand in (first, *others))
+        return first.with_shape(*first.shape[: self.axis], along, *first.shape[self.axis + 1 :])
+
+    def evaluate(self, *operands: jax.Array) -> jax.Array:
+        return jnp.concatenate(operands, self.axis)
+
+
+@op("pad")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pad(Op):
+    """New elements before and after each axis: a `value` (as stored), the edge, its mirror image, or the other end."""
+
+    padding: tuple[tuple[int, int], ...]
+    mode: Literal["constant", "edge", "reflect", "wrap"] = "constant"
+    value: float = 0.0
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Grow the axes."""
+        require(len(self.padding) == x.rank, f"{self.padding} on {x.rank} axes")
+        for size, (before, after) in zip(x.shape, self.padding, strict=True):
+            require(before >= 0 and after >= 0, f"padding ({before}, {after}): slice to remove elements")
+            enough = self.mode == "constant" or size > (self.mode == "reflect") or before == after == 0
+            require(enough, f"{self.mode} padding of {size} elements")
+        if x.dtype.is_integer and self.mode == "constant":
+            low, high = x.dtype.range
+            require(self.value.is_integer() and low <= self.value <= high, f"{self.value!r} in {x.dtype} elements")
+        return x.with_shape(
+            *(size + before + after for size, (before, after) in zip(x.shape, self.padding, strict=True))
+        )
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        if self.mode != "constant":
+            return jnp.pad(x, self.padding, self.mode)
+        value = int(self.value) if DType.of(x.dtype).is_integer else self.value
+        return jnp.pad(x, self.padding, constant_values=jnp.asarray(value, x.dtype))
+
+
+@op("tile")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile(Op):
+    """The whole operand `repeats` times along each axis."""
+
+    repeats: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Multiply the sizes."""
+        require(len(self.repeats) == x.rank, f"{self.repeats} on {x.rank} axes")
+        require(min(self.repeats, default=0) >= 0, f"repeats {self.repeats}: none may be negative")
+        return x.with_shape(*(size * count for size, count in zip(x.shape, self.repeats, strict=True)))
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.tile(x, self.repeats)
+
+
+@op("expand")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand(Op):
+    """The operand broadcast to `shape` as in NumPy."""
+
+    shape: Shape
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Require a shape that the operand broadcasts to."""
+        require(broadcast(x.shape, self.shape) == self.shape, f"{x.shape} does not broadcast to {self.shape}")
+        return x.with_shape(*self.shape)
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(x, self.shape)
+
+
+@op("gather")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather(Op):
+    """The slices of x along `axis` that `indices` name; negative ones count from the end, others are clamped."""
+
+    axis: int
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """Put the shape of the indices in the place of the axis."""
+        require(0 <= self.axis < x.rank, f"axis {self.axis} of {x.rank} axes")
+        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
+        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
+        return x.with_shape(*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :])
+
+    def evaluate(self, x: jax.Array, indices: jax.Array) -> jax.Array:
+        return jnp.take(x, from_front(indices, x.shape[self.axis]), self.axis, mode="clip")
+
+
+@op("gather_elements")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatherElements(Op):
+    """Each element's index along `axis` replaced by the one that `indices` hold there; they may be fewer than x."""
+
+    axis: int
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """Take the shape of the indices."""
+        require(0 <= self.axis < x.rank, f"axis {self.axis} of {x.rank} axes")
+        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
+        require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")
+        for axis, (size, wanted) in enumerate(zip(x.shape, indices.shape, strict=True)):
+            require(axis == self.axis or wanted <= size, f"{wanted} indices for {size} elements on axis {axis}")
+        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
+        return x.with_shape(*indices.shape)
+
+    def evaluate(self, x: jax.Array, indices: jax.Array) -> jax.Array:
+        sizes = (size if axis == self.axis else indices.shape[axis] for axis, size in enumerate(x.shape))
+        kept = x[tuple(map(slice, sizes))]
+        return jnp.take_along_axis(kept, from_front(indices, x.shape[self.axis]), self.axis, mode="clip")
+
+
+def from_front(indices: jax.Array, size: int) -> jax.Array:
+    """Indices that count from the end as ones that count from the front."""
+    return (
+        jnp.where(indices < 0, indices + size, indices) if jnp.issubdtype(indices.dtype, jnp.signedinteger) else indices
+    )

@@ -1,0 +1,192 @@
+"""Activations: pointwise functions of one float, most with constants that the network's author chose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import require
+from ..op import Op, op
+from ..types import TensorType
+from .elementwise import Unary, broadcast
+
+
+@op("relu")
+@dataclass(frozen=True, slots=True)
+class Relu(Unary):
+    """max(x, 0)."""
+
+    integers: ClassVar[bool] = True
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.maximum(x, jnp.zeros((), x.dtype))
+
+
+@op("clip")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip(Unary):
+    """min(max(x, low), high): `high` wins where it is below `low`."""
+
+    integers: ClassVar[bool] = True
+    low: float = -math.inf
+    high: float = math.inf
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        if self.low > -math.inf:
+            x = jnp.maximum(x, np.asarray(self.low).astype(x.dtype))
+        if self.high < math.inf:
+            x = jnp.minimum(x, np.asarray(self.high).astype(x.dtype))
+        return x
+
+
+@op("leaky_relu")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakyRelu(Unary):
+    """x, and alpha * x below zero."""
+
+    alpha: float = 0.01
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.where(x < 0, self.alpha * x, x)
+
+
+@op("prelu")
+@dataclass(frozen=True, slots=True)
+class PRelu(Op):
+    """x, and slope * x below zero; the slope is shaped to broadcast to x."""
+
+    def infer(self, x: TensorType, slope: TensorType) -> TensorType:
+        """Keep the type of x."""
+        require(x.dtype.is_float and x.dtype is slope.dtype, f"{x.dtype} and {slope.dtype}, one float type wanted")
+        require(
+            broadcast(x.shape, slope.shape) == x.shape, f"slope of shape {slope.shape} does not broadcast to {x.shape}"
+        )
+        return x
+
+    def evaluate(self, x: jax.Array, slope: jax.Array) -> jax.Array:
+        return jnp.where(x < 0, slope * x, x)
+
+
+@op("sigmoid")
+@dataclass(frozen=True, slots=True)
+class Sigmoid(Unary):
+    """1 / (1 + exp(-x))."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(x)
+
+
+@op("tanh")
+@dataclass(frozen=True, slots=True)
+class Tanh(Unary):
+    """The hyperbolic tangent."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x)
+
+
+@op("hard_sigmoid")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardSigmoid(Unary):
+    """alpha * x + beta, limited to [0, 1]."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.clip(self.alpha * x + self.beta, 0.0, 1.0)
+
+
+@op("hard_swish")
+@dataclass(frozen=True, slots=True)
+class HardSwish(Unary):
+    """x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return x * jnp.clip(x * (1 / 6) + 0.5, 0.0, 1.0)
+
+
+@op("silu")
+@dataclass(frozen=True, slots=True)
+class Silu(Unary):
+    """x * sigmoid(x), also named swish."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return x * jax.nn.sigmoid(x)
+
+
+@op("mish")
+@dataclass(frozen=True, slots=True)
+class Mish(Unary):
+    """x * tanh(softplus(x))."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return x * jnp.tanh(jax.nn.softplus(x))
+
+
+@op("elu")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elu(Unary):
+    """x, and alpha * (exp(x) - 1) below zero."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.elu(x, self.alpha)
+
+
+@op("selu")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selu(Unary):
+    """gamma * elu(x)."""
+
+    alpha: float = 1.67326319217681884765625
+    gamma: float = 1.05070102214813232421875
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return self.gamma * jax.nn.elu(x, self.alpha)
+
+
+@op("celu")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Celu(Unary):
+    """x, and alpha * (exp(x / alpha) - 1) below zero."""
+
+    alpha: float = 1.0
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.celu(x, self.alpha)
+
+
+@op("softplus")
+@dataclass(frozen=True, slots=True)
+class Softplus(Unary):
+    """log(1 + exp(x))."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.softplus(x)
+
+
+@op("softsign")
+@dataclass(frozen=True, slots=True)
+class Softsign(Unary):
+    """x / (1 + |x|)."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return x / (1 + jnp.abs(x))
+
+
+@op("gelu")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gelu(Unary):
+    """x times the normal distribution function of x, or its tanh approximation."""
+
+    approximate: Literal["none", "tanh"] = "none"
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.gelu(x, approximate=self.approximate == "tanh")

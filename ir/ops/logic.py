@@ -1,0 +1,156 @@
+"""Comparisons, truth values, choices by them, and changes of element type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import require
+from ..op import Op, op
+from ..types import DType, TensorType
+from .elementwise import broadcast
+
+
+class Comparison(Op):
+    """A question about two numbers of one element type, with NumPy broadcasting; the answer is a bool."""
+
+    __slots__ = ()
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        """Broadcast the shapes."""
+        require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
+        require(x.quant is None and y.quant is None, "quantized operands; dequantize them first")
+        return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
+
+
+class Connective(Op):
+    """A function of truth values, with NumPy broadcasting."""
+
+    __slots__ = ()
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        """Broadcast the shapes."""
+        for operand in (x, y):
+            require(operand.dtype is DType.BOOL, f"{operand.dtype} operand, bool wanted")
+        return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
+
+
+@op("equal")
+@dataclass(frozen=True, slots=True)
+class Equal(Comparison):
+    """x == y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.equal(x, y)
+
+
+@op("greater")
+@dataclass(frozen=True, slots=True)
+class Greater(Comparison):
+    """x > y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.greater(x, y)
+
+
+@op("greater_or_equal")
+@dataclass(frozen=True, slots=True)
+class GreaterOrEqual(Comparison):
+    """x >= y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.greater_equal(x, y)
+
+
+@op("less")
+@dataclass(frozen=True, slots=True)
+class Less(Comparison):
+    """x < y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.less(x, y)
+
+
+@op("less_or_equal")
+@dataclass(frozen=True, slots=True)
+class LessOrEqual(Comparison):
+    """x <= y."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.less_equal(x, y)
+
+
+@op("and")
+@dataclass(frozen=True, slots=True)
+class And(Connective):
+    """Both."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.logical_and(x, y)
+
+
+@op("or")
+@dataclass(frozen=True, slots=True)
+class Or(Connective):
+    """At least one."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.logical_or(x, y)
+
+
+@op("xor")
+@dataclass(frozen=True, slots=True)
+class Xor(Connective):
+    """Exactly one."""
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.logical_xor(x, y)
+
+
+@op("not")
+@dataclass(frozen=True, slots=True)
+class Not(Op):
+    """The opposite truth value."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Require a bool."""
+        require(x.dtype is DType.BOOL, f"{x.dtype} operand, bool wanted")
+        return x
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.logical_not(x)
+
+
+@op("where")
+@dataclass(frozen=True, slots=True)
+class Where(Op):
+    """x where the condition holds, else y; operands of one per-tensor scale keep it."""
+
+    def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+        """Broadcast the shapes, keep element type and scale."""
+        require(condition.dtype is DType.BOOL, f"{condition.dtype} condition, bool wanted")
+        require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
+        require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
+        require(x.quant is None or x.quant.axis is None, "a scale per slice; one per tensor wanted")
+        return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape), x.quant)
+
+    def evaluate(self, condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.where(condition, x, y)
+
+
+@op("cast")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast(Op):
+    """The same numbers in another element type: floats to integers toward zero, to bool by `!= 0`."""
+
+    to: DType
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Change the element type."""
+        require(x.quant is None, "quantized operand; dequantize it first")
+        return x.with_dtype(self.to)
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return x.astype(self.to.numpy)

@@ -1,0 +1,191 @@
+"""Reductions over axes, positions of extremes, and the softmax pair that is built on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import require
+from ..op import Op, op
+from ..types import DType, Shape, TensorType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction(Op):
+    """One number made of all elements along `axes` (not negative, each once); `keep` leaves sizes of 1 there."""
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Drop the axes; numbers only, bare."""
+        require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
+        require(x.quant is None, "quantized operand; dequantize it first")
+        return x.with_shape(*reduced(x.shape, self.axes, self.keep))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatReduction(Reduction):
+    """A reduction whose result is no integer."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Drop the axes; floats only."""
+        require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
+        return x.with_shape(*reduced(x.shape, self.axes, self.keep))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extreme(Reduction):
+    """A reduction that gives one of the elements, and so keeps a per-tensor scale."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Drop the axes."""
+        return x.with_shape(*reduced(x.shape, self.axes, self.keep))
+
+
+def reduced(shape: Shape, axes: tuple[int, ...], keep: bool) -> Shape:
+    """The shape that a reduction over `axes` leaves."""
+    require(len(set(axes)) == len(axes), f"axes {axes}: one stands twice")
+    for axis in axes:
+        check_axis(axis, len(shape))
+    if keep:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+def check_axis(axis: int, rank: int) -> None:
+    """Require a normalised axis."""
+    require(0 <= axis < rank, f"axis {axis} of {rank} axes")
+
+
+@op("reduce_sum")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceSum(Reduction):
+    """The sum; of nothing 0."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.sum(x, self.axes, dtype=x.dtype, keepdims=self.keep)
+
+
+@op("reduce_prod")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceProd(Reduction):
+    """The product; of nothing 1."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.prod(x, self.axes, dtype=x.dtype, keepdims=self.keep)
+
+
+@op("reduce_mean")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceMean(FloatReduction):
+    """The mean."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.mean(x, self.axes, keepdims=self.keep)
+
+
+@op("reduce_log_sum_exp")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceLogSumExp(FloatReduction):
+    """log(sum(exp(x))), computed without overflow."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(x, self.axes, keepdims=self.keep)
+
+
+@op("reduce_max")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceMax(Extreme):
+    """The greatest element; of nothing the least number."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.max(x, self.axes, keepdims=self.keep, initial=_limit(x, -1))
+
+
+@op("reduce_min")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceMin(Extreme):
+    """The least element; of nothing the greatest number."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.min(x, self.axes, keepdims=self.keep, initial=_limit(x, 1))
+
+
+def _limit(x: jax.Array, sign: int) -> np.ndarray:
+    """The least (-1) or the greatest (1) number of an array's element type."""
+    dtype = DType.of(x.dtype)
+    if dtype is DType.BOOL:
+        return np.asarray(sign > 0)
+    return np.asarray(sign * math.inf if dtype.is_float else dtype.range[sign > 0]).astype(dtype.numpy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position(Op):
+    """Where an extreme stands along `axis`: the first of equals, or the `last`."""
+
+    axis: int
+    keep: bool = False
+    last: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Drop the axis; count in 64 bits."""
+        require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
+        shape = reduced(x.shape, (self.axis,), self.keep)
+        require(x.shape[self.axis] > 0, f"axis {self.axis} is empty")
+        return TensorType(DType.I64, shape)
+
+
+@op("argmax")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgMax(Position):
+    """The index of the greatest element."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        found = jnp.argmax(jnp.flip(x, self.axis) if self.last else x, self.axis, keepdims=self.keep)
+        return (x.shape[self.axis] - 1 - found if self.last else found).astype(jnp.int64)
+
+
+@op("argmin")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgMin(Position):
+    """The index of the least element."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        found = jnp.argmin(jnp.flip(x, self.axis) if self.last else x, self.axis, keepdims=self.keep)
+        return (x.shape[self.axis] - 1 - found if self.last else found).astype(jnp.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization(Op):
+    """A function of each slice along `axis`."""
+
+    axis: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Keep the type; floats only."""
+        require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
+        check_axis(self.axis, x.rank)
+        return x
+
+
+@op("softmax")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softmax(Normalization):
+    """exp(x) / sum(exp(x)), computed without overflow."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(x, self.axis)
+
+
+@op("log_softmax")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSoftmax(Normalization):
+    """The logarithm of the softmax."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(x, self.axis)

@@ -1,0 +1,140 @@
+"""One or more examples of every op: `test_laws.py` proves the laws on them and fails where an op has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from npuq.ir import DType, Op, TensorType, parse_type
+from npuq.ir.ops import activation, conv, elementwise, logic, quant, reduce, resize, shape
+
+
+@dataclass(frozen=True)
+class Example:
+    """An op and the types of operands that fit it."""
+
+    op: Op
+    operands: tuple[TensorType, ...]
+
+    def __str__(self) -> str:
+        return f"{self.op!r} {', '.join(map(str, self.operands))}"
+
+
+def example(op: Op, *operands: str) -> Example:
+    """An op and its operands' types in the text's notation."""
+    return Example(op, tuple(map(parse_type, operands)))
+
+
+POINTWISE = (
+    *(
+        example(op, "f32[2,3]")
+        for op in (
+            *(elementwise.Abs(), elementwise.Neg(), elementwise.Sign(), elementwise.Reciprocal(), elementwise.Sqrt()),
+            *(elementwise.Exp(), elementwise.Log(), elementwise.Erf(), elementwise.Sin(), elementwise.Cos()),
+            *(elementwise.Floor(), elementwise.Ceil(), elementwise.Round(), elementwise.Identity()),
+            *(activation.Relu(), activation.Clip(low=0.0, high=6.0), activation.Clip(), activation.LeakyRelu()),
+            *(activation.Sigmoid(), activation.Tanh(), activation.HardSigmoid(alpha=1 / 6), activation.HardSwish()),
+            *(activation.Silu(), activation.Mish(), activation.Elu(alpha=0.5), activation.Selu(), activation.Celu()),
+            *(activation.Softplus(), activation.Softsign(), activation.Gelu(), activation.Gelu(approximate="tanh")),
+        )
+    ),
+    example(elementwise.Identity(), "q8<0.5>[4]"),
+    example(elementwise.Abs(), "i8[4]"),
+    example(elementwise.Sign(), "u8[4]"),
+    example(activation.Clip(low=-3.0), "i64[4]"),
+    example(activation.Relu(), "f16[4]"),
+    example(activation.Gelu(), "bf16[4]"),
+    example(activation.PRelu(), "f32[2,3,4]", "f32[3,1]"),
+    *(
+        example(op, *operands)
+        for op in (
+            *(elementwise.Add(), elementwise.Sub(), elementwise.Mul(), elementwise.Div(), elementwise.Pow()),
+            *(elementwise.Mod(), elementwise.Mod(truncate=True), elementwise.Maximum(), elementwise.Minimum()),
+        )
+        for operands in (("f32[2,1,3]", "f32[4,1]"), ("i64[3]", "i64[]"))
+    ),
+    example(elementwise.Maximum(), "q8<0.25:3>[2,3]", "q8<0.25:3>[3]"),
+    example(elementwise.Minimum(), "q8<0.25>[2,3]", "q8<0.25>[2,1]"),
+)
+
+LOGIC = (
+    *(
+        example(op, *operands)
+        for op in (*(logic.Equal(), logic.Greater(), logic.GreaterOrEqual(), logic.Less(), logic.LessOrEqual()),)
+        for operands in (("f32[2,3]", "f32[3]"), ("i64[2]", "i64[2]"))
+    ),
+    *(example(op, "bool[2,3]", "bool[2,1]") for op in (logic.And(), logic.Or(), logic.Xor())),
+    example(logic.Not(), "bool[2]"),
+    example(logic.Where(), "bool[3]", "f32[2,1]", "f32[1,3]"),
+    example(logic.Where(), "bool[3]", "q8<0.5>[3]", "q8<0.5>[3]"),
+    example(logic.Cast(to=DType.I64), "f32[3]"),
+    example(logic.Cast(to=DType.BOOL), "f32[3]"),
+    example(logic.Cast(to=DType.F16), "u8[3]"),
+)
+
+REDUCE = (
+    *(
+        example(kind(axes=axes, keep=keep), "f32[2,3,4]")
+        for kind in (
+            *(reduce.ReduceSum, reduce.ReduceProd, reduce.ReduceMean, reduce.ReduceLogSumExp),
+            *(reduce.ReduceMax, reduce.ReduceMin),
+        )
+        for axes, keep in (((0, 2), True), ((1,), False), ((), False))
+    ),
+    example(reduce.ReduceSum(axes=(0,)), "i32[2,3]"),
+    example(reduce.ReduceProd(axes=(0,)), "i64[2]"),
+    example(reduce.ReduceMax(axes=(1,)), "q8<0.5:-7>[2,3]"),
+    example(reduce.ReduceMin(axes=(1,)), "f32[2,0]"),
+    example(reduce.ReduceMax(axes=(0,)), "bool[2]"),
+    example(reduce.ArgMax(axis=1), "f32[2,3]"),
+    example(reduce.ArgMax(axis=0, keep=True, last=True), "q8<0.5>[2,3]"),
+    example(reduce.ArgMin(axis=1, keep=True), "i32[2,3]"),
+    example(reduce.Softmax(axis=1), "f32[2,3]"),
+    example(reduce.LogSoftmax(axis=0), "f32[2,3]"),
+)
+
+SHAPE = (
+    example(shape.Reshape(shape=(3, 2)), "q8<0.5>[2,3]"),
+    example(shape.Transpose(order=(1, 2, 0)), "q8<axis=0: 0.5, 0.25>[2,3,4]"),
+    example(shape.Slice(starts=(1, 4), stops=(3, -1), steps=(1, -2)), "f32[3,5]"),
+    example(shape.Slice(starts=(2,), stops=(2,), steps=(1,)), "q8<0.5>[4]"),
+    example(shape.Concat(axis=1), "f32[2,1]", "f32[2,3]", "f32[2,0]"),
+    example(shape.Concat(axis=0), "q8<0.5>[2]", "q8<0.5>[1]"),
+    example(shape.Pad(padding=((0, 0), (1, 2)), value=-128.0), "q8<0.5:-128>[2,3]"),
+    *(example(shape.Pad(padding=((1, 2),), mode=mode), "f32[3]") for mode in ("edge", "reflect", "wrap")),
+    example(shape.Tile(repeats=(2, 1, 3)), "f32[2,1,2]"),
+    example(shape.Expand(shape=(4, 2, 3)), "f32[2,1]"),
+    example(shape.Gather(axis=1), "f32[2,3,4]", "i64[5,6]"),
+    example(shape.Gather(axis=0), "q8<0.5>[3]", "i32[]"),
+    example(shape.GatherElements(axis=1), "f32[2,3]", "i64[1,5]"),
+)
+
+RESIZE = (
+    example(resize.Resize(shape=(1, 1, 4, 6), scales=(1.0, 1.0, 2.0, 2.0)), "q8<0.5>[1,1,2,3]"),
+    example(resize.Resize(shape=(1, 5), scales=(1.0, 1.7), mode="linear", coordinates="align_corners"), "f32[1,3]"),
+    example(resize.Resize(shape=(7,), scales=(1.4,), mode="cubic", exclude_outside=True), "f32[5]"),
+    example(
+        resize.Resize(
+            shape=(3, 3),
+            scales=(1.0, 1.0),
+            mode="linear",
+            coordinates="tf_crop_and_resize",
+            roi=((0.0, 1.0), (-0.5, 1.5)),
+            extrapolation=9.0,
+        ),
+        "f32[3,3]",
+    ),
+)
+
+CONV = (
+    example(
+        conv.Conv(stride=(2, 1), padding=((1, 0), (0, 2)), dilation=(1, 2), groups=2),
+        *("f32[2,4,9,8]", "f32[6,2,3,3]", "f32[6]"),
+    ),
+)
+
+QUANT = (
+    example(quant.Quantize(scales=(0.5,), zero_points=(3,)), "f32[2,3]"),
+    example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
+)
+
+EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *QUANT)
