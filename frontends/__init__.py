@@ -1,1 +1,3 @@
-"""frontends."""
+"""Foreign models to float graphs, one folder per format."""
+
+from __future__ import annotations
