@@ -82,25 +82,26 @@ class Resize(Op):
         """Where each result index of one axis lies among the operand's `size` elements, float64."""
         length, scale = self.shape[axis], self.scales[axis]
         index = np.arange(length, dtype=np.float64)
-        half_pixel = (index + 0.5) / scale - 0.5
+        half_pixel: np.ndarray = single((index + 0.5) / scale) - 0.5
         match self.coordinates:
             case "half_pixel":
                 return half_pixel
             case "half_pixel_symmetric":
                 # The centres of both grids coincide also where the floored length is not scale * size.
-                return half_pixel + size / 2 * (1 - length / (scale * size))
+                symmetric: np.ndarray = half_pixel + single(size / 2 * (1 - length / (scale * size)))
+                return symmetric
             case "pytorch_half_pixel":
                 return half_pixel if length > 1 else np.zeros(1)
             case "align_corners":
-                return index * (size - 1) / (scale * size - 1) if length > 1 else np.zeros(length)
+                return single(index * (size - 1) / (scale * size - 1)) if length > 1 else np.zeros(length)
             case "asymmetric":
-                return index / scale
+                return single(index / scale)
             case "tf_half_pixel_for_nn":
-                return (index + 0.5) / scale
+                return single((index + 0.5) / scale)
             case "tf_crop_and_resize":
                 start, end = self.roi[axis]
                 if length > 1:
-                    return start * (size - 1) + index * (end - start) * (size - 1) / (length - 1)
+                    return single(start * (size - 1) + index * (end - start) * (size - 1) / (length - 1))
                 return np.full(length, 0.5 * (start + end) * (size - 1))
 
     def weights(self, axis: int, size: int) -> np.ndarray:
@@ -117,6 +118,12 @@ class Resize(Op):
         inside = [(along >= 0) & (along <= size - 1) for along, size in zip(places, shape, strict=True)]
         everywhere: np.ndarray = np.logical_and.reduce(np.meshgrid(*inside, indexing="ij"))
         return everywhere
+
+
+def single(places: np.ndarray | float) -> np.ndarray:
+    """Places rounded to float32: scales are float32 numbers, and 6 / 1.2 is to be 5 for a rounding down."""
+    rounded: np.ndarray = np.asarray(places, np.float32).astype(np.float64)
+    return rounded
 
 
 def nearest_indices(places: np.ndarray, size: int, rounding: Nearest) -> np.ndarray:

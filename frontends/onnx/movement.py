@@ -1,0 +1,205 @@
+"""Converters of operators that cut, join, pad and pick elements."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from npuq.ir import DType, require
+from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.logic import Cast, Equal, Less, Where
+from npuq.ir.ops.shape import Concat, Gather, GatherElements, Pad, Reshape, Slice, Transpose
+
+from .axes import front, fronts, given, wanted
+from .registry import Context, Node, converts, require_size
+
+
+@converts("Transpose")
+def transpose(context: Context, node: Node) -> str:
+    """Without `perm` the axes turn round."""
+    x = node.operand(0)
+    order = node.ints("perm", tuple(reversed(range(context.type(x).rank))))
+    return context.add(Transpose(order=order), x)
+
+
+@converts("Concat")
+def concat(context: Context, node: Node) -> str:
+    operands = node.all_operands()
+    return context.add(Concat(axis=front(node.int("axis"), context.type(operands[0]).rank)), *operands)
+
+
+@converts("Split")
+def split(context: Context, node: Node) -> tuple[str, ...]:
+    """Sizes are an attribute, an operand, or equal parts of which the last may be smaller."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    axis = front(node.int("axis", 0), len(shape))
+    size, count = shape[axis], node.int("num_outputs", len(node.outputs))
+    sizes = given(context, node, "split", 1)
+    if sizes is None:
+        require(count > 0, f"attribute 'num_outputs' is {count}")
+        require(node.has("num_outputs") or size % count == 0, f"{size} elements do not split into {count} equal parts")
+        part = math.ceil(size / count)
+        sizes = tuple(min(part, max(size - index * part, 0)) for index in range(count))
+    require(len(sizes) == len(node.outputs), f"{len(sizes)} parts for {len(node.outputs)} outputs")
+    require(min(sizes) >= 0 and sum(sizes) == size, f"parts {sizes} do not make {size} elements")
+    starts = np.cumsum((0, *sizes)).tolist()
+    return tuple(_slice(context, x, {axis: range(start, stop)}) for start, stop in itertools.pairwise(starts))
+
+
+@converts("Slice")
+def slice_(context: Context, node: Node) -> str:
+    """Ends beyond the axis are cut; negative places count from the end."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    starts, stops = wanted(context, node, "starts", 1), wanted(context, node, "ends", 2)
+    axes = given(context, node, "axes", 3)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if node.optional(4) is None else context.integers(4, "steps")
+    require(
+        len(starts) == len(stops) == len(axes) == len(steps),
+        f"{len(starts)} starts, {len(stops)} ends, {len(axes)} axes, {len(steps)} steps",
+    )
+    require(0 not in steps, f"steps {steps}: none may be 0")
+    kept: dict[int, range] = {}
+    for axis, start, stop, step in zip(fronts(axes, len(shape)), starts, stops, steps, strict=True):
+        kept[axis] = range(*slice(start, stop, step).indices(shape[axis]))
+    return _slice(context, x, kept)
+
+
+def _slice(context: Context, x: str, kept: dict[int, range]) -> str:
+    """Keep some indices of some axes."""
+    ranges = [kept.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
+    ranges = [along if along else range(0) for along in ranges]
+    return context.add(
+        Slice(
+            starts=tuple(along.start for along in ranges),
+            stops=tuple(along.stop for along in ranges),
+            steps=tuple(along.step for along in ranges),
+        ),
+        x,
+    )
+
+
+@converts("Pad")
+def pad(context: Context, node: Node) -> str:
+    """Negative padding removes elements; the value is an attribute before opset 11."""
+    x = node.operand(0)
+    rank, dtype = context.type(x).rank, context.type(x).dtype
+    pads = wanted(context, node, "pads", 1)
+    axes = fronts(context.integers(3, "axes"), rank) if node.optional(3) is not None else tuple(range(rank))
+    require(len(pads) == 2 * len(axes), f"{len(pads)} pads for {len(axes)} axes, 2 per axis wanted")
+    named = {axis: (pads[index], pads[index + len(axes)]) for index, axis in enumerate(axes)}
+    padding = [named.get(axis, (0, 0)) for axis in range(rank)]
+    if min(pads, default=0) < 0:
+        sizes = context.type(x).shape
+        removed = {
+            axis: range(max(-before, 0), size - max(-after, 0))
+            for axis, (size, (before, after)) in enumerate(zip(sizes, padding, strict=True))
+        }
+        for axis, size in enumerate(sizes):
+            require(removed[axis].start <= removed[axis].stop, f"padding {padding[axis]} of {size} elements")
+        x = _slice(context, x, removed)
+        padding = [(max(before, 0), max(after, 0)) for before, after in padding]
+    mode = node.string("mode", "constant")
+    require(mode in ("constant", "edge", "reflect", "wrap"), f"mode {mode!r} is not known")
+    value = node.float("value", 0.0)
+    if node.optional(2) is not None:
+        array = context.wanted(2, "the padding value")
+        require(array.size == 1, f"a padding value of shape {array.shape}, a scalar wanted")
+        value = float(array.item())
+    op = Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
+    require(dtype is not DType.BOOL or mode == "constant", f"{mode} padding of bool")
+    return context.add(op, x)
+
+
+@converts("Gather")
+def gather(context: Context, node: Node) -> str:
+    x, indices = node.operand(0), node.operand(1)
+    axis = front(node.int("axis", 0), context.type(x).rank)
+    _check_indices(context, indices, context.type(x).shape[axis])
+    return context.add(Gather(axis=axis), x, indices)
+
+
+@converts("GatherElements")
+def gather_elements(context: Context, node: Node) -> str:
+    x, indices = node.operand(0), node.operand(1)
+    axis = front(node.int("axis", 0), context.type(x).rank)
+    _check_indices(context, indices, context.type(x).shape[axis])
+    return context.add(GatherElements(axis=axis), x, indices)
+
+
+def _check_indices(context: Context, indices: str, size: int) -> None:
+    """Refuse known indices that are out of range; computed ones are clamped."""
+    array = context.known(indices)
+    if array is not None and array.size:
+        low, high = int(array.min()), int(array.max())
+        require(-size <= low and high < size, f"indices from {low} to {high} on an axis of {size}")
+
+
+@converts("DepthToSpace")
+def depth_to_space(context: Context, node: Node) -> str:
+    """The block is the slow part of the channels (DCR) or the fast one (CRD)."""
+    x, block = node.operand(0), node.int("blocksize")
+    shape = context.type(x).shape
+    require(len(shape) == 4, f"operand of rank {len(shape)}, 4 wanted")
+    n, c, h, w = shape
+    require(block > 0 and c % block**2 == 0, f"{c} channels do not hold blocks of {block} x {block}")
+    mode = node.string("mode", "DCR")
+    require(mode in ("DCR", "CRD"), f"mode {mode!r} is neither DCR nor CRD")
+    depth = c // block**2
+    if mode == "DCR":
+        split_, order = (n, block, block, depth, h, w), (0, 3, 4, 1, 5, 2)
+    else:
+        split_, order = (n, depth, block, block, h, w), (0, 1, 4, 2, 5, 3)
+    moved = context.add(Transpose(order=order), context.add(Reshape(shape=split_), x))
+    return context.add(Reshape(shape=(n, depth, h * block, w * block)), moved)
+
+
+@converts("SpaceToDepth")
+def space_to_depth(context: Context, node: Node) -> str:
+    x, block = node.operand(0), node.int("blocksize")
+    shape = context.type(x).shape
+    require(len(shape) == 4, f"operand of rank {len(shape)}, 4 wanted")
+    n, c, h, w = shape
+    require(block > 0 and h % block == w % block == 0, f"{h} x {w} does not divide into blocks of {block} x {block}")
+    cut = context.add(Reshape(shape=(n, c, h // block, block, w // block, block)), x)
+    moved = context.add(Transpose(order=(0, 3, 5, 1, 2, 4)), cut)
+    return context.add(Reshape(shape=(n, c * block**2, h // block, w // block)), moved)
+
+
+@converts("Trilu")
+def trilu(context: Context, node: Node) -> str:
+    """The other triangle is 0 even where x is infinite."""
+    x = node.operand(0)
+    type_ = context.type(x)
+    require(type_.rank >= 2, f"operand of rank {type_.rank}, 2 or more wanted")
+    (k,) = (0,) if node.optional(1) is None else context.integers(1, "k")
+    height, width = type_.shape[-2:]
+    require_size((height, width))
+    distance = np.arange(width)[None, :] - np.arange(height)[:, None]
+    mask = distance >= k if node.flag("upper", True) else distance <= k
+    return context.add(Where(), context.constant(mask), x, context.constant(np.zeros((), type_.dtype.numpy)))
+
+
+@converts("OneHot")
+def one_hot(context: Context, node: Node) -> str:
+    """Indices outside [-depth, depth) give a slice of the off value."""
+    indices = node.operand(0)
+    depth, values = context.wanted(1, "depth"), context.wanted(2, "values")
+    require(depth.size == 1 and values.shape == (2,), f"depth of shape {depth.shape}, values of shape {values.shape}")
+    count, shape = int(depth.item()), context.type(indices).shape
+    require_size((max(count, 1) * math.prod(shape),))
+    require(count > 0, f"depth is {count}")
+    axis = front(node.int("axis", -1), len(shape) + 1)
+    index = context.add(Cast(to=DType.I64), indices)
+    negative = context.add(Less(), index, context.constant(np.asarray(0, np.int64)))
+    from_end = context.add(Add(), index, context.constant(np.asarray(count, np.int64)))
+    index = context.add(Where(), negative, from_end, index)
+    index = context.add(Reshape(shape=(*shape[:axis], 1, *shape[axis:])), index)
+    classes = np.arange(count, dtype=np.int64).reshape((-1,) + (1,) * (len(shape) - axis))
+    hot = context.add(Equal(), index, context.constant(classes))
+    off, on = (context.constant(value) for value in values)
+    return context.add(Where(), hot, on, off)
