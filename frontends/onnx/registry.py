@@ -83,8 +83,8 @@ class Node:
     def floats(self, name: str, default: Floats = _REQUIRED) -> Floats:
         return self._tuple(name, float, "a list of floats", default)
 
-    def tensor(self, name: str) -> np.ndarray:
-        return self._attribute(name, np.ndarray, "a tensor", _REQUIRED)
+    def tensor(self, name: str, default: np.ndarray = _REQUIRED) -> np.ndarray:
+        return self._attribute(name, np.ndarray, "a tensor", default)
 
     def _attribute(self, name: str, kind: type[T], spelled: str, default: T) -> T:
         if name not in self.attributes:
@@ -139,8 +139,13 @@ class Context:
         require(array.dtype.kind in "iu" and array.ndim <= 1, f"{what} must be a list of integers")
         return tuple(int(value) for value in array.ravel())
 
-    def constant(self, array: np.ndarray) -> str:
-        """A constant named after the node's first output."""
+    def constant(self, array: np.ndarray, name: str = "c") -> str:
+        """A constant that the translation needs; `name` follows the name of the node's first output."""
+        return self.builder.constant(array, f"{self._stem}.{name}")
+
+    def own_constant(self, array: np.ndarray) -> str:
+        """The constant that the node itself is, under the user's name."""
+        self.builder.reserved.discard(self._stem)
         return self.builder.constant(array, self._stem)
 
     def add(self, op: Op, *operands: str) -> str:
@@ -155,23 +160,25 @@ class Context:
             require_size(type_.shape)
         known = [self.known(operand) for operand in operands]
         if known and sum(type_.size for type_ in types) <= EAGER and all(array is not None for array in known):
-            return tuple(self.constant(array) for array in _compute(op, known, types))
+            return tuple(self.constant(array, op.name) for array in _compute(op, known, types))
         names = [f"{self._stem}.{op.name}"] * len(types)
         return self.builder.add_all(op, *operands, names=names, loc=self.node.loc)
 
-    def finish(self, results: tuple[str, ...]) -> None:
-        """Give the user's output names to the values that this converter made and returned."""
+    def finish(self, results: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the user's output names to the values that this converter made; returns its results under them."""
         builder = self.builder
         made = {name for node in builder.nodes[self.start :] for name in node.results}
         renamed: dict[str, str] = {}
         for result, output in zip(results, self.node.outputs, strict=False):
-            if output and result in made and result not in renamed and output not in builder.types:
-                renamed[result] = output
-                builder.types[output] = builder.types.pop(result)
+            if output and result in made and result not in renamed:
+                builder.reserved.discard(output)
+                renamed[result] = chosen = builder.fresh(output)
+                builder.types[chosen] = builder.types.pop(result)
         for index in range(self.start, len(builder.nodes)):
             node = builder.nodes[index]
             operands, names = ((renamed.get(name, name) for name in part) for part in (node.operands, node.results))
             builder.nodes[index] = replace(node, operands=tuple(operands), results=tuple(names))
+        return tuple(renamed.get(result, result) for result in results)
 
     @property
     def _stem(self) -> str:
@@ -248,5 +255,4 @@ def convert(context: Context, converter: Converter) -> tuple[str, ...]:
     except NpuqError as error:
         message = str(error)
         raise NpuqError(message if message.startswith(node.loc) else f"{node.loc}: {node.op}: {message}") from None
-    context.finish(results)
-    return results
+    return context.finish(results)

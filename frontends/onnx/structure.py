@@ -16,6 +16,6 @@ def constant(context: Context, node: Node) -> str:
     require(len(given) == 1, "one of value, value_float, value_floats, value_int, value_ints wanted")
     (name,) = given
     if name == "value":
-        return context.constant(node.tensor(name))
+        return context.own_constant(node.tensor(name))
     dtype = np.float32 if "float" in name else np.int64
-    return context.constant(np.asarray(node.attributes[name], dtype))
+    return context.own_constant(np.asarray(node.attributes[name], dtype))

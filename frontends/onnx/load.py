@@ -1,0 +1,247 @@
+"""ONNX files to float graphs: walks the nodes in order, folds what is known, collects every problem on its way."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
+
+from .functions import inline_functions, inline_operators, nodes_within, subgraphs
+from .read import opsets, read_array, read_model
+from .registry import Context, Node, convert, find
+from .signature import Shapes, inputs, resolve
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading nonsense raises in NumPy, protobuf, JAX and in converters that trusted a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why some nodes of a model cannot be translated: one operator, one reason, all the places, what to do."""
+
+    operator: str
+    nodes: tuple[str, ...]
+    reason: str
+    remedy: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        more = f" and {self.count - 1} more" if self.count > 1 else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.nodes[0]}{more}: {self.operator}: {self.reason}{remedy}"
+
+
+def load(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Graph:
+    """Read an ONNX model, a path or a ModelProto, as a float graph with static shapes.
+
+    `shapes` gives the sizes of inputs by name where the file leaves them open; an open batch alone becomes 1. Raises
+    `NpuqError` that tells every operator that cannot be translated, `ParseError` for damaged files.
+    """
+    importer, graph = _import(source, shapes or {})
+    problems = importer.problems
+    if graph is None:
+        listed = "; ".join(map(str, problems))
+        message = listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}"
+        raise NpuqError(message) from importer.cause
+    return graph
+
+
+def check(source: str | Path | ModelProto, shapes: Shapes | None = None) -> list[Problem]:
+    """All problems that keep a model from being loaded, at once; an unreadable file raises as in `load`."""
+    return list(_import(source, shapes or {})[0].problems)
+
+
+def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+    """Read and walk a model; its graph is None where there are problems."""
+    folder = Path(source).parent if isinstance(source, (str, Path)) else None
+    label = Path(source).name if isinstance(source, (str, Path)) else ""
+    try:
+        model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
+        label = label or model.graph.name or "model"
+        versions = opsets(model)
+        model = inline_operators(inline_functions(model), versions[""])
+        importer = _Importer(label, folder, versions)
+        return importer, importer.run(model.graph, shapes)
+    except RuleError as error:
+        raise NpuqError(f"{label}: {error}") from None
+    except DAMAGE as error:
+        raise ParseError(f"{label}: damaged: {one_line(error)}") from error
+
+
+Scope = ChainMap[str, "str | None"]
+"""The names of the user's values in the new graph; None for values that a problem keeps from being known."""
+
+
+@dataclass
+class _Importer:
+    """One walk over a model."""
+
+    label: str
+    folder: Path | None
+    opsets: Mapping[str, int]
+    builder: Builder = field(init=False)
+    read: set[str] = field(default_factory=set)
+    found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    cause: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.builder = Builder(Path(self.label).stem)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found so far, grouped by operator and reason."""
+        return tuple(Problem(op, tuple(nodes), reason, what) for (op, reason, what), nodes in self.found.items())
+
+    def run(self, proto: GraphProto, shapes: Shapes) -> Graph | None:
+        """Translate the whole graph."""
+        for node in nodes_within(proto):
+            self.read.update(node.input)
+            self.read.update(result.name for body in subgraphs(node) for result in body.output)
+            self.builder.reserved.update(node.output)
+        self.read.update(result.name for result in proto.output)
+        require(len(proto.output) > 0, "the model has no outputs")
+        scope: Scope = ChainMap()
+        try:
+            types = resolve(inputs(proto), shapes)
+        except RuleError as error:
+            self.blame("input", self.label, str(error))
+            self.blame_unknown(proto)
+            return None
+        for name, type_ in types.items():
+            scope[name] = self.builder.input(name, type_)
+        returned = self.body(proto, scope)
+        if self.found:
+            return None
+        outputs = {result.name: value for result, value in zip(proto.output, returned, strict=True)}
+        return verify(self.builder.build({name: value for name, value in outputs.items() if value is not None}))
+
+    def body(self, proto: GraphProto, scope: Scope) -> list[str | None]:
+        """Translate the nodes of a graph or of a branch, and give the values that it returns."""
+        for tensor in proto.initializer:
+            if tensor.name in self.read:
+                self.builder.reserved.discard(tensor.name)
+                scope[tensor.name] = self.builder.constant(read_array(tensor, self.folder), tensor.name)
+        for tensor in proto.sparse_initializer:
+            require(tensor.values.name not in self.read, f"initializer {tensor.values.name!r} is sparse")
+        for node in proto.node:
+            self.node(node, scope)
+        return [self.value(result.name, scope, "output") for result in proto.output]
+
+    def value(self, name: str, scope: Scope, what: str) -> str | None:
+        """The new graph's name of a user's value."""
+        require(name in scope, f"{what} {name!r} is not defined, or only later")
+        return scope[name]
+
+    def node(self, proto: NodeProto, scope: Scope) -> None:
+        """Translate one node, or note why that is not possible and go on without its results."""
+        place = f"{self.label}:{proto.name or next(filter(None, proto.output), proto.op_type)}"
+        results: tuple[str | None, ...] | None = None
+        try:
+            results = self.results(proto, place, scope)
+        except NpuqError as error:
+            self.blame(proto.op_type, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{proto.op_type}: "))
+        except DAMAGE as error:
+            self.blame(proto.op_type, place, f"damaged: {one_line(error)}")
+            self.cause = error
+        for index, output in enumerate(proto.output):
+            if output and (results is None or index < len(results)):
+                require(output not in scope.maps[0], f"two values are named {output!r}")
+                scope[output] = None if results is None else results[index]
+
+    def results(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
+        """The values of a node's outputs; None where one of its operands has a problem of its own."""
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        if (domain, proto.op_type) == ("", "If"):
+            return self.branch(proto, place, scope)
+        converter = find(proto.op_type, self.opsets.get(domain, 1), domain)
+        if converter is None:
+            self.blame(proto.op_type, place, *self.unknown(proto))
+            return None
+        operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
+        if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
+            return None
+        node = Node(
+            proto.op_type,
+            place,
+            operands,
+            tuple(name if name in self.read else "" for name in proto.output),
+            {attribute.name: self.attribute(attribute) for attribute in proto.attribute},
+        )
+        return convert(Context(self.builder, node, self.opsets.get(domain, 1)), converter)
+
+    def branch(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
+        """The results of the branch that a known condition takes."""
+        require(len(proto.input) == 1, f"{len(proto.input)} operands, 1 wanted")
+        condition = self.value(proto.input[0], scope, "operand")
+        bodies = {attribute.name: attribute.g for attribute in proto.attribute}
+        require({"then_branch", "else_branch"} <= set(bodies), "then_branch and else_branch wanted")
+        constant = None if condition is None else self.builder.constants.get(condition)
+        if constant is None:
+            if condition is not None:
+                self.blame(
+                    "If", place, "its condition is computed from the inputs; only constant ones can be translated"
+                )
+            for body in bodies.values():
+                self.blame_unknown(body)
+            return None
+        require(constant.type.size == 1, f"a condition of shape {constant.type.shape}")
+        return tuple(self.body(bodies["then_branch" if constant.array.item() else "else_branch"], scope.new_child()))
+
+    def attribute(self, proto: AttributeProto) -> Any:
+        """An attribute as a Python value; None for the kinds that no operator of ours has."""
+        from onnx import AttributeProto, helper
+
+        if proto.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+            return None
+        value = helper.get_attribute_value(proto)
+        if proto.type == AttributeProto.TENSOR:
+            return read_array(value, self.folder)
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, (int, float)):
+            return value
+        plain = isinstance(value, (list, tuple)) or hasattr(value, "__len__")
+        return tuple(item.decode() if isinstance(item, bytes) else item for item in value) if plain else None
+
+    def blame(self, operator: str, place: str, reason: str, remedy: str = "") -> None:
+        """Note a problem."""
+        self.found.setdefault((operator, reason, remedy), []).append(place)
+
+    def blame_unknown(self, proto: GraphProto) -> None:
+        """Note the operators without a converter in a graph that cannot be walked."""
+        for node in nodes_within(proto):
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            if (domain, node.op_type) != ("", "If") and find(node.op_type, self.opsets.get(domain, 1), domain) is None:
+                self.blame(node.op_type, f"{self.label}:{node.name or node.output[0]}", *self.unknown(node))
+
+    def unknown(self, proto: NodeProto) -> tuple[str, str]:
+        """Reason and remedy for an operator that has no converter."""
+        from onnx import defs
+
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        spelled = f"{domain}.{proto.op_type}" if domain else proto.op_type
+        if domain not in ("", "ai.onnx.ml") or not defs.has(proto.op_type, domain=domain):
+            return f"no converter for '{spelled}', which is no ONNX operator", "export with standard operators"
+        remedy = "export the model without it"
+        if proto.op_type in ("Loop", "Scan"):
+            remedy = "export with a fixed number of steps, so that the loop is unrolled"
+        return f"no converter for ONNX '{spelled}' (opset {self.opsets.get(domain, 1)})", remedy
