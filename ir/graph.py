@@ -278,7 +278,7 @@ class Builder:
 Rewrite = Callable[[Builder, Node, tuple[str, ...]], "tuple[str, ...] | str | None"]
 
 
-def rewrite(graph: Graph, rule: Rewrite) -> Graph:
+def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str] | None = None) -> Graph:
     """Rebuild a graph node by node, in order, leaving out what nothing uses afterwards.
 
     `rule(builder, node, operands)` sees each node of the old graph with the names that its operands have in the new
@@ -291,6 +291,8 @@ def rewrite(graph: Graph, rule: Rewrite) -> Graph:
         renamed[name] = builder.input(name, type_)
     for name, constant in graph.constants.items():
         renamed[name] = builder.constant(constant, name)
+    if entry is not None:
+        renamed.update({name: entry(builder, name) for name in graph.inputs})
     for node in graph.nodes:
         operands = tuple(renamed[operand] for operand in node.operands)
         builder.reserved.difference_update(node.results)

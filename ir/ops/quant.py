@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +42,20 @@ class Quantize(Op):
         return TensorType(self.dtype, x.shape, self.quant)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        """Multiply by the float64 reciprocal (a division XLA might rewrite), round once, clamp."""
-        reciprocal = 1.0 / np.asarray(self.scales, np.float64)
-        scaled = x.astype(jnp.float64) * _along(reciprocal, self.axis, x.ndim)
-        rounded = jnp.round(scaled) + _along(np.asarray(self.quant.zero_points, np.float64), self.axis, x.ndim)
-        return jnp.clip(rounded, self.low, self.high).astype(self.dtype.numpy)
+        """Round once, clamp."""
+        integers: jax.Array = to_integers(x.astype(jnp.float64), self.quant, self.low, self.high)
+        return integers.astype(self.dtype.numpy)
+
+
+def to_integers(x: Any, quant: Quantization, low: int, high: int) -> Any:
+    """The integers of reals, a float64 array of NumPy or JAX: rule Q1, its one definition.
+
+    The scale's reciprocal is rounded to float64 first: XLA might turn a division into just that product.
+    """
+    reciprocals = 1.0 / np.asarray(quant.scales, np.float64)
+    zero_points = np.asarray(quant.zero_points, np.float64)
+    scaled = x * _along(reciprocals, quant.axis, x.ndim)
+    return (scaled.round() + _along(zero_points, quant.axis, x.ndim)).clip(low, high)
 
 
 @op("dequantize")

@@ -1,5 +1,57 @@
-"""npuq: trained neural networks in, exact integer NPU programs out."""
+"""npuq: trained neural networks in, exact integer NPU programs out.
+
+The names below are loaded on first use, so that `import npuq` costs nothing.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Quantized, evaluate, load, quantize
+    from .backends.npu import Program
+    from .backends.target import load_target, targets
+    from .ir.errors import NpuqError
+    from .passes.pipeline import chain, dump_to
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "NpuqError": "ir.errors",
+    "Program": "backends.npu",
+    "Quantized": "api",
+    "chain": "passes.pipeline",
+    "dump_to": "passes.pipeline",
+    "evaluate": "api",
+    "load": "api",
+    "load_target": "backends.target",
+    "quantize": "api",
+    "targets": "backends.target",
+}
+
+__all__ = [
+    "NpuqError",
+    "Program",
+    "Quantized",
+    "chain",
+    "dump_to",
+    "evaluate",
+    "load",
+    "load_target",
+    "quantize",
+    "targets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'npuq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

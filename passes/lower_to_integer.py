@@ -1,0 +1,188 @@
+"""Lowering: the fake-quant graph becomes integers throughout, with marked host segments for what the target lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from npuq.ir import Builder, Graph, Node, NpuqError, TensorType
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+from .fold_constants import fold_constants
+from .lowering import LOWERINGS, Kind, activations
+from .lowering.context import Context, Emitted, Result, clamp_of
+from .lowering.registry import is_known
+from .pipeline import graph_pass
+from .roles import CLAMPS, Role, role
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The integer graph, and what had to be repaired on the way: (place, repair)."""
+
+    graph: Graph
+    notes: tuple[tuple[str, str], ...]
+
+
+@graph_pass("lower-to-integer")
+def lower_to_integer(graph: Graph, *, target: Target) -> Graph:
+    """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers."""
+    return lower(graph, target).graph
+
+
+def lower(graph: Graph, target: Target) -> Lowered:
+    """`lower_to_integer`, with its notes.
+
+    Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
+    """
+    context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)))
+    lowered = _Lowering(context).run()
+    return Lowered(fold_constants()(lowered), tuple(dict.fromkeys(context.notes)))
+
+
+@dataclass
+class _Lowering:
+    """One run of the pass."""
+
+    context: Context
+    floats: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Graph:
+        graph, builder = self.context.source, self.context.builder
+        for name, type_ in graph.inputs.items():
+            self.input(name, type_)
+        for node in graph.nodes:
+            if isinstance(node.op, Quantize) and node.operands[0] not in graph.inputs:
+                self.quantize(node)
+        outputs = {name: self.output(value) for name, value in graph.outputs.items()}
+        return builder.build(outputs)
+
+    def input(self, name: str, type_: TensorType) -> None:
+        """An input that is quantized at once, and no other way, arrives as integers."""
+        users = self.context.source.users[name]
+        builder = self.context.builder
+        if users and all(isinstance(user.op, Quantize) for user in users) and len({user.types for user in users}) == 1:
+            builder.input(name, users[0].type)
+            for user in users:
+                self.context.give(user.result, Emitted(name, last=False))
+            return
+        self.floats[name] = builder.input(name, type_)
+        for user in users:
+            if isinstance(user.op, Quantize):
+                self.edge(user)
+
+    def quantize(self, node: Node) -> None:
+        """Emit the integer op that ends in this quantize; a host segment where there is none."""
+        core, result = self.core(node)
+        if core is None:
+            self.edge(node)
+            return
+        lowering = LOWERINGS[type(core.op)]
+        try:
+            emitted = lowering.emit(self.context, core, result)
+        except NpuqError as error:
+            raise type(error)(f"{core.place}: {error}" if core.place not in str(error) else str(error)) from None
+        self.context.give(node.result, emitted)
+
+    def core(self, node: Node) -> tuple[Node | None, Result]:
+        """The integer-capable node whose clamped result is quantized here, and what it must produce."""
+        graph, op = self.context.source, node.op
+        assert isinstance(op, Quantize)
+        core = graph.producers[node.operands[0]]
+        loc = core.loc or node.loc
+        result = Result(op.quant, op.low, op.high, node.operands[0], loc)
+        if self.lowerable(core):
+            return core, result
+        low, high = op.low, op.high
+        inner = core
+        while inner.op.name in CLAMPS and graph.only_user(inner.operands[0]) is inner:
+            least, greatest = clamp_of(inner, op.quant, low, high)
+            low, high = max(low, least), min(high, greatest)
+            producer = graph.producers.get(inner.operands[0])
+            if producer is None:
+                break
+            inner = producer
+            if self.lowerable(inner) and self.role(inner).kind is Kind.COMPUTE:
+                return inner, replace(result, low=low, high=max(low, high), loc=inner.loc or loc)
+        return None, result
+
+    def lowerable(self, node: Node) -> bool:
+        """Whether a node has an integer form and all its data are integers."""
+        kind = self.role(node).kind
+        if kind is Kind.HOST:
+            return False
+        if kind is Kind.POINTWISE:
+            return self.is_table(node)
+        graph = self.context.source
+        lowering = LOWERINGS[type(node.op)]
+        wanted = [*activations(graph, node), *(node.operands[i] for i in lowering.parameters if i < len(node.operands))]
+        return all(self.is_dequantized(operand) for operand in wanted)
+
+    def is_table(self, node: Node) -> bool:
+        """Whether a pointwise node and those before it read one dequantized value."""
+        graph = self.context.source
+        waiting, sources = [node.result], set()
+        while waiting:
+            value = waiting.pop()
+            if is_known(graph, value):
+                continue
+            producer = graph.producers.get(value)
+            if producer is None or self.role_or_source(producer) is Kind.HOST:
+                return False
+            if isinstance(producer.op, Dequantize):
+                sources.add(value)
+            else:
+                waiting.extend(producer.operands)
+        return len(sources) == 1
+
+    def role_or_source(self, node: Node) -> Kind:
+        if isinstance(node.op, Dequantize):
+            return Kind.POINTWISE
+        kind = self.role(node).kind
+        return kind if kind is Kind.POINTWISE else Kind.HOST
+
+    def is_dequantized(self, value: str) -> bool:
+        producer = self.context.source.producers.get(value)
+        return producer is not None and isinstance(producer.op, Dequantize)
+
+    def role(self, node: Node) -> Role:
+        return role(self.context.source, node, self.context.target)
+
+    def edge(self, node: Node) -> None:
+        """Quantize a value that the host makes."""
+        value = self.float(node.operands[0])
+        name = self.context.builder.add(node.op, value, name=node.result, loc=node.loc, host=HOST_EDGE)
+        self.context.give(node.result, Emitted(name, last=False))
+
+    def float(self, value: str) -> str:
+        """The float value on the host: dequantized where the NPU makes it, computed where it does not."""
+        if value in self.floats:
+            return self.floats[value]
+        graph, builder = self.context.source, self.context.builder
+        if value in graph.constants:
+            self.floats[value] = builder.constant(graph.constants[value], value)
+            return self.floats[value]
+        node = graph.producers[value]
+        if isinstance(node.op, Dequantize):
+            integers = self.context.take(value)
+            self.floats[value] = builder.add(node.op, integers, name=value, loc=node.loc, host=HOST_EDGE)
+            return self.floats[value]
+        operands = tuple(self.float(operand) for operand in node.operands)
+        reason = node.host or self.role(node).reason or "an operand has no scale"
+        results = builder.copy(replace(node, host=reason), operands)
+        self.floats.update(zip(node.results, results, strict=True))
+        return self.floats[value]
+
+    def output(self, value: str) -> str:
+        """A graph output: integers where the NPU makes it, else the host's float."""
+        graph = self.context.source
+        node = graph.producers.get(value)
+        if node is not None and isinstance(node.op, Dequantize):
+            return self.context.take(value)
+        if node is not None and self.role(node).kind is Kind.INDEX and self.lowerable(node):
+            result = Result(self.context.quant(node.operands[0]), 0, 0, value, node.loc)
+            return LOWERINGS[type(node.op)].emit(self.context, node, result).name
+        return self.float(value)
+
+
+HOST_EDGE = "at the edge of a host segment"

@@ -1,0 +1,8 @@
+"""From float ops to integer ops: one table, filled by one module per family."""
+
+from __future__ import annotations
+
+from . import matrix, movement, pointwise, reduction, window
+from .registry import LOWERINGS, Kind, Lowering, activations
+
+__all__ = ["LOWERINGS", "Kind", "Lowering", "activations", "matrix", "movement", "pointwise", "reduction", "window"]

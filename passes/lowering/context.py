@@ -1,0 +1,206 @@
+"""What an op's lowering sees: the fake-quant graph, the integer graph so far, and values in either layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import Builder, Graph, Node, Op, Quantization, require
+from npuq.ir.arithmetic import multipliers_and_shifts
+from npuq.ir.ops.activation import Clip, Relu
+from npuq.ir.ops.npu_pointwise import Requantize
+from npuq.ir.ops.quant import Dequantize, to_integers
+from npuq.ir.ops.shape import Reshape, Transpose
+
+from ..target import Target
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a lowering must produce: the scale, the clamp in integers, the result's name and its place."""
+
+    quant: Quantization
+    low: int
+    high: int
+    name: str
+    loc: str
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A value of the integer graph, and whether its channels are last."""
+
+    name: str
+    last: bool
+
+
+@dataclass
+class Context:
+    """Translates values of the fake-quant graph into integers of the new one.
+
+    Values of rank 3 to 5 exist in up to two layouts, as the user has them (channels on axis 1) and channels last: a
+    transpose appears only where an op wants the layout that is not there.
+    """
+
+    source: Graph
+    target: Target
+    builder: Builder
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    _known: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    def quant(self, value: str) -> Quantization:
+        """The quantization of a float value of the fake-quant graph."""
+        dequantize = self._dequantize(value).op
+        assert isinstance(dequantize, Dequantize)
+        return dequantize.quant
+
+    def integers(self, value: str) -> np.ndarray:
+        """The integers of a known value, as int64."""
+        return self.source.constants[self._integers(value)].array.astype(np.int64)
+
+    def centred(self, quant: Quantization) -> Interval:
+        """The interval of an activation's integers less their zero point."""
+        low, high = self.target.activation_range
+        return low - quant.zero_point, high - quant.zero_point
+
+    def give(self, integers: str, emitted: Emitted) -> None:
+        """Let a value of the new graph stand for the fake-quant graph's value `integers`."""
+        self._known[integers, emitted.last] = emitted.name
+
+    def is_last(self, value: str) -> bool:
+        """Whether the value's integers are at hand channels last."""
+        return (self._integers(value), True) in self._known
+
+    def take(self, value: str, *, last: bool = False, quant: Quantization | None = None, rank: int = 0) -> str:
+        """The integers of a float value in the wanted layout, at the wanted scale, with ones before a lesser rank."""
+        integers = self._integers(value)
+        constant = self.source.constants.get(integers)
+        if constant is not None and (integers, False) not in self._known:
+            self.give(integers, Emitted(self.builder.constant(constant, integers), last=False))
+        type_ = self.source.types[value]
+        if type_.rank < rank:
+            name = self.builder.add(
+                Reshape(shape=(1,) * (rank - type_.rank) + type_.shape), self._layout(integers, last=False), name=value
+            )
+            name = self._transposed(name, last=True) if last else name
+        else:
+            name = self._layout(integers, last=last)
+        if quant is None or quant == self.builder.types[name].quant:
+            return name
+        return self.rescaled(name, Result(quant, *self.target.activation_range, f"{name}.rescaled", ""))
+
+    def plane(self, value: str, quant: Quantization | None = None) -> str:
+        """The integers of a value channels last, with a height of 1 where it has one spatial axis."""
+        name = self.take(value, last=True, quant=quant)
+        type_ = self.builder.types[name]
+        if type_.rank == 4:
+            return name
+        n, length, channels = type_.shape
+        return self.builder.add(Reshape(shape=(n, 1, length, channels)), name, name=f"{name}.plane")
+
+    def pair(self, node: Node, quant: Quantization | None = None) -> tuple[tuple[str, ...], bool]:
+        """The operands of a broadcasting op in one layout: channels last where one of them already is."""
+        rank = node.type.rank
+        last = rank >= 3 and any(
+            self.is_last(operand) for operand in node.operands if self.source.types[operand].rank == rank
+        )
+        wanted = rank if last else 0
+        return tuple(self.take(operand, last=last, quant=quant, rank=wanted) for operand in node.operands), last
+
+    def emit(self, op: Op, *operands: str, result: Result, suffix: str = "") -> str:
+        """Add an op whose integers have the result's scale."""
+        quant = None if op.name in SCALE_KEEPERS else result.quant
+        return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
+
+    @property
+    def bias_dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(np.int32 if self.target.bias_bits == 32 else np.int64)
+
+    def tail(self, result: Result) -> dict[str, Any]:
+        """The attributes of the requantization that ends an integer op."""
+        return {
+            "zero_point": result.quant.zero_point,
+            "low": result.low,
+            "high": result.high,
+            "rounding": self.target.rounding,
+            "dtype": self.target.activation_dtype,
+        }
+
+    def rescale(self, real: np.ndarray, node: Node) -> tuple[str, str]:
+        """Constants (M, s) for real factors, one or many; what had to be repaired is noted for the report."""
+        multipliers, shifts, repairs = multipliers_and_shifts(real, self.target.shift_range)
+        self.notes.extend((node.place, repair) for repair in repairs)
+        return self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s")
+
+    def fits(self, interval: Interval, node: Node) -> Interval:
+        """The interval, once it is proven to lie inside the target's accumulator."""
+        low, high = self.target.accumulator_range
+        require(
+            low <= interval[0] and interval[1] <= high,
+            f"{node.place}: {node.op.name}: sums of [{interval[0]}, {interval[1]}] leave the accumulator's [{low}, {high}]; "
+            "raise the weight scales or use a target with a wider accumulator",
+        )
+        return interval
+
+    def rescaled(self, name: str, result: Result) -> str:
+        """A value of the new graph at the scale and clamp of `result`."""
+        old = self.builder.types[name].quant
+        assert old is not None
+        op = Requantize(input_zero_point=old.zero_point, accumulator=self.centred(old), **self.tail(result))
+        multipliers, shifts, _ = multipliers_and_shifts(np.array([old.scale / result.quant.scale]), self.target.shift_range)
+        constants = (self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s"))
+        return self.emit(op, name, *constants, result=result)
+
+    def _layout(self, integers: str, *, last: bool) -> str:
+        if (integers, last) not in self._known:
+            other = self._known[integers, not last]
+            self.give(integers, Emitted(self._transposed(other, last=last), last))
+        return self._known[integers, last]
+
+    def _transposed(self, name: str, *, last: bool) -> str:
+        axes = order(self.builder.types[name].rank, last=last)
+        return self.builder.add(Transpose(order=axes), name, name=f"{name}.{'nhwc' if last else 'nchw'}")
+
+    def _integers(self, value: str) -> str:
+        return self._dequantize(value).operands[0]
+
+    def _dequantize(self, value: str) -> Node:
+        node = self.source.producers[value]
+        assert isinstance(node.op, Dequantize), f"%{value} is not a dequantized value"
+        return node
+
+
+SCALE_KEEPERS = frozenset(
+    {"reshape", "transpose", "slice", "concat", "pad", "tile", "expand", "gather", "resize"}
+    | {"maximum", "minimum", "reduce_max", "reduce_min", "npu.max_pool2d"}
+)
+"""Ops whose results have their operands' scale by inference."""
+
+
+def order(rank: int, *, last: bool) -> tuple[int, ...]:
+    """The transposition to channels last, or back from it."""
+    return (0, *range(2, rank), 1) if last else (0, rank - 1, *range(1, rank - 1))
+
+
+def moved_axis(axis: int, rank: int, *, last: bool) -> int:
+    """Where an axis of the user's layout stands in a layout."""
+    return order(rank, last=True).index(axis) if last else axis
+
+
+def clamp_of(node: Node, quant: Quantization, low: int, high: int) -> Interval:
+    """The integer limits of a relu or clip within [low, high]: rounding is monotone, so clamping commutes with it."""
+    match node.op:
+        case Relu():
+            reals = (0.0, np.inf)
+        case Clip(low=least, high=greatest):
+            reals = (least, greatest)
+        case _:
+            raise AssertionError(node.op.name)
+    limits = to_integers(np.asarray(reals, np.float64), quant, low, high)
+    return int(limits[0]), int(limits[1])
+
+

@@ -1,0 +1,138 @@
+"""Matrix products and the arithmetic of two tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from npuq.ir import Graph, Node
+from npuq.ir.arithmetic import accumulator_interval, common_multipliers
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
+from npuq.ir.ops.npu_matrix import BatchMatMul
+from npuq.ir.ops.npu_matrix import MatMul as NpuMatMul
+from npuq.ir.ops.npu_pointwise import Add as NpuAdd
+from npuq.ir.ops.npu_pointwise import Mul as NpuMul
+
+from ..target import Target
+from .context import Context, Emitted, Result
+from .pointwise import as_table, pointwise
+from .registry import Kind, is_weight, lowers
+
+Interval = tuple[int, int]
+
+
+def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
+    """Operands are matrices; a bias is known and comes with known weights."""
+    ranks = [graph.types[operand].rank for operand in node.operands[:2]]
+    if min(ranks) < 2:
+        return f"operands of rank {ranks[0]} and {ranks[1]}, at least 2 wanted"
+    if len(node.operands) > 2 and not (is_weight(graph, node, 1) and is_weight(graph, node, 2)):
+        return "a bias wants known weights and bias"
+    return None
+
+
+@lowers(
+    MatMul,
+    kind=Kind.COMPUTE,
+    needs=("npu.matmul", "npu.batch_matmul"),
+    obstacle=cannot_multiply,
+    weights={1: 1},
+    weight_rank=2,
+    bias=2,
+)
+def matrix_product(context: Context, node: Node, result: Result) -> Emitted:
+    """Known weights: a scale per column and a bias; two activations: one scale each."""
+    if is_weight(context.source, node, 1):
+        return _linear(context, node, result)
+    quants = [context.quant(operand) for operand in node.operands]
+    depth = context.source.types[node.operands[0]].shape[-1]
+    low, high = _product(*(context.centred(quant) for quant in quants))
+    op = BatchMatMul(
+        zero_points=(quants[0].zero_point, quants[1].zero_point),
+        accumulator=context.fits((low * depth, high * depth), node),
+        **context.tail(result),
+    )
+    factors = context.rescale(np.array([quants[0].scale * quants[1].scale / result.quant.scale]), node)
+    operands = (context.take(operand) for operand in node.operands)
+    return Emitted(context.emit(op, *operands, *factors, result=result), last=False)
+
+
+def _linear(context: Context, node: Node, result: Result) -> Emitted:
+    x_quant, w_quant = context.quant(node.operands[0]), context.quant(node.operands[1])
+    weights = context.integers(node.operands[1])
+    bias = np.zeros(weights.shape[1], np.int64)
+    if len(node.operands) > 2:
+        bias = context.integers(node.operands[2])
+    bias = bias - x_quant.zero_point * weights.sum(0)
+    interval = accumulator_interval(weights, bias, *context.target.activation_range)
+    op = NpuMatMul(accumulator=context.fits(interval, node), **context.tail(result))
+    operands = (
+        context.take(node.operands[0]),
+        context.builder.constant(weights.astype(context.target.weight_dtype.numpy), f"{result.name}.w", w_quant),
+        context.builder.constant(bias.astype(context.bias_dtype), f"{result.name}.b"),
+        *context.rescale(x_quant.scale * np.asarray(w_quant.scales, np.float64) / result.quant.scale, node),
+    )
+    return Emitted(context.emit(op, *operands, result=result), last=False)
+
+
+def table_or(kind: Kind) -> Callable[[Graph, Node], Kind]:
+    """An op of two operands is a table where one of them is known, number or channel by channel."""
+    return lambda graph, node: Kind.POINTWISE if as_table(graph, node) else kind
+
+
+@lowers(Add, Sub, kind=table_or(Kind.COMPUTE), needs=("npu.add", "npu.lut"))
+def addition(context: Context, node: Node, result: Result) -> Emitted:
+    """Both operands at one shift, so that the sum is rounded once."""
+    if as_table(context.source, node):
+        return pointwise(context, node, result)
+    first, second = (context.quant(operand) for operand in node.operands)
+    sign = -1.0 if isinstance(node.op, Sub) else 1.0
+    multipliers, shift = common_multipliers(
+        np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.shift_range
+    )
+    ranges = [
+        _product(context.centred(quant), (int(factor), int(factor)))
+        for quant, factor in zip((first, second), multipliers, strict=True)
+    ]
+    op = NpuAdd(
+        zero_points=(first.zero_point, second.zero_point),
+        accumulator=(ranges[0][0] + ranges[1][0], ranges[0][1] + ranges[1][1]),
+        **context.tail(result),
+    )
+    constants = (context.builder.constant(multipliers, "m"), context.builder.constant(shift, "s"))
+    operands, last = context.pair(node)
+    return Emitted(context.emit(op, *operands, *constants, result=result), last=last)
+
+
+@lowers(Mul, kind=table_or(Kind.COMPUTE), needs=("npu.mul", "npu.lut"))
+def multiplication(context: Context, node: Node, result: Result) -> Emitted:
+    """The product of the centred integers, requantized once."""
+    if as_table(context.source, node):
+        return pointwise(context, node, result)
+    first, second = (context.quant(operand) for operand in node.operands)
+    op = NpuMul(
+        zero_points=(first.zero_point, second.zero_point),
+        accumulator=_product(context.centred(first), context.centred(second)),
+        **context.tail(result),
+    )
+    factors = context.rescale(np.array([first.scale * second.scale / result.quant.scale]), node)
+    operands, last = context.pair(node)
+    return Emitted(context.emit(op, *operands, *factors, result=result), last=last)
+
+
+@lowers(Maximum, Minimum, kind=table_or(Kind.MOVE), needs=("maximum", "minimum", "npu.lut"))
+def extreme(context: Context, node: Node, result: Result) -> Emitted:
+    """At one scale the greater integer is the greater real."""
+    if as_table(context.source, node):
+        return pointwise(context, node, result)
+    operands, last = context.pair(node, quant=result.quant)
+    return Emitted(context.emit(node.op, *operands, result=result), last=last)
+
+
+def _product(first: Interval, second: Interval) -> Interval:
+    """The interval of products of two intervals' members."""
+    corners = [one * two for one in first for two in second]
+    return min(corners), max(corners)
+

@@ -1,0 +1,144 @@
+"""Ops that move or select elements: their integers keep the scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from npuq.ir import Graph, Node, Op
+from npuq.ir.ops.quant import to_integers
+from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Reshape, Slice, Tile, Transpose
+
+import numpy as np
+
+from ..target import Target
+from .context import Context, Emitted, Result, moved_axis, order
+from .registry import Kind, is_known, lowers
+
+T = TypeVar("T")
+
+
+def per_axis(values: Sequence[T], *, last: bool) -> tuple[T, ...]:
+    """An entry per axis of the user's layout, in the order of a layout's axes."""
+    return tuple(values[axis] for axis in order(len(values), last=True)) if last else tuple(values)
+
+
+def _one(context: Context, node: Node, result: Result, op: Op, *, last: bool) -> Emitted:
+    x = context.take(node.operands[0], last=last, quant=result.quant)
+    return Emitted(context.emit(op, x, result=result), last)
+
+
+def _is_last(context: Context, node: Node) -> bool:
+    return node.type.rank >= 3 and context.is_last(node.operands[0])
+
+
+@lowers(Reshape, kind=Kind.MOVE, needs=("reshape",))
+def reshape(context: Context, node: Node, result: Result) -> Emitted:
+    """Free from channels last too, where each pixel's channels are all there is."""
+    shape = context.source.types[node.operands[0]].shape
+    op = Reshape(shape=node.type.shape)
+    flat = len(shape) >= 3 and all(size == 1 for size in shape[2:])
+    x = context.take(node.operands[0], last=flat and context.is_last(node.operands[0]), quant=result.quant)
+    return Emitted(context.emit(op, x, result=result), last=False)
+
+
+@lowers(Transpose, kind=Kind.MOVE, needs=("transpose",))
+def transpose(context: Context, node: Node, result: Result) -> Emitted:
+    """From whichever layout is at hand; nothing to do where that is the wanted one."""
+    op = node.op
+    assert isinstance(op, Transpose)
+    if not _is_last(context, node):
+        return _one(context, node, result, op, last=False)
+    rank = len(op.order)
+    x = context.take(node.operands[0], last=True, quant=result.quant)
+    axes = tuple(moved_axis(axis, rank, last=True) for axis in op.order)
+    return Emitted(context.emit(Transpose(order=axes), x, result=result), last=False)
+
+
+@lowers(Slice, kind=Kind.MOVE, needs=("slice",))
+def slice_(context: Context, node: Node, result: Result) -> Emitted:
+    op = node.op
+    assert isinstance(op, Slice)
+    last = _is_last(context, node)
+    moved = Slice(
+        starts=per_axis(op.starts, last=last), stops=per_axis(op.stops, last=last), steps=per_axis(op.steps, last=last)
+    )
+    return _one(context, node, result, moved, last=last)
+
+
+@lowers(Concat, kind=Kind.MOVE, needs=("concat",))
+def concat(context: Context, node: Node, result: Result) -> Emitted:
+    """Operands of other scales are requantized to the result's first."""
+    op = node.op
+    assert isinstance(op, Concat)
+    last = node.type.rank >= 3 and any(map(context.is_last, node.operands))
+    operands = [context.take(operand, last=last, quant=result.quant) for operand in node.operands]
+    moved = Concat(axis=moved_axis(op.axis, node.type.rank, last=last))
+    return Emitted(context.emit(moved, *operands, result=result), last)
+
+
+@lowers(Pad, kind=Kind.MOVE, needs=("pad",))
+def pad(context: Context, node: Node, result: Result) -> Emitted:
+    """The padding's value becomes the integer that stands for it."""
+    op = node.op
+    assert isinstance(op, Pad)
+    last = _is_last(context, node)
+    value = to_integers(np.float64(op.value), result.quant, *context.target.activation_range)
+    moved = replace(op, padding=per_axis(op.padding, last=last), value=float(value) if op.mode == "constant" else 0.0)
+    return _one(context, node, result, moved, last=last)
+
+
+@lowers(Tile, kind=Kind.MOVE, needs=("tile",))
+def tile(context: Context, node: Node, result: Result) -> Emitted:
+    op = node.op
+    assert isinstance(op, Tile)
+    last = _is_last(context, node)
+    return _one(context, node, result, Tile(repeats=per_axis(op.repeats, last=last)), last=last)
+
+
+@lowers(Expand, kind=Kind.MOVE, needs=("expand",))
+def expand(context: Context, node: Node, result: Result) -> Emitted:
+    op = node.op
+    assert isinstance(op, Expand)
+    same_rank = context.source.types[node.operands[0]].rank == len(op.shape)
+    last = same_rank and _is_last(context, node)
+    return _one(context, node, result, Expand(shape=per_axis(op.shape, last=last)), last=last)
+
+
+def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
+    """Indices are known when the program is made."""
+    return None if is_known(graph, node.operands[1]) else f"indices %{node.operands[1]} are computed, known ones wanted"
+
+
+@lowers(Gather, kind=Kind.MOVE, needs=("gather",), obstacle=computed_indices, raw=(1,))
+def gather(context: Context, node: Node, result: Result) -> Emitted:
+    x = context.take(node.operands[0], quant=result.quant)
+    indices = context.builder.constant(context.source.constants[node.operands[1]], node.operands[1])
+    return Emitted(context.emit(node.op, x, indices, result=result), last=False)
+
+
+def not_resizable(graph: Graph, node: Node, target: Target) -> str | None:
+    """Resizing selects elements (nearest) or interpolates over height and width (linear)."""
+    op = node.op
+    assert isinstance(op, Resize)
+    if op.coordinates == "tf_crop_and_resize":
+        return "there is no integer form of crop and resize"
+    if op.mode == "nearest":
+        return None
+    if op.mode == "cubic":
+        return "there is no integer form of cubic interpolation"
+    shape = graph.types[node.operands[0]].shape
+    if len(shape) != 4 or shape[:2] != op.shape[:2]:
+        return f"linear interpolation from {shape} to {op.shape}, only height and width may change"
+    return None
+
+
+def select(context: Context, node: Node, result: Result) -> Emitted:
+    """A selection of rows and columns."""
+    op = node.op
+    assert isinstance(op, Resize)
+    last = _is_last(context, node)
+    moved = replace(op, shape=per_axis(op.shape, last=last), scales=per_axis(op.scales, last=last))
+    return _one(context, node, result, moved, last=last)

@@ -1,0 +1,134 @@
+"""Functions of one element: chains of them become one table of 256 entries, exact by construction."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from npuq.ir import Graph, Node, Op
+from npuq.ir.ops import activation, elementwise
+from npuq.ir.ops.npu_pointwise import Lut
+from npuq.ir.ops.quant import to_integers
+
+from ..target import Target
+from .context import Context, Emitted, Result
+from .registry import Kind, is_known, lowers
+
+UNARY: tuple[type[Op], ...] = (
+    activation.Relu,
+    activation.Clip,
+    activation.LeakyRelu,
+    activation.Sigmoid,
+    activation.Tanh,
+    activation.HardSigmoid,
+    activation.HardSwish,
+    activation.Silu,
+    activation.Mish,
+    activation.Elu,
+    activation.Selu,
+    activation.Celu,
+    activation.Softplus,
+    activation.Softsign,
+    activation.Gelu,
+    elementwise.Abs,
+    elementwise.Neg,
+    elementwise.Sign,
+    elementwise.Reciprocal,
+    elementwise.Sqrt,
+    elementwise.Exp,
+    elementwise.Log,
+    elementwise.Erf,
+    elementwise.Sin,
+    elementwise.Cos,
+    elementwise.Floor,
+    elementwise.Ceil,
+    elementwise.Round,
+)
+
+
+def table_by_channel(graph: Graph, node: Node, value: str) -> bool:
+    """Whether a known operand is one number, or one per channel of the node's result."""
+    shape, result = graph.types[value].shape, node.type.shape
+    aligned = (1,) * (len(result) - len(shape)) + shape
+    return all(size == 1 or axis == 1 for axis, size in enumerate(aligned)) and len(aligned) == len(result)
+
+
+def as_table(graph: Graph, node: Node) -> bool:
+    """Whether an op of two operands is a function of one element: the other operand is known, or the same value."""
+    computed = {operand for operand in node.operands if not is_known(graph, operand)}
+    known = [operand for operand in node.operands if is_known(graph, operand)]
+    if len(computed) != 1 or graph.types[next(iter(computed))].shape != node.type.shape:
+        return False
+    return all(table_by_channel(graph, node, operand) for operand in known)
+
+
+def not_a_table(graph: Graph, node: Node, target: Target) -> str | None:
+    """The second operand is one known number, or one per channel."""
+    return None if as_table(graph, node) else "the second operand is computed, one known number per channel wanted"
+
+
+def region(graph: Graph, result: str) -> tuple[list[Node], str]:
+    """The nodes between a pointwise result and its one dequantized source, in order, and that source."""
+    nodes: list[Node] = []
+    source, waiting = "", [result]
+    while waiting:
+        value = waiting.pop()
+        node = graph.producers.get(value)
+        if value in graph.constants or (node is not None and is_known(graph, value)):
+            continue
+        assert node is not None, value
+        if node.op.name == "dequantize":
+            source = value
+        elif node not in nodes:
+            nodes.append(node)
+            waiting.extend(node.operands)
+    position = {id(node): index for index, node in enumerate(graph.nodes)}
+    return sorted(nodes, key=lambda node: position[id(node)]), source
+
+
+def table(context: Context, nodes: list[Node], source: str, result: Result) -> np.ndarray:
+    """The integers of the composed function at every integer of its source: int8 [256] or [channels, 256].
+
+    Evaluated in float32 by the ops' own reference, all 256 reals along the batch axis.
+    """
+    quant = context.quant(source)
+    least, greatest = context.target.activation_dtype.range
+    integers = np.arange(least, greatest + 1)
+    reals = ((integers - quant.zero_point).astype(np.float32) * np.float32(quant.scale)).astype(np.float32)
+    rank = nodes[-1].type.rank
+    values: dict[str, np.ndarray | jax.Array] = {source: reals.reshape((-1,) + (1,) * (rank - 1))}
+    for node in nodes:
+        operands = (values[operand] if operand in values else known(context, operand, rank) for operand in node.operands)
+        values[node.result] = node.op.evaluate(*operands)
+    outputs = np.asarray(values[nodes[-1].result], np.float64)
+    outputs = np.nan_to_num(outputs, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    entries = to_integers(outputs, result.quant, result.low, result.high)
+    entries = entries.reshape(len(integers), -1).T.astype(context.target.activation_dtype.numpy)
+    return np.ascontiguousarray(entries if len(entries) > 1 else entries[0])
+
+
+def known(context: Context, value: str, rank: int) -> np.ndarray:
+    """The float array of a known operand."""
+    array = context.source.constant(value)
+    if array is None:
+        quant = context.quant(value)
+        array = ((context.integers(value) - quant.zero_point) * np.float32(quant.scale)).astype(np.float32)
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def pointwise(context: Context, node: Node, result: Result) -> Emitted:
+    """One table for the node and all the pointwise nodes before it."""
+    nodes, source = region(context.source, node.result)
+    entries = table(context, nodes, source, result)
+    rank = node.type.rank
+    last = rank >= 3 and (context.is_last(source) or (entries.ndim == 2 and rank > 2))
+    x = context.take(source, last=last)
+    name = context.builder.constant(entries, f"{result.name}.table")
+    return Emitted(context.emit(Lut(), x, name, result=result), last)
+
+
+lowers(*UNARY, kind=Kind.POINTWISE, needs=("npu.lut",))(pointwise)
+lowers(activation.PRelu, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table, raw=(1,))(pointwise)
+lowers(elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table)(
+    pointwise
+)

@@ -1,0 +1,148 @@
+"""Sums over axes, softmax, interpolation, and positions of extremes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from npuq.ir import Graph, Node, Quantization
+from npuq.ir.ops.npu_pointwise import Softmax as NpuSoftmax
+from npuq.ir.ops.npu_window import ReduceSum as NpuReduceSum
+from npuq.ir.ops.npu_window import ResizeLinear
+from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
+from npuq.ir.ops.resize import Resize
+
+from ..target import Target
+from .context import Context, Emitted, Result, moved_axis
+from .movement import not_resizable, select
+from .registry import Kind, lowers
+
+
+def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) -> tuple[bool, tuple[int, ...]]:
+    """The layout to reduce in, and its axes: channels last where at hand and the result keeps its rank."""
+    rank = context.source.types[node.operands[0]].rank
+    spatial = set(axes) == set(range(2, rank))
+    last = rank >= 3 and context.is_last(node.operands[0]) and (keep or spatial)
+    return last, tuple(sorted(moved_axis(axis, rank, last=last) for axis in axes))
+
+
+@lowers(ReduceMean, ReduceSum, kind=Kind.COMPUTE, needs=("npu.reduce_sum",))
+def total(context: Context, node: Node, result: Result) -> Emitted:
+    """The mean's division is part of the requantization."""
+    op = node.op
+    assert isinstance(op, (ReduceMean, ReduceSum))
+    x_quant = context.quant(node.operands[0])
+    shape = context.source.types[node.operands[0]].shape
+    count = math.prod(shape[axis] for axis in op.axes)
+    last, axes = _layout(context, node, op.axes, keep=op.keep)
+    low, high = context.centred(x_quant)
+    reduce = NpuReduceSum(
+        axes=axes,
+        keep=op.keep,
+        input_zero_point=x_quant.zero_point,
+        accumulator=context.fits((min(low * count, 0), max(high * count, 0)), node),
+        **context.tail(result),
+    )
+    divisor = count if isinstance(op, ReduceMean) else 1
+    factors = context.rescale(np.array([x_quant.scale / (divisor * result.quant.scale)]), node)
+    x = context.take(node.operands[0], last=last)
+    return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
+
+
+@lowers(ReduceMax, ReduceMin, kind=Kind.MOVE, needs=("reduce_max", "reduce_min"))
+def extreme(context: Context, node: Node, result: Result) -> Emitted:
+    """The greatest integer is the greatest real."""
+    op = node.op
+    assert isinstance(op, (ReduceMax, ReduceMin))
+    last, axes = _layout(context, node, op.axes, keep=op.keep)
+    x = context.take(node.operands[0], last=last, quant=result.quant)
+    return Emitted(context.emit(replace(op, axes=axes), x, result=result), last and op.keep)
+
+
+@lowers(ArgMax, ArgMin, kind=Kind.INDEX, needs=("argmax", "argmin"))
+def position(context: Context, node: Node, result: Result) -> Emitted:
+    """The order of the integers is that of the reals."""
+    op = node.op
+    assert isinstance(op, (ArgMax, ArgMin))
+    x = context.take(node.operands[0])
+    return Emitted(context.builder.add(op, x, name=result.name, loc=result.loc), last=False)
+
+
+def too_long_for_softmax(graph: Graph, node: Node, target: Target) -> str | None:
+    """A softmax sums at most 2^16 exponentials, so that its quotient stays inside 63 bits."""
+    op = node.op
+    assert isinstance(op, Softmax)
+    length = graph.types[node.operands[0]].shape[op.axis]
+    return f"softmax over {length} elements, at most {SOFTMAX_LONGEST}" if length > SOFTMAX_LONGEST else None
+
+
+SOFTMAX_LONGEST = 1 << 16
+
+
+@lowers(Softmax, kind=Kind.COMPUTE, needs=("npu.softmax",), obstacle=too_long_for_softmax)
+def softmax(context: Context, node: Node, result: Result) -> Emitted:
+    """Exponentials of x - max(x) by table, then one exact division; the result's own scale is 1/steps."""
+    op = node.op
+    assert isinstance(op, Softmax)
+    rank = node.type.rank
+    last = rank >= 3 and context.is_last(node.operands[0])
+    quant, steps = softmax_quantization(context.target)
+    scale = context.quant(node.operands[0]).scale
+    table = np.rint(np.exp(np.arange(-255, 1) * np.float64(scale)) * (1 << 30)).astype(np.int32)
+    low, high = context.target.activation_range
+    direct = quant == result.quant
+    inner = result if direct else Result(quant, low, high, f"{result.name}.softmax", result.loc)
+    integer = NpuSoftmax(
+        axis=moved_axis(op.axis, rank, last=last),
+        steps=steps,
+        zero_point=quant.zero_point,
+        low=inner.low,
+        high=inner.high,
+        dtype=context.target.activation_dtype,
+    )
+    x = context.take(node.operands[0], last=last)
+    y = context.emit(integer, x, context.builder.constant(table, "exp"), result=inner)
+    return Emitted(y if direct else context.rescaled(y, result), last)
+
+
+def softmax_quantization(target: Target) -> tuple[Quantization, int]:
+    """The scale that a softmax gives by itself: all integers from zero's up to the greatest."""
+    low, high = target.activation_range
+    zero_point = 0 if target.symmetric else low
+    steps = high - zero_point
+    return Quantization.per_tensor(1 / steps, zero_point), steps
+
+
+def resize_kind(graph: Graph, node: Node) -> Kind:
+    """Selecting elements keeps the scale, interpolating makes a new one."""
+    assert isinstance(node.op, Resize)
+    return Kind.MOVE if node.op.mode == "nearest" else Kind.COMPUTE
+
+
+@lowers(Resize, kind=resize_kind, needs=("npu.resize_linear", "resize"), obstacle=not_resizable)
+def resize(context: Context, node: Node, result: Result) -> Emitted:
+    """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
+    op = node.op
+    assert isinstance(op, Resize)
+    if op.mode == "nearest":
+        return select(context, node, result)
+    x_quant = context.quant(node.operands[0])
+    height, width = context.source.types[node.operands[0]].shape[2:]
+    weights = [np.rint(op.weights(axis, size) * RESIZE_ONE) for axis, size in ((2, height), (3, width))]
+    reach = int(np.prod([np.abs(along).sum(1).max() for along in weights]))
+    low, high = context.centred(x_quant)
+    integer = ResizeLinear(
+        input_zero_point=x_quant.zero_point,
+        accumulator=context.fits((min(0, low) * reach, max(0, high) * reach), node),
+        **context.tail(result),
+    )
+    tables = (context.builder.constant(along.astype(np.int16), "interpolation") for along in weights)
+    factors = context.rescale(np.array([x_quant.scale / (RESIZE_ONE**2 * result.quant.scale)]), node)
+    x = context.take(node.operands[0], last=True)
+    return Emitted(context.emit(integer, x, *tables, *factors, result=result), last=True)
+
+
+RESIZE_ONE = 1 << 11
+"""The weight 1 of a linear interpolation: two such weights and 8 bits of data stay inside 31 bits."""

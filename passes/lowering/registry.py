@@ -1,0 +1,117 @@
+"""Which float ops become integer ops, what may stand in the way, and who emits them: one row per op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from npuq.ir import Graph, Node, Op
+
+from ..target import Target
+
+if TYPE_CHECKING:
+    from .context import Context, Emitted, Result
+
+
+class Kind(StrEnum):
+    """How an op deals with integers."""
+
+    COMPUTE = "compute"
+    """accumulates and requantizes; a clamp that follows is free"""
+    POINTWISE = "pointwise"
+    """a function of one element: a table, alone or composed with its like"""
+    MOVE = "move"
+    """moves or selects elements: operands and result share one scale"""
+    INDEX = "index"
+    """reads quantized values, gives bare integers"""
+    HOST = "host"
+    """runs in float on the host"""
+
+
+Obstacle = Callable[[Graph, Node, Target], "str | None"]
+KindOf = Kind | Callable[[Graph, Node], Kind]
+Emit = Callable[["Context", Node, "Result"], "Emitted"]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """The way of one float op to the integer level.
+
+    `weights` maps a weight operand, where it is known and of `weight_rank`, to its axis of output channels; `bias` is
+    the position of the bias; `raw` operands stay what they are; all others are activations. `obstacle` gives the
+    reason why a node must run on the host.
+    """
+
+    kind: KindOf
+    emit: Emit
+    needs: tuple[str, ...] = ()
+    obstacle: Obstacle | None = None
+    weights: Mapping[int, int] = field(default_factory=dict)
+    weight_rank: int | None = None
+    bias: int | None = None
+    raw: tuple[int, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """The positions of weights and bias."""
+        return (*self.weights, *(() if self.bias is None else (self.bias,)))
+
+    def kind_of(self, graph: Graph, node: Node) -> Kind:
+        """The kind, which may depend on the node's attributes and on what is known."""
+        return self.kind if isinstance(self.kind, Kind) else self.kind(graph, node)
+
+
+LOWERINGS: dict[type[Op], Lowering] = {}
+E = TypeVar("E", bound=Emit)
+
+
+def lowers(
+    *ops: type[Op],
+    kind: KindOf,
+    needs: tuple[str, ...] = (),
+    obstacle: Obstacle | None = None,
+    weights: Mapping[int, int] | None = None,
+    weight_rank: int | None = None,
+    bias: int | None = None,
+    raw: tuple[int, ...] = (),
+) -> Callable[[E], E]:
+    """Register the function that emits the integer form of `ops`; `needs` names the integer ops that it may use."""
+
+    def register(emit: E) -> E:
+        for op in ops:
+            assert op not in LOWERINGS, op.name
+            LOWERINGS[op] = Lowering(kind, emit, needs, obstacle, weights or {}, weight_rank, bias, raw)
+        return emit
+
+    return register
+
+
+def activations(graph: Graph, node: Node) -> tuple[str, ...]:
+    """The operands of a node that carry data: neither weights, bias nor raw operands, nor what a table takes in."""
+    lowering = LOWERINGS.get(type(node.op))
+    if lowering is None:
+        return node.operands
+    skipped = {*lowering.raw, *(index for index in lowering.parameters if is_known(graph, node.operands[index]))}
+    kept = tuple(operand for index, operand in enumerate(node.operands) if index not in skipped)
+    if lowering.kind_of(graph, node) is Kind.POINTWISE:
+        return tuple(operand for operand in kept if not is_known(graph, operand))
+    return kept
+
+
+def is_weight(graph: Graph, node: Node, index: int) -> bool:
+    """Whether an operand is a known weight array or bias of its op."""
+    lowering = LOWERINGS[type(node.op)]
+    if index not in lowering.parameters or index >= len(node.operands) or not is_known(graph, node.operands[index]):
+        return False
+    ranks = (None, graph.types[node.operands[index]].rank)
+    return index == lowering.bias or lowering.weight_rank in ranks
+
+
+def is_known(graph: Graph, value: str) -> bool:
+    """Whether a value is a constant, as it is or dequantized."""
+    producer = graph.producers.get(value)
+    if producer is not None and producer.op.name == "dequantize":
+        value = producer.operands[0]
+    return value in graph.constants

@@ -1,0 +1,200 @@
+"""Convolutions and poolings: channels last, one to two spatial axes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from npuq.ir import Graph, Node, Quantization
+from npuq.ir.arithmetic import accumulator_interval
+from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d
+from npuq.ir.ops.pool import AveragePool, MaxPool
+from npuq.ir.ops.shape import Reshape
+
+from ..target import Target
+from .context import Context, Emitted, Result
+from .registry import Kind, is_known, lowers
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over exactly two spatial axes; one axis becomes a plane of height 1."""
+
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+    expand: Pair = (1, 1)
+
+    @classmethod
+    def of(
+        cls,
+        stride: tuple[int, ...],
+        padding: tuple[Pair, ...],
+        dilation: tuple[int, ...],
+        expand: tuple[int, ...] | None = None,
+    ) -> Window:
+        """Put a height of 1 before a single axis."""
+        missing = 2 - len(stride)
+        ones = (1,) * missing
+        stride, dilation = (*ones, *stride), (*ones, *dilation)
+        expand = (*ones, *(expand or (1,) * (2 - missing)))
+        padding = (*(((0, 0),) * missing), *padding)
+        return cls(
+            (stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), (expand[0], expand[1])
+        )
+
+
+def too_many_axes(graph: Graph, node: Node, target: Target) -> str | None:
+    """Windows slide over one or two spatial axes."""
+    rank = graph.types[node.operands[0]].rank - 2
+    return f"{rank} spatial axes, the target has 1 and 2" if rank > 2 else None
+
+
+def cannot_convolve(graph: Graph, node: Node, target: Target) -> str | None:
+    """Weights and bias are known when the program is made."""
+    for operand in node.operands[1:]:
+        if not is_known(graph, operand):
+            return f"weights %{operand} are computed, known ones wanted"
+    return too_many_axes(graph, node, target)
+
+
+def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
+    """A transposed convolution crops no more than its window reaches."""
+    assert isinstance(node.op, ConvTranspose)
+    window = graph.types[node.operands[1]].shape[2:]
+    for pads in _transposed_padding(node.op, window):
+        if min(pads) < 0:
+            return f"padding {node.op.padding} crops more than the window of {window} reaches"
+    return cannot_convolve(graph, node, target)
+
+
+@lowers(Conv, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_convolve, weights={1: 0}, bias=2)
+def convolution(context: Context, node: Node, result: Result) -> Emitted:
+    """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
+    op = node.op
+    assert isinstance(op, Conv)
+    window = Window.of(op.stride, op.padding, op.dilation)
+    weights = context.integers(node.operands[1])
+    scales = np.asarray(context.quant(node.operands[1]).scales)
+    return _convolve(context, node, result, weights, scales, op.groups, window)
+
+
+@lowers(
+    ConvTranspose, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_transpose, weights={1: 1}, bias=2
+)
+def transposed_convolution(context: Context, node: Node, result: Result) -> Emitted:
+    """A convolution of the input spread out by the stride, with the window turned around."""
+    op = node.op
+    assert isinstance(op, ConvTranspose)
+    weights = context.integers(node.operands[1])
+    inputs, outputs, *window = weights.shape
+    spatial = tuple(range(2, weights.ndim))
+    per_group = weights.reshape(op.groups, inputs // op.groups, outputs, *window)
+    turned = np.flip(per_group.swapaxes(1, 2).reshape(op.groups * outputs, inputs // op.groups, *window), spatial)
+    scales = np.tile(np.asarray(context.quant(node.operands[1]).scales), op.groups)
+    slide = Window.of((1,) * len(window), _transposed_padding(op, tuple(window)), op.dilation, op.stride)
+    return _convolve(context, node, result, turned, scales, op.groups, slide)
+
+
+def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pair, ...]:
+    reach = ((size - 1) * hole for size, hole in zip(window, op.dilation, strict=True))
+    return tuple(
+        (far - before, far - after + extra)
+        for far, (before, after), extra in zip(reach, op.padding, op.output_padding, strict=True)
+    )
+
+
+def _convolve(
+    context: Context, node: Node, result: Result, weights: np.ndarray, scales: np.ndarray, groups: int, window: Window
+) -> Emitted:
+    """Emit the integer convolution of OI(H)W weights."""
+    x_quant = context.quant(node.operands[0])
+    bias = np.zeros(weights.shape[0], np.int64)
+    if len(node.operands) > 2:
+        bias = context.integers(node.operands[2])
+    if weights.ndim == 3:
+        weights = weights[:, :, None]
+    hwio = weights.transpose(2, 3, 1, 0)
+    bias = bias - x_quant.zero_point * hwio.sum((0, 1, 2))
+    interval = accumulator_interval(hwio, bias, *context.target.activation_range)
+    op = Conv2d(
+        stride=window.stride,
+        padding=window.padding,
+        dilation=window.dilation,
+        expand=window.expand,
+        groups=groups,
+        pad_value=x_quant.zero_point,
+        accumulator=context.fits(interval, node),
+        **context.tail(result),
+    )
+    w_quant = Quantization(tuple(map(float, np.asarray(scales, np.float32))), (0,) * len(scales), axis=3)
+    if len(scales) == 1:
+        w_quant = Quantization.per_tensor(float(scales[0]))
+    operands = (
+        context.plane(node.operands[0]),
+        context.builder.constant(hwio.astype(context.target.weight_dtype.numpy), f"{result.name}.w", w_quant),
+        context.builder.constant(bias.astype(context.bias_dtype), f"{result.name}.b"),
+        *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale, node),
+    )
+    return _from_plane(context, op, operands, node, result)
+
+
+@lowers(MaxPool, kind=Kind.MOVE, needs=("npu.max_pool2d",), obstacle=too_many_axes)
+def max_pool(context: Context, node: Node, result: Result) -> Emitted:
+    """The scale stays, so the greatest integer is the greatest real."""
+    op = node.op
+    assert isinstance(op, MaxPool)
+    window = Window.of(op.stride, op.padding, op.dilation)
+    size = (1,) * (2 - len(op.window)) + op.window
+    pool = MaxPool2d(
+        window=(size[0], size[1]), stride=window.stride, padding=window.padding, dilation=window.dilation
+    )
+    x = context.plane(node.operands[0], quant=result.quant)
+    return _from_plane(context, pool, (x,), node, result)
+
+
+@lowers(AveragePool, kind=Kind.COMPUTE, needs=("npu.average_pool2d",), obstacle=too_many_axes)
+def average_pool(context: Context, node: Node, result: Result) -> Emitted:
+    """The division by the number of elements is part of the requantization, per position where it varies."""
+    op = node.op
+    assert isinstance(op, AveragePool)
+    window = Window.of(op.stride, op.padding, op.dilation)
+    size = (1,) * (2 - len(op.window)) + op.window
+    x_quant = context.quant(node.operands[0])
+    space = context.source.types[node.operands[0]].shape[2:]
+    counts = op.counts(space).reshape((1,) * (2 - len(space)) + op.counts(space).shape)
+    if (counts == counts.flat[0]).all():
+        counts = counts.flat[:1]
+    x = context.plane(node.operands[0])
+    low, high = context.target.activation_range
+    most = math.prod(op.window)
+    pool = AveragePool2d(
+        window=(size[0], size[1]),
+        stride=window.stride,
+        padding=window.padding,
+        dilation=window.dilation,
+        input_zero_point=x_quant.zero_point,
+        accumulator=context.fits(
+            (min(0, low - x_quant.zero_point) * most, max(0, high - x_quant.zero_point) * most), node
+        ),
+        **context.tail(result),
+    )
+    factors = context.rescale(x_quant.scale / (counts * result.quant.scale), node)
+    return _from_plane(context, pool, (x, *factors), node, result)
+
+
+def _from_plane(
+    context: Context, op: Conv2d | MaxPool2d | AveragePool2d, operands: tuple[str, ...], node: Node, result: Result
+) -> Emitted:
+    """Add a 2-D op and take its plane of height 1 away again where the user's op has one spatial axis."""
+    one_axis = node.type.rank == 3
+    y = context.emit(op, *operands, result=result, suffix=".plane" if one_axis else "")
+    if one_axis:
+        n, _, length, channels = context.builder.types[y].shape
+        y = context.emit(Reshape(shape=(n, length, channels)), y, result=result)
+    return Emitted(y, last=True)
