@@ -142,32 +142,35 @@ def _check_indices(context: Context, indices: str, size: int) -> None:
 @converts("DepthToSpace")
 def depth_to_space(context: Context, node: Node) -> str:
     """The block is the slow part of the channels (DCR) or the fast one (CRD)."""
-    x, block = node.operand(0), node.int("blocksize")
-    shape = context.type(x).shape
-    require(len(shape) == 4, f"operand of rank {len(shape)}, 4 wanted")
-    n, c, h, w = shape
-    require(block > 0 and c % block**2 == 0, f"{c} channels do not hold blocks of {block} x {block}")
-    mode = node.string("mode", "DCR")
-    require(mode in ("DCR", "CRD"), f"mode {mode!r} is neither DCR nor CRD")
+    x, block, fast = _blocks(context, node)
+    n, c, h, w = context.type(x).shape
+    require(c % block**2 == 0, f"{c} channels do not hold blocks of {block} x {block}")
     depth = c // block**2
-    if mode == "DCR":
-        split_, order = (n, block, block, depth, h, w), (0, 3, 4, 1, 5, 2)
-    else:
-        split_, order = (n, depth, block, block, h, w), (0, 1, 4, 2, 5, 3)
-    moved = context.add(Transpose(order=order), context.add(Reshape(shape=split_), x))
+    channels, order = (
+        ((depth, block, block), (0, 1, 4, 2, 5, 3)) if fast else ((block, block, depth), (0, 3, 4, 1, 5, 2))
+    )
+    moved = context.add(Transpose(order=order), context.add(Reshape(shape=(n, *channels, h, w)), x))
     return context.add(Reshape(shape=(n, depth, h * block, w * block)), moved)
 
 
 @converts("SpaceToDepth")
 def space_to_depth(context: Context, node: Node) -> str:
-    x, block = node.operand(0), node.int("blocksize")
-    shape = context.type(x).shape
-    require(len(shape) == 4, f"operand of rank {len(shape)}, 4 wanted")
-    n, c, h, w = shape
-    require(block > 0 and h % block == w % block == 0, f"{h} x {w} does not divide into blocks of {block} x {block}")
+    """The inverse; before opset 28 always DCR."""
+    x, block, fast = _blocks(context, node)
+    n, c, h, w = context.type(x).shape
+    require(h % block == w % block == 0, f"{h} x {w} does not divide into blocks of {block} x {block}")
     cut = context.add(Reshape(shape=(n, c, h // block, block, w // block, block)), x)
-    moved = context.add(Transpose(order=(0, 3, 5, 1, 2, 4)), cut)
+    moved = context.add(Transpose(order=(0, 1, 3, 5, 2, 4) if fast else (0, 3, 5, 1, 2, 4)), cut)
     return context.add(Reshape(shape=(n, c * block**2, h // block, w // block)), moved)
+
+
+def _blocks(context: Context, node: Node) -> tuple[str, int, bool]:
+    """The operand, the size of a block, and whether the block is the fast part of the channels."""
+    x, block, mode = node.operand(0), node.int("blocksize"), node.string("mode", "DCR")
+    require(context.type(x).rank == 4, f"operand of rank {context.type(x).rank}, 4 wanted")
+    require(block > 0, f"blocksize is {block}")
+    require(mode in ("DCR", "CRD"), f"mode {mode!r} is neither DCR nor CRD")
+    return x, block, mode == "CRD"
 
 
 @converts("Trilu")

@@ -137,11 +137,7 @@ def mean(context: Context, node: Node) -> str:
 
 @converts("Mod")
 def mod(context: Context, node: Node) -> str:
-    """Floats have only C's fmod."""
-    truncate = node.flag("fmod", False)
-    x, y = node.operand(0), node.operand(1)
-    require(truncate or context.type(x).dtype.is_integer, f"{context.type(x).dtype} operands need fmod=1")
-    return context.add(Mod(truncate=truncate), x, y)
+    return context.add(Mod(truncate=node.flag("fmod", False)), node.operand(0), node.operand(1))
 
 
 @converts("Pow")
