@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import activation, conv, elementwise, logic, quant, reduce, resize, shape
+from . import activation, conv, elementwise, logic, norm, pool, quant, reduce, resize, shape
 
-__all__ = ["activation", "conv", "elementwise", "logic", "quant", "reduce", "resize", "shape"]
+__all__ = ["activation", "conv", "elementwise", "logic", "norm", "pool", "quant", "reduce", "resize", "shape"]

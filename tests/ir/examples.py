@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npuq.ir import DType, Op, TensorType, parse_type
-from npuq.ir.ops import activation, conv, elementwise, logic, quant, reduce, resize, shape
+from npuq.ir.ops import activation, conv, elementwise, logic, norm, pool, quant, reduce, resize, shape
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,47 @@ CONV = (
         conv.Conv(stride=(2, 1), padding=((1, 0), (0, 2)), dilation=(1, 2), groups=2),
         *("f32[2,4,9,8]", "f32[6,2,3,3]", "f32[6]"),
     ),
+    example(conv.Conv(stride=(1,), padding=((2, 0),), dilation=(2,), groups=3), "f32[1,3,8]", "f32[6,1,3]"),
+    example(conv.Conv(stride=(1, 2, 1), padding=((0, 0),) * 3, dilation=(1, 1, 1)), "f16[1,2,4,5,6]", "f16[3,2,1,2,3]"),
+    example(
+        conv.ConvTranspose(stride=(2, 3), padding=((1, 0), (0, 4)), dilation=(1, 2), groups=2, output_padding=(1, 0)),
+        *("f32[2,4,3,5]", "f32[4,3,2,3]", "f32[6]"),
+    ),
+    example(
+        conv.ConvTranspose(stride=(1,), padding=((-1, 0),), dilation=(1,), output_padding=(0,)),
+        *("f32[1,2,4]", "f32[2,3,2]"),
+    ),
+    *(
+        example(conv.MatMul(), *operands)
+        for operands in (
+            *(("f32[2,1,3,4]", "f32[5,4,6]", "f32[6]"), ("f32[4]", "f32[2,4,3]"), ("f32[3,4]", "f32[4]")),
+            *(("i32[4]", "i32[4]"), ("f16[3,4]", "f16[4,2]", "f16[2]")),
+        )
+    ),
+)
+
+WINDOW = (
+    example(norm.BatchNorm(epsilon=0.5), "f32[2,3,4]", *("f32[3]",) * 4),
+    *(
+        example(op, "f32[2,3,7,6]")
+        for op in (
+            pool.MaxPool(window=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2)),
+            pool.AveragePool(window=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2)),
+            pool.AveragePool(
+                window=(3,) * 2,
+                stride=(2, 1),
+                padding=((1, 1),) * 2,
+                dilation=(1, 1),
+                count_padding=True,
+                uncounted=(1, 0),
+            ),
+        )
+    ),
+    *(
+        example(kind(window=(12, 12), stride=(1, 2), padding=((0, 1),) * 2, dilation=(1, 1)), "f32[1,1,14,13]")
+        for kind in (pool.MaxPool, pool.AveragePool)
+    ),
+    example(pool.MaxPool(window=(2,), stride=(2,), padding=((0, 0),), dilation=(1,)), "q8<0.5:3>[1,2,5]"),
 )
 
 QUANT = (
@@ -137,4 +178,4 @@ QUANT = (
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
 
-EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *QUANT)
+EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *WINDOW, *QUANT)

@@ -1,0 +1,39 @@
+"""Normalisation by stored statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import require
+from ..op import Op, op
+from ..types import TensorType
+
+
+@op("batch_norm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(Op):
+    """scale * (x - mean) / sqrt(variance + epsilon) + offset, all four per channel: x [N, C, *space]."""
+
+    epsilon: float = 1e-5
+
+    def infer(
+        self, x: TensorType, scale: TensorType, offset: TensorType, mean: TensorType, variance: TensorType
+    ) -> TensorType:
+        """Keep the shape."""
+        require(x.dtype.is_float and x.rank >= 2, f"operand {x}, floats of rank 2 or more wanted")
+        wanted = TensorType(x.dtype, (x.shape[1],))
+        for name, type_ in (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance)):
+            require(type_ == wanted, f"{name} {type_}, {wanted} wanted")
+        return x
+
+    def evaluate(
+        self, x: jax.Array, scale: jax.Array, offset: jax.Array, mean: jax.Array, variance: jax.Array
+    ) -> jax.Array:
+        """One product and one sum per element."""
+        factor = scale / jnp.sqrt(variance + np.asarray(self.epsilon, x.dtype))
+        column = (-1,) + (1,) * (x.ndim - 2)
+        return x * jnp.reshape(factor, column) + jnp.reshape(offset - mean * factor, column)

@@ -1,0 +1,53 @@
+"""Sliding windows: the sizes that they leave, and the elements that they see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import jax
+import numpy as np
+
+from ..errors import require
+from ..types import Shape
+
+Pads = tuple[tuple[int, int], ...]
+
+MOST_TAPS = 128
+"""Windows of up to this many elements are computed as whole shifted arrays, which XLA turns into one quick loop."""
+
+
+def window_sizes(
+    space: Shape, window: Shape, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]
+) -> Shape:
+    """The sizes that a sliding window leaves of each spatial axis, rounded down."""
+    sizes = []
+    for size, width, step, (before, after), hole in zip(space, window, stride, padding, dilation, strict=True):
+        require(step > 0 and hole > 0 and width > 0, f"stride {step}, dilation {hole}, window {width}: all must be > 0")
+        covered = (width - 1) * hole + 1
+        padded = size + before + after
+        require(padded >= covered, f"a window of {covered} on {padded} padded elements")
+        sizes.append((padded - covered) // step + 1)
+    return tuple(sizes)
+
+
+def padded(x: jax.Array, padding: Pads, value: float) -> jax.Array:
+    """`x` [N, C, *space] with a border of `value`; a negative width takes elements away."""
+    config = [(0, 0, 0), (0, 0, 0), *((before, after, 0) for before, after in padding)]
+    return jax.lax.pad(x, np.asarray(value, x.dtype), config)
+
+
+def taps(
+    x: jax.Array, window: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Iterator[tuple[Shape, jax.Array]]:
+    """For each place in the window: its offsets, and what all windows see there, shaped like their result.
+
+    `x` is padded already. It is computed once for all taps: the barrier keeps XLA from repeating in every tap the
+    ops that made it.
+    """
+    x = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
+    sizes = window_sizes(x.shape[2:], window, stride, ((0, 0),) * len(window), dilation)
+    for offsets in product(*map(range, window)):
+        starts = [offset * hole for offset, hole in zip(offsets, dilation, strict=True)]
+        stops = [start + (size - 1) * step + 1 for start, size, step in zip(starts, sizes, stride, strict=True)]
+        yield offsets, jax.lax.slice(x, (0, 0, *starts), (*x.shape[:2], *stops), (1, 1, *stride))
