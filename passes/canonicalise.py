@@ -1,0 +1,30 @@
+"""The standard chain from a frontend's graph to the one that is calibrated."""
+
+from __future__ import annotations
+
+from .drop_dead_code import drop_dead_code
+from .drop_identity import drop_identity
+from .fold_constants import fold_constants
+from .fuse_batch_norm import fuse_batch_norm
+from .fuse_bias import fuse_bias
+from .fuse_pad import fuse_pad
+from .pipeline import Pipeline, chain
+from .recognise_activations import recognise_activations
+
+
+def canonicalise() -> Pipeline:
+    """Fold, clean, recognise and fuse, in the order in which each pass leaves the most to the next.
+
+    Activations are recognised before constants move into weights, where a part of their formula might go. Identities
+    go again at the end, since fusion can make some.
+    """
+    return chain(
+        fold_constants(),
+        drop_identity(),
+        recognise_activations(),
+        fuse_pad(),
+        fuse_batch_norm(),
+        fuse_bias(),
+        drop_identity(),
+        drop_dead_code(),
+    )
