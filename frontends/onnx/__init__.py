@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import movement, pointwise, reduce, resize, shapes, structure
+from . import matrix, movement, normalization, pointwise, reduce, resize, shapes, structure, window
 from .load import Problem, check, load
 from .registry import Context, Node, converts, operators
 
@@ -13,11 +13,14 @@ __all__ = [
     "check",
     "converts",
     "load",
+    "matrix",
     "movement",
+    "normalization",
     "operators",
     "pointwise",
     "reduce",
     "resize",
     "shapes",
     "structure",
+    "window",
 ]
