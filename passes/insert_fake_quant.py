@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
 from .lowering import LOWERINGS, Kind, activations
 from .lowering.reduction import softmax_quantization
+from .lowering.registry import is_weight
 from .pipeline import graph_pass
+from .repair_scales import repair_scales
 from .roles import Plan, plan
 from .scales import LEAST, Range, activation_quantization, weight_quantization
 from .target import Target
@@ -28,9 +30,7 @@ def insert_fake_quant(graph: Graph, *, ranges: Ranges, target: Target) -> Graph:
     `ranges` holds the calibrated (low, high) of the values that `roles.plan` names; values that move together share
     one scale. Nodes that stay on the host are marked with the reason.
     """
-    where = plan(graph, target)
-    quants = _quantizations(graph, where, ranges, target)
-    return _Insertion(graph, where, quants, target).run()
+    return choose_scales(graph, ranges, target).insert()
 
 
 def observed_values(graph: Graph, target: Target) -> tuple[str, ...]:
@@ -38,35 +38,64 @@ def observed_values(graph: Graph, target: Target) -> tuple[str, ...]:
     return tuple(name for name in plan(graph, target).quantized if name not in graph.constants)
 
 
-def _quantizations(graph: Graph, where: Plan, ranges: Ranges, target: Target) -> dict[str, Quantization]:
+def choose_scales(graph: Graph, ranges: Ranges, target: Target) -> Scales:
+    """The scales of all values and weights, repaired where the target's shifts ask for it."""
+    where = plan(graph, target)
     known = {name: (float(array.min()), float(array.max())) for name, array in _arrays(graph, where) if array.size}
     missing = [name for name in where.quantized if name not in ranges and name not in known]
     if missing:
         raise PassError(f"{graph.name}: no range for {', '.join('%' + name for name in missing[:5])}; calibrate first")
     every = {name: ranges.get(name, known.get(name, (0.0, 0.0))) for name in where.quantized}
-    groups = [group & every.keys() for group in scale_groups(graph)]
-    shared = unify(every, [frozenset(group) for group in groups if len(group) > 1])
-    quants = {name: activation_quantization(range_, target) for name, range_ in shared.items()}
-    grouped = {name for group in groups if len(group) > 1 for name in group}
+    groups = [frozenset(group & every.keys()) for group in scale_groups(graph)]
+    groups = [group for group in groups if len(group) > 1]
+    quants = {name: activation_quantization(range_, target) for name, range_ in unify(every, groups).items()}
+    grouped = frozenset[str]().union(*groups)
     for node in graph.nodes:
-        alone = node.op.name == "softmax" and node.results[0] in quants and node.results[0] not in grouped
-        if alone:
+        if node.op.name == "softmax" and node.results[0] in quants and node.results[0] not in grouped:
             quants[node.results[0]] = softmax_quantization(target)[0]
-    return quants
+    weights = {
+        node.results[0]: _weight_quantization(graph, node, quants[node.operands[0]].scale, target)
+        for node in graph.nodes
+        if where.of(node).kind is Kind.COMPUTE and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
+    }
+    quants, notes = repair_scales(graph, where, quants, weights, groups, target)
+    return Scales(graph, where, quants, weights, target, notes)
+
+
+def _weight_quantization(graph: Graph, node: Node, x_scale: float, target: Target) -> Quantization:
+    """Scales of a node's weights, per output channel where the target has that, wide enough for its bias.
+
+    A bias takes no more than half its width: bias <= 2^(bits - 2) * x scale * weight scale.
+    """
+    lowering = LOWERINGS[type(node.op)]
+    ((index, channels),) = lowering.weights.items()
+    weights = graph.constants[node.operands[index]].array
+    axis = channels if target.weight_granularity == "channel" else None
+    least: np.ndarray | float = 0.0
+    if lowering.bias is not None and len(node.operands) > lowering.bias:
+        bias = np.abs(graph.constants[node.operands[lowering.bias]].array.astype(np.float64))
+        least = bias / (x_scale * float(1 << (target.bias_bits - 2)))
+        least = np.asarray([least.max()]) if axis is None else least.reshape(-1, weights.shape[axis]).max(0)
+    return weight_quantization(weights, axis, target, least=least)
 
 
 def _arrays(graph: Graph, where: Plan) -> list[tuple[str, np.ndarray]]:
     return [(name, graph.constants[name].array) for name in where.quantized if name in graph.constants]
 
 
-class _Insertion:
-    """One run of the pass."""
+@dataclass(frozen=True)
+class Scales:
+    """What every value and weight is quantized to; `insert` writes it into the graph."""
 
-    def __init__(self, graph: Graph, where: Plan, quants: Mapping[str, Quantization], target: Target) -> None:
-        self.graph, self.where, self.quants, self.target = graph, where, quants, target
-        self.weight_quants: dict[str, Quantization] = {}
+    graph: Graph
+    where: Plan
+    quants: Mapping[str, Quantization]
+    weight_quants: Mapping[str, Quantization]
+    target: Target
+    notes: tuple[tuple[str, str], ...]
 
-    def run(self) -> Graph:
+    def insert(self) -> Graph:
+        """The fake-quant graph."""
         return rewrite(self.graph, self.node, entry=self.entry)
 
     def entry(self, builder: Builder, name: str) -> str:
@@ -114,26 +143,10 @@ class _Insertion:
         return self.known(builder, name, array, quant, self.target.activation_dtype, self.target.activation_range)
 
     def weights(self, builder: Builder, node: Node, index: int) -> str:
-        """Weights as integers, one scale per output channel where the target has that."""
+        """Weights as integers."""
         name = node.operands[index]
-        array = self.graph.constants[name].array
-        lowering = LOWERINGS[type(node.op)]
-        axis = lowering.weights[index] if self.target.weight_granularity == "channel" else None
-        quant = weight_quantization(array, axis, self.target, least=self.least_scale(node, array, axis))
-        self.weight_quants[node.results[0]] = quant
+        array, quant = self.graph.constants[name].array, self.weight_quants[node.results[0]]
         return self.known(builder, name, array, quant, self.target.weight_dtype, self.target.weight_range)
-
-    def least_scale(self, node: Node, weights: np.ndarray, axis: int | None) -> np.ndarray | float:
-        """The weight scales below which a bias would leave half its accumulator."""
-        lowering = LOWERINGS[type(node.op)]
-        if lowering.bias is None or len(node.operands) <= lowering.bias:
-            return 0.0
-        bias = np.abs(self.graph.constants[node.operands[lowering.bias]].array.astype(np.float64))
-        scale = self.quants[node.operands[0]].scale
-        least = bias / (scale * float(1 << (self.target.bias_bits - 2)))
-        if axis is None:
-            return np.asarray([least.max()])
-        return np.asarray(least.reshape(-1, weights.shape[axis]).max(0))
 
     def bias(self, builder: Builder, node: Node, index: int) -> str:
         """The bias as integers at the scale of the sums, input scale times weight scale."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from npuq.ir import Builder, Graph, Node, NpuqError, TensorType
+from npuq.ir import Builder, Graph, Node, NpuqError, TensorType, verify
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 from .fold_constants import fold_constants
@@ -18,9 +19,10 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Lowered:
-    """The integer graph, and what had to be repaired on the way: (place, repair)."""
+    """The integer graph, where each quantized float value lies in it, and what was repaired: (place, repair)."""
 
     graph: Graph
+    values: Mapping[str, Emitted]
     notes: tuple[tuple[str, str], ...]
 
 
@@ -36,8 +38,15 @@ def lower(graph: Graph, target: Target) -> Lowered:
     Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
     """
     context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)))
-    lowered = _Lowering(context).run()
-    return Lowered(fold_constants()(lowered), tuple(dict.fromkeys(context.notes)))
+    integers = fold_constants()(verify(_Lowering(context).run()))
+    values = {
+        node.operands[0]: emitted
+        for node in graph.nodes
+        if isinstance(node.op, Quantize)
+        for emitted in context.emitted(node.result)
+        if emitted.name in integers.types
+    }
+    return Lowered(integers, values, tuple(dict.fromkeys(context.notes)))
 
 
 @dataclass

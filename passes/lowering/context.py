@@ -71,6 +71,10 @@ class Context:
         """Let a value of the new graph stand for the fake-quant graph's value `integers`."""
         self._known[integers, emitted.last] = emitted.name
 
+    def emitted(self, integers: str) -> tuple[Emitted, ...]:
+        """Where a value of the fake-quant graph lies in the new one; first the layout in which it was made."""
+        return tuple(Emitted(name, last) for (value, last), name in self._known.items() if value == integers)[:1]
+
     def is_last(self, value: str) -> bool:
         """Whether the value's integers are at hand channels last."""
         return (self._integers(value), True) in self._known

@@ -90,7 +90,7 @@ def addition(context: Context, node: Node, result: Result) -> Emitted:
     first, second = (context.quant(operand) for operand in node.operands)
     sign = -1.0 if isinstance(node.op, Sub) else 1.0
     multipliers, shift = common_multipliers(
-        np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.shift_range
+        np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.rescale_shift_range
     )
     ranges = [
         _product(context.centred(quant), (int(factor), int(factor)))

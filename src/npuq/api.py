@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -11,27 +11,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from npuq import frontends
+from npuq import frontends, ir
 from npuq.backends.npu import Program
+from npuq.backends.npu.edge import simulator
 from npuq.backends.target import load_target
-from npuq.ir import Graph, Quantization, evaluate
-from npuq.passes.calibrate import observe as gather_statistics
+from npuq.ir import Graph, NpuqError
+from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.insert_fake_quant import insert_fake_quant, observed_values
-from npuq.passes.lower_to_integer import Lowered, lower_to_integer, lowered
+from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.normalize_input import normalize_input
-from npuq.passes.pipeline import Observe, chain
+from npuq.passes.pipeline import Observe, Pass, chain
+from npuq.passes.samples import Sample, samples
 from npuq.passes.scales import Range
-from npuq.passes.statistics import Statistics
+from npuq.passes.statistics import Observed, Statistics
 from npuq.passes.target import Target
 from npuq.passes.thresholds import thresholds
 
 from .report import Report, make_report
 
 Data = Any
-Progress = Callable[[str, int, int | None], None]
+Progress = Callable[[int], None]
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 REPORT_SAMPLES = 8
+KNOWN_ANSWERS = 2
 
 
 def load(source: str | PathLike[str] | Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
@@ -66,19 +69,20 @@ def quantize(
     size or the number of devices.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
+    if method not in METHODS:
+        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
     prepare = chain(canonicalise())
     if mean is not None or std is not None:
-        prepare = chain(normalize_input(mean=tuple(mean or (0.0,)), std=tuple(std or (1.0,))), canonicalise())
+        prepare = chain(normalize_input(mean=tuple(mean or (0.0,)), std=tuple(std or (1.0,))), prepare)
     float_graph = prepare(graph, observe=observe)
-    kept = _FirstSamples(data, REPORT_SAMPLES)
-    statistics = gather_statistics(float_graph, kept, observed_values(float_graph, chosen), progress=progress)
+    first: list[Sample] = []
+    seen = _tee(samples(float_graph, data), first, REPORT_SAMPLES)
+    statistics = observe_values(float_graph, seen, observed_values(float_graph, chosen), progress=progress)
     ranges = choose_ranges(float_graph, statistics, chosen, method, percentile)
-    finish = chain(insert_fake_quant(ranges=ranges, target=chosen))
-    qdq = finish(float_graph, observe=_later(observe, len(prepare.passes)))
-    integers = lowered(qdq, chosen)
-    if observe is not None:
-        observe(len(prepare.passes) + 1, lower_to_integer(target=chosen), integers.graph)
-    return Quantized(float_graph, qdq, integers, chosen, statistics, ranges, tuple(kept.samples))
+    finish = chain(insert_fake_quant(ranges=ranges, target=chosen), lower_to_integer(target=chosen))
+    levels: list[Graph] = []
+    finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
+    return Quantized(float_graph, levels[0], chosen, method, statistics, ranges, tuple(first))
 
 
 def choose_ranges(
@@ -95,3 +99,88 @@ def choose_ranges(
         )
         for name, gathered in statistics.items()
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A quantized network at its levels: float, fake-quant, integer and program.
+
+    `samples` are the first calibration samples, which the report and the program's known answers are made with.
+    """
+
+    float_graph: Graph
+    qdq: Graph
+    target: Target
+    method: str
+    statistics: Observed
+    ranges: Mapping[str, Range]
+    samples: tuple[Sample, ...]
+
+    @cached_property
+    def lowered(self) -> Lowered:
+        return lower(self.qdq, self.target)
+
+    @property
+    def graph(self) -> Graph:
+        """The integer graph."""
+        return self.lowered.graph
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scale of every quantized value, by the user's name."""
+        types = self.graph.types
+        found = {name: types[place.name].quant for name, place in self.lowered.values.items()}
+        return {name: quant.scale for name, quant in found.items() if quant is not None}
+
+    @cached_property
+    def program(self) -> Program:
+        """The NPU program, with known answers from the first calibration samples."""
+        return Program.make(self.graph, self.target, self.samples[:KNOWN_ANSWERS])
+
+    @cached_property
+    def report(self) -> Report:
+        """The per-layer table, measured on the first calibration samples."""
+        return make_report(
+            self.float_graph,
+            self.lowered,
+            self.program,
+            self.samples,
+            method=self.method,
+            count=self.statistics.samples,
+        )
+
+    def simulate(self, *inputs: Any, raw: bool = False) -> tuple[np.ndarray, ...]:
+        """Run the integer graph: float outputs, dequantized, or with `raw` the integers.
+
+        Inputs are floats or, in the types of the integer graph's inputs, integers; the leading axis may hold any
+        multiple of the graph's own batch.
+        """
+        return self._run(*inputs, raw=raw)
+
+    @cached_property
+    def _run(self) -> Callable[..., tuple[np.ndarray, ...]]:
+        return simulator(self.graph)
+
+
+def _tee(source: Iterable[Sample], first: list[Sample], count: int) -> Iterator[Sample]:
+    """Pass all samples on and keep the first ones."""
+    for sample in source:
+        if len(first) < count:
+            first.append(sample)
+        yield sample
+
+
+def _both(levels: list[Graph], observe: Observe | None, offset: int) -> Observe:
+    """Keep every graph, and show it to the caller's observer, counting on from the passes before."""
+
+    def see(index: int, pass_: Pass, graph: Graph) -> None:
+        levels.append(graph)
+        if observe is not None:
+            observe(index + offset, pass_, graph)
+
+    return see
+
+
+def evaluate(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
+    """The graph as a jitted function of its inputs to a tuple of its outputs, at any level."""
+    return ir.evaluate(graph)

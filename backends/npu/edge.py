@@ -1,0 +1,119 @@
+"""The edge of the integer world: floats in and out of a graph of integers, in batches of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from npuq.ir import Graph, NpuqError, TensorType, function, parameters
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+Inputs = Sequence[Any] | Mapping[str, Any]
+Outputs = tuple[np.ndarray, ...]
+
+
+def simulator(graph: Graph) -> Callable[..., Outputs]:
+    """An integer graph as a function of its inputs, compiled once per batch size.
+
+    The function takes arrays in order or by name: integers of the inputs' own types, or floats, which are quantized
+    (rule Q1). The leading axis holds the graph's batch or a multiple of it. It gives NumPy arrays: floats
+    (dequantized by rule Q2), or with `raw` the integers themselves.
+    """
+    known = parameters(graph)
+    run = function(graph)
+    single = jax.jit(run)
+    many = jax.jit(jax.vmap(run, in_axes=(None, 0)))
+
+    def call(*inputs: Any, raw: bool = False, **named: Any) -> Outputs:
+        arrays, count = to_edge(graph, named or inputs)
+        with jax.enable_x64(True):
+            if count == 1:
+                results = single(known, arrays)
+            else:
+                stacked = [
+                    array.reshape(count, *type_.shape) for array, type_ in zip(arrays, graph.input_types, strict=True)
+                ]
+                results = [_joined(result) for result in many(known, stacked)]
+            if not raw:
+                results = [from_edge(result, type_) for result, type_ in zip(results, graph.output_types, strict=True)]
+        return tuple(np.asarray(result) for result in results)
+
+    return call
+
+
+def to_edge(graph: Graph, inputs: Inputs) -> tuple[list[np.ndarray], int]:
+    """The inputs as the graph takes them, and how many of its batches they hold."""
+    arrays = [np.asarray(array) for array in _in_order(graph, inputs)]
+    counts = {_batches(name, array, graph.inputs[name]) for name, array in zip(graph.inputs, arrays, strict=True)}
+    if len(counts) > 1:
+        raise NpuqError(f"{graph.name}: inputs of {' and '.join(map(str, sorted(counts)))} batches, one number wanted")
+    typed = [_typed(name, array, graph.inputs[name]) for name, array in zip(graph.inputs, arrays, strict=True)]
+    return typed, counts.pop() if counts else 1
+
+
+def from_edge(result: Any, type_: TensorType) -> Any:
+    """A result in float where its type has a scale; what has none stays what it is."""
+    quant = type_.quant
+    if quant is None:
+        return result
+    return Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis).evaluate(result)
+
+
+def _in_order(graph: Graph, inputs: Inputs) -> list[Any]:
+    if isinstance(inputs, Mapping):
+        unknown = sorted(set(inputs) - set(graph.inputs))
+        missing = [name for name in graph.inputs if name not in inputs]
+        if unknown or missing:
+            raise NpuqError(
+                f"{graph.name}: no input {(unknown or missing)[0]!r} {'here' if unknown else 'given'}; {_wanted(graph)}"
+            )
+        return [inputs[name] for name in graph.inputs]
+    if len(inputs) != len(graph.inputs):
+        raise NpuqError(f"{graph.name}: {len(inputs)} inputs given; {_wanted(graph)}")
+    return list(inputs)
+
+
+def _wanted(graph: Graph) -> str:
+    return "it takes " + ", ".join(f"{name}: {type_}" for name, type_ in graph.inputs.items())
+
+
+def _batches(name: str, array: np.ndarray, type_: TensorType) -> int:
+    """How many times the graph's batch an array holds."""
+    wanted = type_.shape
+    fits = array.ndim == len(wanted) and array.shape[1:] == wanted[1:]
+    if array.shape == wanted:
+        return 1
+    if not fits or not wanted or wanted[0] == 0 or array.shape[0] == 0 or array.shape[0] % wanted[0]:
+        raise NpuqError(f"input {name}: shape {array.shape}, {wanted} wanted, or a multiple of its first axis")
+    return int(array.shape[0] // wanted[0])
+
+
+def _typed(name: str, array: np.ndarray, type_: TensorType) -> np.ndarray:
+    """The array in the input's element type, quantized where the input is and the array is float."""
+    dtype, quant = type_.dtype.numpy, type_.quant
+    if array.dtype == dtype:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise NpuqError(f"input {name}: {int((~np.isfinite(array)).sum())} numbers are NaN or infinite")
+        return array
+    if array.dtype.kind not in "fiub" or (array.dtype.kind != "f" and quant is not None):
+        raise NpuqError(f"input {name}: {array.dtype} data, {dtype} integers or floats wanted")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise NpuqError(f"input {name}: {int((~np.isfinite(array)).sum())} numbers are NaN or infinite")
+    if quant is None:
+        if array.dtype.kind == "f" and dtype.kind != "f":
+            raise NpuqError(f"input {name}: {array.dtype} data, {dtype} wanted")
+        return array.astype(dtype)
+    low, high = type_.dtype.range
+    quantize = Quantize(
+        scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=type_.dtype, low=low, high=high
+    )
+    with jax.enable_x64(True):
+        return np.asarray(quantize.evaluate(jax.numpy.asarray(array, np.float32)))
+
+
+def _joined(result: jax.Array) -> jax.Array:
+    """[k, N, ...] as [k * N, ...]; results without an axis stay stacked."""
+    return result.reshape(-1, *result.shape[2:]) if result.ndim > 1 else result

@@ -1,0 +1,83 @@
+"""Result scales that a target's shifts can reach: the least repair before lowering would have to give up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from npuq.ir import Graph, Node, Quantization
+from npuq.ir.arithmetic import MULTIPLIERS
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Mul
+from npuq.ir.ops.pool import AveragePool
+from npuq.ir.ops.reduce import ReduceMean, ReduceSum
+
+from .lowering import Kind
+from .roles import Plan
+from .target import Target
+
+Quants = dict[str, Quantization]
+
+
+def repair_scales(
+    graph: Graph, where: Plan, quants: Quants, weights: Mapping[str, Quantization], groups: Collection[frozenset[str]],
+    target: Target,
+) -> tuple[Quants, tuple[tuple[str, str], ...]]:
+    """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
+
+    A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s. The
+    values that share the scale share the repair; a raised scale may ask for the next one, until all hold.
+    """
+    greatest = MULTIPLIERS[1] / 2.0 ** target.shift_range[0]
+    shared = {name: group for group in groups for name in group}
+    quants, notes = dict(quants), []
+    changed = True
+    while changed:
+        changed = False
+        for node in graph.nodes:
+            name = _quantized_result(graph, node, quants)
+            if name is None or where.of(node).kind is not Kind.COMPUTE:
+                continue
+            least = _gain(graph, node, quants, weights) / greatest
+            old = quants[name]
+            if least <= old.scale:
+                continue
+            raised = float(np.nextafter(np.float32(least), np.float32(np.inf)))
+            for member in shared.get(name, frozenset({name})) & quants.keys():
+                quants[member] = replace(quants[member], scales=(raised,))
+            notes.append((node.place, f"scale raised from {old.scale:.3g} to {raised:.3g}, so that its shift fits"))
+            changed = True
+    return quants, tuple(notes)
+
+
+def _quantized_result(graph: Graph, node: Node, quants: Quants) -> str | None:
+    """The value at which the node's result is quantized: its own, or that of the clamps behind it."""
+    name = node.results[0]
+    while name not in quants:
+        user = graph.only_user(name)
+        if user is None:
+            return None
+        name = user.results[0]
+    return name
+
+
+def _gain(graph: Graph, node: Node, quants: Quants, weights: Mapping[str, Quantization]) -> float:
+    """The factor of a node's sums, its result scale aside."""
+    if node.results[0] in weights:
+        return quants[node.operands[0]].scale * max(weights[node.results[0]].scales)
+    match node.op:
+        case Mul() | MatMul():
+            return math.prod(quants[operand].scale for operand in node.operands)
+        case ReduceSum():
+            return quants[node.operands[0]].scale
+        case ReduceMean(axes=axes):
+            shape = graph.types[node.operands[0]].shape
+            return quants[node.operands[0]].scale / math.prod(shape[axis] for axis in axes)
+        case AveragePool():
+            counts = node.op.counts(graph.types[node.operands[0]].shape[2:])
+            return quants[node.operands[0]].scale / float(counts.min())
+    return 0.0
+
