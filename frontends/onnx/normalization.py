@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 from npuq.ir import require
@@ -14,9 +15,6 @@ from npuq.ir.ops.shape import Reshape
 
 from .axes import front
 from .registry import Context, Node, converts
-
-TINY = 2.0**-14
-"""The least normal number of the narrowest float."""
 
 
 @converts("BatchNormalization")
@@ -60,7 +58,8 @@ def lp_normalization(context: Context, node: Node) -> str:
         ReduceSum(axes=axes, keep=True), context.add(Abs(), x) if order == 1 else context.add(Mul(), x, x)
     )
     norm = total if order == 1 else context.add(Sqrt(), total)
-    least = context.constant(np.asarray(TINY, type_.dtype.numpy), "tiny")
+    tiny = ml_dtypes.finfo(type_.dtype.numpy).tiny  # type: ignore[no-untyped-call]  # untyped in ml_dtypes
+    least = context.constant(np.asarray(tiny, type_.dtype.numpy), "tiny")
     return context.add(Div(), x, context.add(Maximum(), norm, least))
 
 
