@@ -1,0 +1,8 @@
+"""Float and fake-quant graphs as standard ONNX models, with QuantizeLinear and DequantizeLinear pairs."""
+
+from __future__ import annotations
+
+from . import calculation, movement, window
+from .writer import EXPORTERS, to_onnx
+
+__all__ = ["EXPORTERS", "calculation", "movement", "to_onnx", "window"]

@@ -1,0 +1,219 @@
+"""Exporters of pointwise ops, comparisons, reductions, matrix products and quantization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from npuq.ir import DType, Node, Op, TensorType
+from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce
+
+from .writer import EXPORTERS, Writer, element_type, exports
+
+SAME: Mapping[type[Op], tuple[str, ...]] = {
+    elementwise.Identity: ("Identity",),
+    elementwise.Abs: ("Abs",),
+    elementwise.Neg: ("Neg",),
+    elementwise.Sign: ("Sign",),
+    elementwise.Reciprocal: ("Reciprocal",),
+    elementwise.Sqrt: ("Sqrt",),
+    elementwise.Exp: ("Exp",),
+    elementwise.Log: ("Log",),
+    elementwise.Erf: ("Erf",),
+    elementwise.Sin: ("Sin",),
+    elementwise.Cos: ("Cos",),
+    elementwise.Floor: ("Floor",),
+    elementwise.Ceil: ("Ceil",),
+    elementwise.Round: ("Round",),
+    elementwise.Add: ("Add",),
+    elementwise.Sub: ("Sub",),
+    elementwise.Mul: ("Mul",),
+    elementwise.Div: ("Div",),
+    elementwise.Pow: ("Pow",),
+    elementwise.Maximum: ("Max",),
+    elementwise.Minimum: ("Min",),
+    activation.Relu: ("Relu",),
+    activation.LeakyRelu: ("LeakyRelu", "alpha"),
+    activation.PRelu: ("PRelu",),
+    activation.Sigmoid: ("Sigmoid",),
+    activation.Tanh: ("Tanh",),
+    activation.HardSigmoid: ("HardSigmoid", "alpha", "beta"),
+    activation.HardSwish: ("HardSwish",),
+    activation.Mish: ("Mish",),
+    activation.Elu: ("Elu", "alpha"),
+    activation.Selu: ("Selu", "alpha", "gamma"),
+    activation.Celu: ("Celu", "alpha"),
+    activation.Softplus: ("Softplus",),
+    activation.Softsign: ("Softsign",),
+    activation.Gelu: ("Gelu", "approximate"),
+    logic.Equal: ("Equal",),
+    logic.Greater: ("Greater",),
+    logic.GreaterOrEqual: ("GreaterOrEqual",),
+    logic.Less: ("Less",),
+    logic.LessOrEqual: ("LessOrEqual",),
+    logic.And: ("And",),
+    logic.Or: ("Or",),
+    logic.Xor: ("Xor",),
+    logic.Not: ("Not",),
+    logic.Where: ("Where",),
+    norm.BatchNorm: ("BatchNormalization", "epsilon"),
+    reduce.Softmax: ("Softmax", "axis"),
+    reduce.LogSoftmax: ("LogSoftmax", "axis"),
+}
+"""Ops that ONNX has as they are: its name for them, and the attributes of the same name and meaning."""
+
+
+def _same(write: Writer, node: Node) -> None:
+    operator, *attributes = SAME[type(node.op)]
+    write.last(node, operator, *write.operands(node), **{name: getattr(node.op, name) for name in attributes})
+
+
+EXPORTERS.update(dict.fromkeys(SAME, _same))
+
+
+@exports(activation.Silu)
+def silu(write: Writer, node: Node) -> None:
+    """ONNX has no SiLU before opset 24."""
+    (x,) = write.operands(node)
+    write.last(node, "Mul", x, write.step(node, "Sigmoid", x))
+
+
+@exports(activation.Clip)
+def clip(write: Writer, node: Node) -> None:
+    """Limits are operands of the element type; an infinite one is left out."""
+    op = node.op
+    assert isinstance(op, activation.Clip)
+    limits = ["" if math.isinf(value) else _scalar(write, value, node.type) for value in (op.low, op.high)]
+    write.last(node, "Clip", *write.operands(node), *limits)
+
+
+@exports(elementwise.Mod)
+def mod(write: Writer, node: Node) -> None:
+    """ONNX rounds the quotient of floats toward zero only; the other remainder is computed from its floor."""
+    op = node.op
+    assert isinstance(op, elementwise.Mod)
+    x, y = write.operands(node)
+    if op.truncate or node.type.dtype.is_integer:
+        write.last(node, "Mod", x, y, fmod=int(op.truncate))
+        return
+    floor = write.step(node, "Floor", write.step(node, "Div", x, y))
+    write.last(node, "Sub", x, write.step(node, "Mul", floor, y))
+
+
+@exports(logic.Cast)
+def cast(write: Writer, node: Node) -> None:
+    write.last(node, "Cast", *write.operands(node), to=element_type(node.type))
+
+
+@exports(conv.MatMul)
+def matmul(write: Writer, node: Node) -> None:
+    """With a bias: Gemm for matrices, a sum for others."""
+    a, b, *bias = write.operands(node)
+    if not bias:
+        write.last(node, "MatMul", a, b)
+    elif all(write.graph.types[operand].rank == 2 for operand in node.operands[:2]):
+        write.last(node, "Gemm", a, b, *bias)
+    else:
+        write.last(node, "Add", write.step(node, "MatMul", a, b), *bias)
+
+
+REDUCTIONS: Mapping[type[Op], str] = {
+    reduce.ReduceSum: "ReduceSum",
+    reduce.ReduceProd: "ReduceProd",
+    reduce.ReduceMean: "ReduceMean",
+    reduce.ReduceMax: "ReduceMax",
+    reduce.ReduceMin: "ReduceMin",
+    reduce.ReduceLogSumExp: "ReduceLogSumExp",
+}
+
+
+@exports(*REDUCTIONS)
+def reduction(write: Writer, node: Node) -> None:
+    """Without axes nothing is reduced, which ONNX has to be told."""
+    op = node.op
+    assert isinstance(op, reduce.Reduction)
+    axes = write.integers(op.axes, "axes")
+    attributes = {"keepdims": int(op.keep), "noop_with_empty_axes": 1}
+    write.last(node, REDUCTIONS[type(op)], *write.operands(node), axes, **attributes)
+
+
+@exports(reduce.ArgMax, reduce.ArgMin)
+def position(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, reduce.Position)
+    operator = "ArgMax" if isinstance(op, reduce.ArgMax) else "ArgMin"
+    attributes = {"axis": op.axis, "keepdims": int(op.keep), "select_last_index": int(op.last)}
+    write.last(node, operator, *write.operands(node), **attributes)
+
+
+@exports(quant.Quantize)
+def quantize(write: Writer, node: Node) -> None:
+    """QuantizeLinear clamps to its element type only, so that narrower limits are clipped before it."""
+    op = node.op
+    assert isinstance(op, quant.Quantize)
+    (x,) = write.operands(node)
+    if (op.low, op.high) != op.dtype.range:
+        x = _clipped(write, node, x, op)
+    write.last(
+        node, "QuantizeLinear", x, *_scale(write, op.scales, op.zero_points, op.axis, op.dtype), **_axis(op.axis)
+    )
+
+
+@exports(quant.Dequantize)
+def dequantize(write: Writer, node: Node) -> None:
+    """ONNX knows no 64-bit integers here, and no zero point of 32-bit ones."""
+    op = node.op
+    assert isinstance(op, quant.Dequantize)
+    (q,) = write.operands(node)
+    dtype = write.graph.types[node.operands[0]].dtype
+    if dtype.bits <= 16:
+        write.last(
+            node, "DequantizeLinear", q, *_scale(write, op.scales, op.zero_points, op.axis, dtype), **_axis(op.axis)
+        )
+    elif dtype is DType.I32 and not any(op.zero_points):
+        scale, *_ = _scale(write, op.scales, op.zero_points, op.axis, dtype)
+        write.last(node, "DequantizeLinear", q, scale, **_axis(op.axis))
+    else:
+        rank = node.type.rank
+        zero_points = _along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
+        centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
+        reals = write.step(node, "Cast", centred, to=element_type(node.type))
+        write.last(
+            node, "Mul", reals, write.constant(_along(np.asarray(op.scales, np.float32), op.axis, rank), "scale")
+        )
+
+
+def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
+    """The operand limited to the reals of the quantization's least and greatest integers."""
+    scales = _along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
+    zero_points = _along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
+    low, high = (((limit - zero_points) * scales).astype(np.float32) for limit in (op.low, op.high))
+    above = write.step(node, "Max", x, write.constant(low, "low"))
+    return write.step(node, "Min", above, write.constant(high, "high"))
+
+
+def _scale(
+    write: Writer, scales: tuple[float, ...], zero_points: tuple[int, ...], axis: int | None, dtype: DType
+) -> tuple[str, str]:
+    """Scale and zero point as operands: scalars per tensor, lists per axis."""
+    shape = () if axis is None else (len(scales),)
+    zeros = np.broadcast_to(np.asarray(zero_points, dtype.numpy), (len(scales),))
+    return (
+        write.constant(np.asarray(scales, np.float32).reshape(shape), "scale"),
+        write.constant(np.ascontiguousarray(zeros).reshape(shape), "zero_point"),
+    )
+
+
+def _axis(axis: int | None) -> dict[str, int]:
+    return {} if axis is None else {"axis": axis}
+
+
+def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """Values shaped to broadcast along one axis."""
+    return values.reshape(() if axis is None else [-1 if index == axis else 1 for index in range(rank)])
+
+
+def _scalar(write: Writer, value: float, type_: TensorType) -> str:
+    return write.constant(np.asarray(value).astype(type_.dtype.numpy), "limit")
