@@ -12,7 +12,8 @@ from .fold_constants import fold_constants
 from .lowering import LOWERINGS, Kind, activations
 from .lowering.context import Context, Emitted, Result, clamp_of
 from .lowering.registry import is_known
-from .pipeline import graph_pass
+from .pipeline import chain, graph_pass
+from .prove_accumulators import prove_accumulators
 from .roles import CLAMPS, Role, role
 from .target import Target
 
@@ -38,7 +39,8 @@ def lower(graph: Graph, target: Target) -> Lowered:
     Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
     """
     context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)))
-    integers = fold_constants()(verify(_Lowering(context).run()))
+    finish = chain(fold_constants(), prove_accumulators(target=target))
+    integers = finish(verify(_Lowering(context).run()))
     values = {
         node.operands[0]: emitted
         for node in graph.nodes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op, Quantization, require
+from npuq.ir import Builder, Graph, Node, Op, Quantization
 from npuq.ir.arithmetic import multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.npu_pointwise import Requantize
@@ -62,11 +62,6 @@ class Context:
         """The integers of a known value, as int64."""
         return self.source.constants[self._integers(value)].array.astype(np.int64)
 
-    def centred(self, quant: Quantization) -> Interval:
-        """The interval of an activation's integers less their zero point."""
-        low, high = self.target.activation_range
-        return low - quant.zero_point, high - quant.zero_point
-
     def give(self, integers: str, emitted: Emitted) -> None:
         """Let a value of the new graph stand for the fake-quant graph's value `integers`."""
         self._known[integers, emitted.last] = emitted.name
@@ -118,6 +113,8 @@ class Context:
     def emit(self, op: Op, *operands: str, result: Result, suffix: str = "") -> str:
         """Add an op whose integers have the result's scale."""
         quant = None if op.name in SCALE_KEEPERS else result.quant
+        if not suffix:
+            self.builder.reserved.discard(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
 
     @property
@@ -140,22 +137,14 @@ class Context:
         self.notes.extend((node.place, repair) for repair in repairs)
         return self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s")
 
-    def fits(self, interval: Interval, node: Node) -> Interval:
-        """The interval, once it is proven to lie inside the target's accumulator."""
-        low, high = self.target.accumulator_range
-        require(
-            low <= interval[0] and interval[1] <= high,
-            f"{node.place}: {node.op.name}: sums of [{interval[0]}, {interval[1]}] leave the accumulator's [{low}, {high}]; "
-            "raise the weight scales or use a target with a wider accumulator",
-        )
-        return interval
-
     def rescaled(self, name: str, result: Result) -> str:
         """A value of the new graph at the scale and clamp of `result`."""
         old = self.builder.types[name].quant
         assert old is not None
-        op = Requantize(input_zero_point=old.zero_point, accumulator=self.centred(old), **self.tail(result))
-        multipliers, shifts, _ = multipliers_and_shifts(np.array([old.scale / result.quant.scale]), self.target.shift_range)
+        op = Requantize(input_zero_point=old.zero_point, **self.tail(result))
+        multipliers, shifts, _ = multipliers_and_shifts(
+            np.array([old.scale / result.quant.scale]), self.target.rescale_shift_range
+        )
         constants = (self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s"))
         return self.emit(op, name, *constants, result=result)
 
@@ -206,5 +195,3 @@ def clamp_of(node: Node, quant: Quantization, low: int, high: int) -> Interval:
             raise AssertionError(node.op.name)
     limits = to_integers(np.asarray(reals, np.float64), quant, low, high)
     return int(limits[0]), int(limits[1])
-
-

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from npuq.ir import Graph, Node
-from npuq.ir.arithmetic import accumulator_interval, common_multipliers
+from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
 from npuq.ir.ops.npu_matrix import BatchMatMul
@@ -19,8 +19,6 @@ from ..target import Target
 from .context import Context, Emitted, Result
 from .pointwise import as_table, pointwise
 from .registry import Kind, is_weight, lowers
-
-Interval = tuple[int, int]
 
 
 def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
@@ -47,11 +45,8 @@ def matrix_product(context: Context, node: Node, result: Result) -> Emitted:
     if is_weight(context.source, node, 1):
         return _linear(context, node, result)
     quants = [context.quant(operand) for operand in node.operands]
-    depth = context.source.types[node.operands[0]].shape[-1]
-    low, high = _product(*(context.centred(quant) for quant in quants))
     op = BatchMatMul(
         zero_points=(quants[0].zero_point, quants[1].zero_point),
-        accumulator=context.fits((low * depth, high * depth), node),
         **context.tail(result),
     )
     factors = context.rescale(np.array([quants[0].scale * quants[1].scale / result.quant.scale]), node)
@@ -66,8 +61,7 @@ def _linear(context: Context, node: Node, result: Result) -> Emitted:
     if len(node.operands) > 2:
         bias = context.integers(node.operands[2])
     bias = bias - x_quant.zero_point * weights.sum(0)
-    interval = accumulator_interval(weights, bias, *context.target.activation_range)
-    op = NpuMatMul(accumulator=context.fits(interval, node), **context.tail(result))
+    op = NpuMatMul(**context.tail(result))
     operands = (
         context.take(node.operands[0]),
         context.builder.constant(weights.astype(context.target.weight_dtype.numpy), f"{result.name}.w", w_quant),
@@ -92,13 +86,8 @@ def addition(context: Context, node: Node, result: Result) -> Emitted:
     multipliers, shift = common_multipliers(
         np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.rescale_shift_range
     )
-    ranges = [
-        _product(context.centred(quant), (int(factor), int(factor)))
-        for quant, factor in zip((first, second), multipliers, strict=True)
-    ]
     op = NpuAdd(
         zero_points=(first.zero_point, second.zero_point),
-        accumulator=(ranges[0][0] + ranges[1][0], ranges[0][1] + ranges[1][1]),
         **context.tail(result),
     )
     constants = (context.builder.constant(multipliers, "m"), context.builder.constant(shift, "s"))
@@ -114,7 +103,6 @@ def multiplication(context: Context, node: Node, result: Result) -> Emitted:
     first, second = (context.quant(operand) for operand in node.operands)
     op = NpuMul(
         zero_points=(first.zero_point, second.zero_point),
-        accumulator=_product(context.centred(first), context.centred(second)),
         **context.tail(result),
     )
     factors = context.rescale(np.array([first.scale * second.scale / result.quant.scale]), node)
@@ -129,10 +117,3 @@ def extreme(context: Context, node: Node, result: Result) -> Emitted:
         return pointwise(context, node, result)
     operands, last = context.pair(node, quant=result.quant)
     return Emitted(context.emit(node.op, *operands, result=result), last=last)
-
-
-def _product(first: Interval, second: Interval) -> Interval:
-    """The interval of products of two intervals' members."""
-    corners = [one * two for one in first for two in second]
-    return min(corners), max(corners)
-

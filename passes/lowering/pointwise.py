@@ -98,7 +98,9 @@ def table(context: Context, nodes: list[Node], source: str, result: Result) -> n
     rank = nodes[-1].type.rank
     values: dict[str, np.ndarray | jax.Array] = {source: reals.reshape((-1,) + (1,) * (rank - 1))}
     for node in nodes:
-        operands = (values[operand] if operand in values else known(context, operand, rank) for operand in node.operands)
+        operands = (
+            values[operand] if operand in values else known(context, operand, rank) for operand in node.operands
+        )
         values[node.result] = node.op.evaluate(*operands)
     outputs = np.asarray(values[nodes[-1].result], np.float64)
     outputs = np.nan_to_num(outputs, nan=0.0, posinf=np.inf, neginf=-np.inf)
@@ -129,6 +131,6 @@ def pointwise(context: Context, node: Node, result: Result) -> Emitted:
 
 lowers(*UNARY, kind=Kind.POINTWISE, needs=("npu.lut",))(pointwise)
 lowers(activation.PRelu, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table, raw=(1,))(pointwise)
-lowers(elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table)(
-    pointwise
-)
+lowers(
+    elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table
+)(pointwise)

@@ -37,12 +37,10 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
     shape = context.source.types[node.operands[0]].shape
     count = math.prod(shape[axis] for axis in op.axes)
     last, axes = _layout(context, node, op.axes, keep=op.keep)
-    low, high = context.centred(x_quant)
     reduce = NpuReduceSum(
         axes=axes,
         keep=op.keep,
         input_zero_point=x_quant.zero_point,
-        accumulator=context.fits((min(low * count, 0), max(high * count, 0)), node),
         **context.tail(result),
     )
     divisor = count if isinstance(op, ReduceMean) else 1
@@ -131,11 +129,8 @@ def resize(context: Context, node: Node, result: Result) -> Emitted:
     x_quant = context.quant(node.operands[0])
     height, width = context.source.types[node.operands[0]].shape[2:]
     weights = [np.rint(op.weights(axis, size) * RESIZE_ONE) for axis, size in ((2, height), (3, width))]
-    reach = int(np.prod([np.abs(along).sum(1).max() for along in weights]))
-    low, high = context.centred(x_quant)
     integer = ResizeLinear(
         input_zero_point=x_quant.zero_point,
-        accumulator=context.fits((min(0, low) * reach, max(0, high) * reach), node),
         **context.tail(result),
     )
     tables = (context.builder.constant(along.astype(np.int16), "interpolation") for along in weights)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from npuq.ir import Graph, Node, Quantization
-from npuq.ir.arithmetic import accumulator_interval
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d
 from npuq.ir.ops.pool import AveragePool, MaxPool
@@ -44,9 +42,7 @@ class Window:
         stride, dilation = (*ones, *stride), (*ones, *dilation)
         expand = (*ones, *(expand or (1,) * (2 - missing)))
         padding = (*(((0, 0),) * missing), *padding)
-        return cls(
-            (stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), (expand[0], expand[1])
-        )
+        return cls((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), (expand[0], expand[1]))
 
 
 def too_many_axes(graph: Graph, node: Node, target: Target) -> str | None:
@@ -84,9 +80,7 @@ def convolution(context: Context, node: Node, result: Result) -> Emitted:
     return _convolve(context, node, result, weights, scales, op.groups, window)
 
 
-@lowers(
-    ConvTranspose, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_transpose, weights={1: 1}, bias=2
-)
+@lowers(ConvTranspose, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_transpose, weights={1: 1}, bias=2)
 def transposed_convolution(context: Context, node: Node, result: Result) -> Emitted:
     """A convolution of the input spread out by the stride, with the window turned around."""
     op = node.op
@@ -121,7 +115,6 @@ def _convolve(
         weights = weights[:, :, None]
     hwio = weights.transpose(2, 3, 1, 0)
     bias = bias - x_quant.zero_point * hwio.sum((0, 1, 2))
-    interval = accumulator_interval(hwio, bias, *context.target.activation_range)
     op = Conv2d(
         stride=window.stride,
         padding=window.padding,
@@ -129,7 +122,6 @@ def _convolve(
         expand=window.expand,
         groups=groups,
         pad_value=x_quant.zero_point,
-        accumulator=context.fits(interval, node),
         **context.tail(result),
     )
     w_quant = Quantization(tuple(map(float, np.asarray(scales, np.float32))), (0,) * len(scales), axis=3)
@@ -151,9 +143,7 @@ def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     assert isinstance(op, MaxPool)
     window = Window.of(op.stride, op.padding, op.dilation)
     size = (1,) * (2 - len(op.window)) + op.window
-    pool = MaxPool2d(
-        window=(size[0], size[1]), stride=window.stride, padding=window.padding, dilation=window.dilation
-    )
+    pool = MaxPool2d(window=(size[0], size[1]), stride=window.stride, padding=window.padding, dilation=window.dilation)
     x = context.plane(node.operands[0], quant=result.quant)
     return _from_plane(context, pool, (x,), node, result)
 
@@ -171,17 +161,12 @@ def average_pool(context: Context, node: Node, result: Result) -> Emitted:
     if (counts == counts.flat[0]).all():
         counts = counts.flat[:1]
     x = context.plane(node.operands[0])
-    low, high = context.target.activation_range
-    most = math.prod(op.window)
     pool = AveragePool2d(
         window=(size[0], size[1]),
         stride=window.stride,
         padding=window.padding,
         dilation=window.dilation,
         input_zero_point=x_quant.zero_point,
-        accumulator=context.fits(
-            (min(0, low - x_quant.zero_point) * most, max(0, high - x_quant.zero_point) * most), node
-        ),
         **context.tail(result),
     )
     factors = context.rescale(x_quant.scale / (counts * result.quant.scale), node)

@@ -13,7 +13,7 @@ import numpy as np
 
 from npuq import frontends, ir
 from npuq.backends.npu import Program
-from npuq.backends.npu.edge import simulator
+from npuq.backends.edge import simulator
 from npuq.backends.target import load_target
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values

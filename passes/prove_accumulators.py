@@ -1,0 +1,35 @@
+"""Proofs of accumulators: each integer op learns the interval that its sums cannot leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from npuq.ir import Builder, Graph, Node, NpuqError, rewrite
+from npuq.ir.arithmetic import within
+
+from .intervals import accumulator_needed, value_intervals
+from .pipeline import graph_pass
+from .target import Target
+
+
+@graph_pass("prove-accumulators")
+def prove_accumulators(graph: Graph, *, target: Target) -> Graph:
+    """Record in every accumulating op the least interval that interval analysis proves for its partial sums.
+
+    The simulator picks its arithmetic from that interval. Raises an error where the target's accumulator is too narrow.
+    """
+    known = value_intervals(graph, target)
+    nodes = {node.results[0]: node for node in graph.nodes}
+
+    def prove(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:
+        needed = accumulator_needed(graph, nodes[node.results[0]], known)
+        if needed is None:
+            return None
+        if node.op.name != "npu.add" and not within(needed, target.accumulator_range):
+            raise NpuqError(
+                f"{node.place}: {node.op.name}: sums of {list(needed)} leave the accumulator of {target.accumulator_bits} bits; "
+                "use a target with a wider one, or split the layer"
+            )
+        return builder.copy(replace(node, op=replace(node.op, accumulator=needed)), operands)  # type: ignore[call-arg]  # every op with sums has the field
+
+    return rewrite(graph, prove)
