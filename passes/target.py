@@ -13,13 +13,16 @@ Granularity = Literal["channel", "tensor"]
 Rounding = Literal["single_half_up", "tflite_double", "tosa_double", "mul16", "pot_half_up", "pot_half_away", "floor"]
 ConstantRounding = Literal["half_even", "half_away"]
 
+FRACTION_BITS = 31
+"""The IR's multipliers lie in [2^30, 2^31): they stand for fractions of 2^31."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The widths, ranges, limits and speeds of one NPU.
 
-    `shift_field` is what the machine's shift register takes: with a multiplier M of `multiplier_bits` bits, a
-    product is shifted right by `multiplier_bits` + field. The IR counts whole shifts: see `shift_range`.
+    `shift_field` bounds the machine's shift register q, `npuq.ir.arithmetic.right_shift` of the IR's whole shift: what
+    is left of it after the 31 fraction bits of a normalised multiplier. The IR's own bounds are `shift_range`.
     """
 
     name: str
@@ -39,7 +42,7 @@ class Target:
     multiplier_bits: int
     shift_field: Bounds
     rescale_pre_shift: int
-    """Sums and rescalings of activations (`npu.add`, `npu.requantize`) shift their operands left by this first."""
+    """`npu.add` and `npu.requantize` may shift their operands left by up to this first."""
     rounding: Rounding
     constant_rounding: ConstantRounding
 
@@ -66,7 +69,7 @@ class Target:
         require(-self.weight_range[0] == self.weight_range[1], f"weight_range {self.weight_range} is not symmetric")
         require(self.accumulator_bits in (32, 48, 64), f"accumulator_bits {self.accumulator_bits}; 32, 48 or 64 wanted")
         require(self.bias_bits in (32, 64), f"bias_bits {self.bias_bits}; 32 or 64 wanted")
-        require(self.multiplier_bits in (15, 31), f"multiplier_bits {self.multiplier_bits}; 15 or 31 wanted")
+        require(self.multiplier_bits == 31, f"multiplier_bits {self.multiplier_bits}; 31 wanted, fewer are a rounding")
         low, high = self.shift_range
         require(2 <= low <= high <= 62, f"shift_field {self.shift_field} means shifts [{low}, {high}], outside [2, 62]")
         require(0 <= self.rescale_pre_shift <= low - 2, f"rescale_pre_shift {self.rescale_pre_shift}, 0 to {low - 2}")
@@ -79,21 +82,17 @@ class Target:
     def shift_range(self) -> Bounds:
         """The whole right shifts s of `y = (acc * M + half) >> s` that a requantization may have."""
         low, high = self.shift_field
-        return (low + self.multiplier_bits, high + self.multiplier_bits)
+        return (low + FRACTION_BITS, high + FRACTION_BITS)
 
     @property
     def rescale_shift_range(self) -> Bounds:
-        """The net shifts of `npu.add` and `npu.requantize`, whose operands are shifted left first."""
+        """The net shifts of `npu.add` and `npu.requantize`, whose operands may be shifted left first."""
         low, high = self.shift_range
-        return (low - self.rescale_pre_shift, high - self.rescale_pre_shift)
+        return (low - self.rescale_pre_shift, high)
 
     @property
     def accumulator_range(self) -> Bounds:
         return (-(1 << (self.accumulator_bits - 1)), (1 << (self.accumulator_bits - 1)) - 1)
-
-    def field_of_shift(self, shift: int, *, rescale: bool = False) -> int:
-        """The value of the machine's shift register for the whole shift `shift` of the IR."""
-        return shift - self.multiplier_bits + (self.rescale_pre_shift if rescale else 0)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Target:

@@ -1,0 +1,211 @@
+"""What an NPU cannot do: each limit is a function whose docstring is the rule and whose result is a reason or None.
+
+`docs/targets.md` is made from the docstrings; a program is refused where one of them gives a reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from npuq.ir import Constant, Graph, Node
+from npuq.ir.arithmetic import within
+
+from .intervals import unproven, value_intervals
+from .target import Target
+
+Constraint = Callable[[Graph, Node, Target], "str | None"]
+
+RESCALERS = ("npu.add", "npu.requantize")
+WEIGHTED = ("npu.conv2d", "npu.matmul")
+
+
+def supported_op(graph: Graph, node: Node, target: Target) -> str | None:
+    """The op is one of the target's `integer_ops`; all others run on the host."""
+    if node.op.name in target.integer_ops:
+        return None
+    return f"{target.name} has no such op; it has {', '.join(target.integer_ops)}"
+
+
+def no_floats(graph: Graph, node: Node, target: Target) -> str | None:
+    """Operands and results are integers or bools; floats live on the host."""
+    for name in (*node.operands, *node.results):
+        if graph.types[name].dtype.is_float:
+            return f"%{name} is {graph.types[name]}, an integer type wanted"
+    return None
+
+
+def few_axes(graph: Graph, node: Node, target: Target) -> str | None:
+    """Operands and results have at most `max_rank` axes."""
+    for name in (*node.operands, *node.results):
+        if graph.types[name].rank > target.max_rank:
+            return f"%{name} has {graph.types[name].rank} axes, at most {target.max_rank} wanted"
+    return None
+
+
+def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
+    """Results with a scale have one, the type `activation_dtype` and, if `symmetric`, the zero point 0."""
+    for name, type_ in zip(node.results, node.types, strict=True):
+        if type_.quant is None:
+            continue
+        if type_.dtype is not target.activation_dtype or type_.quant.axis is not None:
+            return f"%{name} is {type_}, one scale and {target.activation_dtype} wanted"
+        if target.symmetric and type_.quant.zero_point:
+            return f"%{name} has the zero point {type_.quant.zero_point}, 0 wanted on a symmetric target"
+    return None
+
+
+def clamp_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """A clamp of activations stays inside `activation_range`."""
+    op: Any = node.op
+    if not hasattr(op, "low") or getattr(op, "dtype", None) is not target.activation_dtype:
+        return None
+    low, high = target.activation_range
+    return None if low <= op.low <= op.high <= high else f"clamp [{op.low}, {op.high}], within [{low}, {high}] wanted"
+
+
+def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
+    """Weights are constants of `weight_dtype` inside `weight_range`, with scales per output channel or one for all."""
+    if node.op.name not in WEIGHTED:
+        return None
+    constant = graph.constants.get(node.operands[1])
+    if constant is None or constant.type.dtype is not target.weight_dtype:
+        return f"weights %{node.operands[1]} are not constants of type {target.weight_dtype}"
+    quant = constant.type.quant
+    if target.weight_granularity == "tensor" and quant is not None and len(set(quant.scales)) > 1:
+        return f"weights %{node.operands[1]} have {len(quant.scales)} scales, one wanted"
+    low, high = _extremes(constant)
+    if within((low, high), target.weight_range):
+        return None
+    return f"weights in [{low}, {high}], within {list(target.weight_range)} wanted"
+
+
+def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """A bias is a constant of at most `bias_bits` bits."""
+    if node.op.name not in WEIGHTED:
+        return None
+    constant = graph.constants.get(node.operands[2])
+    if constant is None or constant.type.dtype.bits > target.bias_bits:
+        return f"bias %{node.operands[2]} is not a constant of at most {target.bias_bits} bits"
+    return None
+
+
+def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """No side of a window is longer than `max_window`."""
+    window = getattr(node.op, "window", ())
+    if node.op.name == "npu.conv2d":
+        window = graph.types[node.operands[1]].shape[:2]
+    return _at_most(window, target.max_window, "window")
+
+
+def stride_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """No stride is greater than `max_stride`; neither is the spreading of a transposed convolution."""
+    strides = (*getattr(node.op, "stride", ()), *getattr(node.op, "expand", ()))
+    return _at_most(strides, target.max_stride, "stride") if node.op.name.startswith("npu.") else None
+
+
+def dilation_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """No dilation is greater than `max_dilation`."""
+    return _at_most(getattr(node.op, "dilation", ()), target.max_dilation, "dilation")
+
+
+def rounding_matches(graph: Graph, node: Node, target: Target) -> str | None:
+    """A requantization rounds by the target's profile, `rounding`."""
+    rounding = getattr(node.op, "rounding", target.rounding)
+    return None if rounding == target.rounding else f"rounds by {rounding}, {target.rounding} wanted"
+
+
+def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """Multipliers are constants of `multiplier_bits` bits; only a sum's may be negative."""
+    constant, reason = _operand(graph, node, "multiplier")
+    if constant is None:
+        return reason
+    low, high = _extremes(constant)
+    most = (1 << target.multiplier_bits) - 1
+    least = -most if node.op.name == "npu.add" else 0
+    return None if least <= low and high <= most else f"multipliers in [{low}, {high}], within [{least}, {most}] wanted"
+
+
+def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """Shifts are constants inside `shift_field` + 31; rescalers reach `rescale_pre_shift` further down."""
+    constant, reason = _operand(graph, node, "shift")
+    if constant is None:
+        return reason
+    low, high = _extremes(constant)
+    bounds = target.rescale_shift_range if node.op.name in RESCALERS else target.shift_range
+    return None if within((low, high), bounds) else f"shifts in [{low}, {high}], within {list(bounds)} wanted"
+
+
+def accumulator_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """Every partial sum fits `accumulator_bits`, by the recorded proof; a sum of two activations has 64 bits."""
+    interval = getattr(node.op, "accumulator", None)
+    if interval is None or node.op.name == "npu.add" or within(interval, target.accumulator_range):
+        return None
+    return f"sums of {list(interval)} leave the accumulator's {list(target.accumulator_range)}"
+
+
+def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """Tables are constants with `table_sizes` entries each; exponentials are not negative, the last one positive."""
+    constant, reason = _operand(graph, node, "table")
+    if constant is None:
+        return reason
+    if constant.type.shape[-1] not in target.table_sizes:
+        return f"a table of {constant.type.shape[-1]} entries, {' or '.join(map(str, target.table_sizes))} wanted"
+    if node.op.name == "npu.lut" and constant.type.dtype is target.activation_dtype:
+        low, high = _extremes(constant)
+        if not within((low, high), target.activation_range):
+            return f"table entries in [{low}, {high}], within {list(target.activation_range)} wanted"
+    if node.op.name == "npu.softmax" and (constant.array.min() < 0 or constant.array[-1] <= 0):
+        return "a table of exponentials with negative entries, or without a positive last one"
+    return None
+
+
+CONSTRAINTS: tuple[Constraint, ...] = (
+    supported_op,
+    no_floats,
+    few_axes,
+    activations_fit,
+    clamp_fits,
+    weights_fit,
+    bias_fits,
+    window_fits,
+    stride_fits,
+    dilation_fits,
+    rounding_matches,
+    multiplier_fits,
+    shift_fits,
+    accumulator_fits,
+    table_fits,
+)
+
+
+def violations(graph: Graph, target: Target) -> Iterator[str]:
+    """One line for each rule that a node of an integer graph breaks on a target; host nodes are free."""
+    known = value_intervals(graph)
+    for node in graph.nodes:
+        if node.host:
+            continue
+        reasons = [reason for constraint in CONSTRAINTS if (reason := constraint(graph, node, target)) is not None]
+        if not reasons:
+            reasons = [reason for reason in (unproven(graph, node, known),) if reason is not None]
+        yield from (f"{node.place}: {node.op.name}: {reason}" for reason in reasons)
+
+
+def _operand(graph: Graph, node: Node, role: str) -> tuple[Constant | None, str | None]:
+    """The constant that stands for an operand by its name in `infer`; None, and maybe why, where there is none."""
+    names = list(inspect.signature(node.op.infer).parameters)
+    if not node.op.name.startswith("npu.") or role not in names:
+        return None, None
+    operand = node.operands[names.index(role)]
+    constant = graph.constants.get(operand)
+    return constant, None if constant is not None else f"{role} %{operand} is computed, a constant wanted"
+
+
+def _extremes(constant: Constant) -> tuple[int, int]:
+    array = constant.array if constant.type.dtype.bits > 4 else constant.array.astype("int8")
+    return (int(array.min()), int(array.max())) if array.size else (0, 0)
+
+
+def _at_most(sizes: tuple[int, ...], most: int, what: str) -> str | None:
+    return None if max(sizes, default=0) <= most else f"{what} {'x'.join(map(str, sizes))}, at most {most} wanted"
