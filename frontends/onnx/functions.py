@@ -11,9 +11,13 @@ from .registry import find
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
+    from onnx.defs import OpSchema
 
 MOST = 100_000
 """The most nodes that a model may have after its functions were put in place."""
+
+DEEPEST = 4
+"""How deep the bodies of ONNX's own operators may lie in each other."""
 
 Key = tuple[str, str]
 
@@ -33,21 +37,53 @@ def inline_functions(model: ModelProto) -> ModelProto:
 
 
 def inline_operators(model: ModelProto, opset: int) -> ModelProto:
-    """Put ONNX's own definition in the place of standard operators that have no converter but a body."""
-    from onnx import defs, inliner
+    """Put ONNX's own definition in the place of standard operators that have no converter but a body.
 
-    wanted = []
-    for name in sorted({node.op_type for node in nodes_within(model.graph) if node.domain in ("", "ai.onnx")}):
+    A body may hold such operators again; those that cannot be inlined are left for the loader to name.
+    """
+    from onnx import inliner
+
+    for _ in range(DEEPEST):
+        composed = _composed(model, opset)
+        if not composed:
+            break
+        explicit = type(model)()
+        explicit.CopyFrom(model)
+        for node in nodes_within(explicit.graph):
+            if is_standard(node.domain) and node.op_type in composed:
+                _add_defaults(node, composed[node.op_type])
+        wanted = [("", name) for name in sorted(composed)]
+        try:
+            model = inliner.inline_selected_functions(explicit, wanted, inline_schema_functions=True)
+        except RuntimeError:
+            break
+    return model
+
+
+def _composed(model: ModelProto, opset: int) -> dict[str, OpSchema]:
+    """The operators of a model that have no converter but a body, with what ONNX says of them."""
+    from onnx import defs
+
+    found = {}
+    for name in {node.op_type for node in nodes_within(model.graph) if is_standard(node.domain)}:
         if find(name, opset) is None and defs.has(name):
             schema = defs.get_schema(name, opset)
-            if schema.has_function or schema.has_context_dependent_function:  # type: ignore[attr-defined]  # stubs lack it
-                wanted.append(("", name))
-    if not wanted:
-        return model
-    try:
-        return inliner.inline_selected_functions(model, wanted, inline_schema_functions=True)
-    except RuntimeError:
-        return model
+            if schema.has_function or schema.has_context_dependent_function:  # type: ignore[attr-defined]  # stubs
+                found[name] = schema
+    return found
+
+
+def is_standard(domain: str) -> bool:
+    """Whether a domain is that of ONNX's own operators, in either spelling."""
+    return domain in ("", "ai.onnx")
+
+
+def _add_defaults(node: NodeProto, schema: OpSchema) -> None:
+    """Write out the attributes that a node leaves to their defaults: the inliner forgets those."""
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.name:
+            node.attribute.append(attribute.default_value)
 
 
 def nodes_within(graph: GraphProto) -> Iterable[NodeProto]:

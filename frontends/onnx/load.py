@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
-from .functions import inline_functions, inline_operators, nodes_within, subgraphs
+from .functions import inline_functions, inline_operators, is_standard, nodes_within, subgraphs
 from .read import opsets, read_array, read_model
 from .registry import Context, Node, convert, find
 from .signature import Shapes, inputs, resolve
@@ -169,7 +169,7 @@ class _Importer:
 
     def results(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
         """The values of a node's outputs; None where one of its operands has a problem of its own."""
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        domain = "" if is_standard(proto.domain) else proto.domain
         if (domain, proto.op_type) == ("", "If"):
             return self.branch(proto, place, scope)
         converter = find(proto.op_type, self.opsets.get(domain, 1), domain)
@@ -229,7 +229,7 @@ class _Importer:
     def blame_unknown(self, proto: GraphProto) -> None:
         """Note the operators without a converter in a graph that cannot be walked."""
         for node in nodes_within(proto):
-            domain = "" if node.domain == "ai.onnx" else node.domain
+            domain = "" if is_standard(node.domain) else node.domain
             if (domain, node.op_type) != ("", "If") and find(node.op_type, self.opsets.get(domain, 1), domain) is None:
                 self.blame(node.op_type, f"{self.label}:{node.name or node.output[0]}", *self.unknown(node))
 
@@ -237,7 +237,7 @@ class _Importer:
         """Reason and remedy for an operator that has no converter."""
         from onnx import defs
 
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        domain = "" if is_standard(proto.domain) else proto.domain
         spelled = f"{domain}.{proto.op_type}" if domain else proto.op_type
         if domain not in ("", "ai.onnx.ml") or not defs.has(proto.op_type, domain=domain):
             return f"no converter for '{spelled}', which is no ONNX operator", "export with standard operators"

@@ -50,14 +50,23 @@ def opsets(model: ModelProto) -> dict[str, int]:
     return found
 
 
+def element_type(number: int, owner: str) -> DType:
+    """The element type that a number stands for in ONNX."""
+    from onnx import TensorProto, helper
+
+    known = number in TensorProto.DataType.values()
+    spelled = TensorProto.DataType.Name(number) if known else str(number)
+    try:
+        return DType.of(helper.tensor_dtype_to_np_dtype(number))
+    except (KeyError, RuleError):
+        raise RuleError(f"{owner} has elements of type {spelled}, which is not supported") from None
+
+
 def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
     """A tensor's array; external data is looked for in `folder` and nowhere else."""
     from onnx import TensorProto, helper, numpy_helper
 
-    try:
-        dtype = DType.of(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    except KeyError:
-        raise RuleError(f"tensor {tensor.name!r} has the unknown element type {tensor.data_type}") from None
+    dtype = element_type(tensor.data_type, f"tensor {tensor.name!r}")
     shape = tuple(tensor.dims)
     require_size(shape)
     count = int(np.prod(shape, dtype=np.int64))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from npuq.ir import DType, RuleError, TensorType, require
 
+from .read import element_type
 from .registry import require_size
 
 if TYPE_CHECKING:
@@ -44,14 +45,9 @@ def inputs(graph: GraphProto) -> tuple[Input, ...]:
 
 
 def _input(value: ValueInfoProto) -> Input:
-    from onnx import helper
-
     require(value.type.HasField("tensor_type"), f"input {value.name!r} is no tensor")
     tensor = value.type.tensor_type
-    try:
-        dtype = DType.of(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    except KeyError:
-        raise RuleError(f"input {value.name!r} has the unknown element type {tensor.elem_type}") from None
+    dtype = element_type(tensor.elem_type, f"input {value.name!r}")
     if not tensor.HasField("shape"):
         return Input(value.name, dtype, None)
     sizes = (size.dim_value if size.dim_value > 0 else size.dim_param or "?" for size in tensor.shape.dim)
