@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from npuq.ir import Builder, DType, Graph, NpuqError, TensorType, evaluate, parse, text_digest, to_text
+from npuq.ir import Builder, DType, Graph, NpuqError, TensorType, blobs, evaluate, parse, text_digest, to_text
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.conv import Conv
 from npuq.passes import calibrate
@@ -35,9 +38,9 @@ def network(rng: np.random.Generator, whole: bool = False) -> Graph:
     x = builder.input("x", TensorType(DType.F32, SHAPE))
     dense = Conv(stride=(2, 1), padding=((1, 0), (1, 2)), dilation=(1, 2))
     depthwise = Conv(stride=(1, 2), padding=((1, 1), (0, 1)), dilation=(2, 1), groups=4)
-    c = builder.add(dense, x, builder.constant(weights(4, 3, 3, 3)), builder.constant(weights(4)), name="c")
+    c = builder.add(dense, x, builder.constant(weights(4, 3, 3, 3), "w"), builder.constant(weights(4), "b"), name="c")
     r = builder.add(Relu(), c, name="r")
-    d = builder.add(depthwise, r, builder.constant(weights(8, 1, 2, 3)), name="d")
+    d = builder.add(depthwise, r, builder.constant(weights(8, 1, 2, 3), "w"), name="d")
     return builder.build({"y": d})
 
 
@@ -54,6 +57,11 @@ def direct(values: np.ndarray, bins: int) -> Statistics:
     return Statistics(float(x.min()), float(x.max()), int((x == 0).sum()), exponent, counts)
 
 
+def statistics_of(low: Any, high: Any, zeros: Any, exponent: Any, counts: Any) -> Statistics:
+    """The results of an `observe` op as statistics."""
+    return Statistics(float(low), float(high), int(zeros), int(exponent), np.asarray(counts))
+
+
 def identity_graph(size: int) -> Graph:
     builder = Builder("g")
     x = builder.input("x", TensorType(DType.F32, (1, size)))
@@ -61,7 +69,7 @@ def identity_graph(size: int) -> Graph:
 
 
 TINY = np.float32(2.0**-126)
-EXTREMES = {
+EXTREMES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "normal": lambda rng: rng.normal(size=(5, 300)),
     "growing": lambda rng: rng.normal(size=(5, 300)) * 10.0 ** np.arange(-4, 6, 2)[:, None],
     "shrinking": lambda rng: rng.normal(size=(5, 300)) * 10.0 ** np.arange(6, -4, -2)[:, None],
@@ -91,30 +99,22 @@ def test_the_op_and_the_streamed_count_agree(name: str) -> None:
     graph = insert_observers(values=("x",), bins=64)(identity_graph(300))
     run = evaluate(graph)
     for row in data[:, None]:
-        _, low, high, zeros, exponent, counts = run(row)
-        seen = Statistics(float(low), float(high), int(zeros), int(exponent), np.asarray(counts))
-        assert seen == direct(row, 64)
+        assert statistics_of(*run(row)[1:]) == direct(row, 64)
 
 
 def test_the_observed_graph_states_the_statistics_of_every_value() -> None:
     graph = network(np.random.default_rng(3), whole=True)
     data = np.random.default_rng(4).integers(-9, 10, (3, *SHAPE[1:])).astype(np.float32)
     observed = insert_observers(bins=64)(graph)
-    assert parse(to_text(observed), {**_blobs(observed)}) == observed
+    assert parse(to_text(observed), blobs(observed)) == observed
     merged: dict[str, Statistics] = {}
     run = evaluate(observed)
     for sample in data[:, None]:
         results = dict(zip(observed.outputs, run(sample), strict=True))
         for value in VALUES:
-            one = Statistics(*(np.asarray(results[f"{value}.{name}"])[()] for name in RESULTS))
+            one = statistics_of(*(results[f"{value}.{name}"] for name in RESULTS))
             merged[value] = merged[value].merge(one) if value in merged else one
     assert dict(observe(graph, data, VALUES, bins=64)) == merged
-
-
-def _blobs(graph: Graph) -> dict[str, np.ndarray]:
-    from npuq.ir import blobs
-
-    return dict(blobs(graph))
 
 
 def test_fast_convolutions_equal_the_ops() -> None:
@@ -167,10 +167,10 @@ import hashlib, json, sys
 import jax, numpy as np
 from tests.passes.test_calibrate import VALUES, network, observe
 graph = network(np.random.default_rng(9))
-data = np.random.default_rng(10).normal(size=(24, 3, 9, 11)).astype(np.float32) * np.arange(1, 25, dtype=np.float32)[:, None, None, None]
+data = np.random.default_rng(10).normal(size=(24, 3, 9, 11)) * np.arange(1, 25)[:, None, None, None]
 digests = set()
 for seed in range(20):
-    shuffled = np.random.default_rng(seed).permutation(data) if seed else data
+    shuffled = np.random.default_rng(seed).permutation(data.astype(np.float32))
     size = (1, 3, 8)[seed % 3]
     batches = [shuffled[at : at + size] for at in range(0, len(data), size)]
     for devices in ([None] if len(jax.devices()) == 1 else [jax.devices()[:count] for count in (1, 2, 8)]):
@@ -244,7 +244,7 @@ def test_damaged_statistics_are_refused(tmp_path: Path, observed: tuple[Graph, n
         bad = bytearray(good)
         bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
         path.write_bytes(bad if rng.random() < 0.7 else bad[: rng.integers(len(bad))])
-        try:
-            assert dict(load_observed(path, text_digest(graph))) == dict(found)
-        except NpuqError as error:
-            assert "\n" not in str(error)
+        loaded: Observed | None = None
+        with contextlib.suppress(NpuqError):
+            loaded = load_observed(path, text_digest(graph))
+        assert loaded is None or dict(loaded) == dict(found)

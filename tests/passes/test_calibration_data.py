@@ -38,7 +38,8 @@ def test_forms_of_data(data: Any) -> None:
 
 def test_batches_of_several_inputs_keep_each_inputs_own_axis() -> None:
     a, b = np.arange(6, dtype=np.float64).reshape(3, 2), np.arange(12, dtype=np.float32).reshape(6, 2)
-    for batch in ({"b": b, "a": a}, (a, b)):
+    batches: list[Any] = [{"b": b, "a": a}, (a, b)]
+    for batch in batches:
         found = list(samples(two_inputs(), [batch]))
         assert [sample[0].tolist() for sample in found] == [[[0, 1]], [[2, 3]], [[4, 5]]]
         assert [sample[1].shape for sample in found] == [(2, 2)] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from npuq.passes.drop_identity import drop_identity
 
 from .rewriting import rewritten, unchanged
