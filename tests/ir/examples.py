@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npuq.ir import DType, Op, TensorType, parse_type
-from npuq.ir.ops import activation, conv, elementwise, logic, norm, pool, quant, reduce, resize, shape
+from npuq.ir.ops import activation, conv, elementwise, logic, norm, observe, pool, quant, reduce, resize, shape
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ WINDOW = (
 
 QUANT = (
     example(quant.Quantize(scales=(0.5,), zero_points=(3,)), "f32[2,3]"),
+    example(observe.Observe(bins=4), "f32[2,3]"),
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
 

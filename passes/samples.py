@@ -1,0 +1,118 @@
+"""Calibration data as single samples: whatever its batches, checked, one sample at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError, TensorType
+
+Batch = Mapping[str, np.ndarray] | tuple[np.ndarray, ...] | list[np.ndarray] | np.ndarray
+Data = Batch | Iterable[Batch]
+Sample = tuple[np.ndarray, ...]
+
+
+def samples(graph: Graph, data: Data) -> Iterator[Sample]:
+    """Yield the graph's inputs, in order, for one run after another.
+
+    A batch is a mapping by input name, a tuple or list in the graph's order, or, for one input, an array; its
+    leading axis is a multiple k of the graph's own, and it gives k samples. `data` is one mapping, one array, or an
+    iterable of batches. Float data may be of any width; everything else must have the input's own dtype.
+    Raises NpuqError for wrong names, shapes, dtypes, for NaN or infinity, and where there is no sample at all.
+    """
+    count = 0
+    for index, batch in enumerate(_batches(data)):
+        arrays = _arrays(graph, batch, f"{graph.name}: calibration batch {index}")
+        runs = _runs(graph, arrays, f"{graph.name}: calibration batch {index}")
+        for run in range(runs):
+            yield tuple(
+                _finite(name, type_, array[run * type_.shape[0] : (run + 1) * type_.shape[0]], count)
+                for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True)
+            )
+            count += 1
+    if count == 0:
+        raise NpuqError(f"{graph.name}: no calibration data; at least one sample wanted")
+
+
+@dataclass
+class DataDigest:
+    """A digest of a multiset of samples: sums of SHA-256, so that order and batches do not matter."""
+
+    total: int = 0
+
+    def add(self, sample: Sample) -> None:
+        hash_ = hashlib.sha256()
+        for array in sample:
+            hash_.update(f"{array.dtype}{array.shape}".encode())
+            hash_.update(np.ascontiguousarray(array).data)
+        self.total = (self.total + int.from_bytes(hash_.digest(), "big")) % (1 << 256)
+
+    def hexdigest(self) -> str:
+        return f"{self.total:064x}"
+
+
+def data_digest(graph: Graph, data: Data) -> str:
+    """The digest that `observe` gives to the same samples."""
+    digest = DataDigest()
+    for sample in samples(graph, data):
+        digest.add(sample)
+    return digest.hexdigest()
+
+
+def _batches(data: Data) -> Iterator[Batch]:
+    if isinstance(data, Mapping) or hasattr(data, "__array__"):
+        yield cast(Batch, data)
+        return
+    yield from data
+
+
+def _arrays(graph: Graph, batch: Batch, place: str) -> list[np.ndarray]:
+    wanted = ", ".join(f"{name}: {type_}" for name, type_ in graph.inputs.items())
+    if isinstance(batch, Mapping):
+        if set(batch) != set(graph.inputs):
+            raise NpuqError(f"{place}: inputs {', '.join(map(str, batch)) or 'none'}; the graph wants {wanted}")
+        given = [batch[name] for name in graph.inputs]
+    else:
+        given = list(batch) if isinstance(batch, tuple | list) else [batch]
+        if len(given) != len(graph.inputs):
+            raise NpuqError(f"{place}: {len(given)} arrays; the graph wants {wanted}")
+    arrays = []
+    for (name, type_), value in zip(graph.inputs.items(), given, strict=True):
+        array = np.asarray(value)
+        if array.dtype != type_.dtype.numpy and not (type_.dtype.is_float and array.dtype.kind == "f"):
+            raise NpuqError(f"{place}: input {name!r} is {array.dtype}{list(array.shape)}; {type_} wanted")
+        if array.ndim != type_.rank or array.shape[1:] != type_.shape[1:]:
+            raise NpuqError(
+                f"{place}: input {name!r} is {array.dtype}{list(array.shape)}; {type_} wanted, or a multiple on axis 0"
+            )
+        arrays.append(array)
+    return arrays
+
+
+def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
+    runs = set()
+    for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True):
+        if type_.rank == 0 or type_.shape[0] == 0 or len(array) % type_.shape[0]:
+            raise NpuqError(
+                f"{place}: input {name!r} is {array.dtype}{list(array.shape)}; whole runs of {type_} wanted"
+            )
+        runs.add(len(array) // type_.shape[0])
+    if len(runs) != 1:
+        raise NpuqError(
+            f"{place}: the inputs hold {' and '.join(map(str, sorted(runs)))} samples; the same number wanted"
+        )
+    return runs.pop()
+
+
+def _finite(name: str, type_: TensorType, array: np.ndarray, sample: int) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, type_.dtype.numpy)
+    if type_.dtype.is_float:
+        bad = array.size - int(np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
+        if bad:
+            raise NpuqError(f"input {name!r}, sample {sample}: {bad} of {array.size} numbers are NaN or infinite")
+    return array
