@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Graph, Node, NpuqError, rewrite
+from npuq.ir import Builder, DType, Graph, NpuqError, rewrite
 from npuq.ir.ops.norm import BatchNorm
 
 from .pipeline import graph_pass
@@ -37,23 +37,14 @@ def normalize_input(graph: Graph, *, mean: Numbers = (0.0,), std: Numbers = (1.0
 
 
 def _insert(graph: Graph, name: str, mean: np.ndarray, std: np.ndarray) -> Graph:
-    """Put the batch_norm before the first reader of the input and let all of them read its result."""
-    inserted: list[str] = []
+    """Let everything that reads the input read a batch_norm of it."""
+    ones = np.ones(std.shape)
+    parameters: dict[str, np.ndarray] = {"scale": 1 / std, "offset": 0 * ones, "mean": mean, "variance": ones}
 
-    def normalized(builder: Builder, x: str) -> str:
-        if not inserted:
-            ones = np.ones(std.shape)
-            parameters: dict[str, np.ndarray] = {"scale": 1 / std, "offset": 0 * ones, "mean": mean, "variance": ones}
-            constants = (
-                builder.constant(array.astype(np.float32), f"{name}.{part}") for part, array in parameters.items()
-            )
-            inserted.append(builder.add(BatchNorm(epsilon=0.0), x, *constants, name=f"{name}.normalized"))
-        return inserted[0]
+    def normalized(builder: Builder, value: str) -> str:
+        if value != name:
+            return value
+        constants = (builder.constant(array.astype(np.float32), f"{name}.{part}") for part, array in parameters.items())
+        return builder.add(BatchNorm(epsilon=0.0), value, *constants, name=f"{name}.normalized")
 
-    def redirect(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:
-        if name not in node.operands:
-            return None
-        x = normalized(builder, name)
-        return builder.copy(node, (x if operand == name else operand for operand in operands))
-
-    return rewrite(graph, redirect)
+    return rewrite(graph, lambda builder, node, operands: None, entry=normalized)
