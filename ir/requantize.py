@@ -1,0 +1,165 @@
+"""Rounding at run time: an accumulator, a multiplier and a shift give an integer result.
+
+Rule numbers (R1, R2, ...) are those of `docs/arithmetic.md`, which also proves each lane exact. Multipliers and shifts
+are run-time arrays; a lane is chosen from what is known before: the proven interval of the accumulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from .arithmetic import INT32, LARGEST, Interval, within
+from .types import DType
+
+HALVES_UP = frozenset({"single_half_up", "tosa_double", "mul16", "pot_half_up"})
+"""The profiles in which a plain rounded shift (of a sum, rule R9) rounds halves up."""
+
+_EXACT_PRODUCT = 1 << 21
+_MAGIC = 1.5 * 2.0**52
+
+
+def requantize(
+    accumulator: jax.Array,
+    multiplier: jax.Array,
+    shift: jax.Array,
+    *,
+    zero_point: int,
+    low: int,
+    high: int,
+    rounding: str,
+    interval: Interval,
+    dtype: DType,
+) -> jax.Array:
+    """clamp(round(accumulator * multiplier / 2**shift) + zero_point, low, high), rounded as the profile says.
+
+    `multiplier` and `shift` are int32 and broadcast to the accumulator; `interval` holds every value of it, proven.
+    Exact for `dtype` up to 32 bits. Needs `jax.enable_x64(True)`.
+    """
+    if rounding == "single_half_up" and max(-interval[0], interval[1]) <= _EXACT_PRODUCT:
+        unit = power_of_two(-shift)
+        product = accumulator.astype(jnp.float64) * (multiplier.astype(jnp.float64) * unit)
+        return round_half_up(product, 0.5 * unit, zero_point=zero_point, low=low, high=high, dtype=dtype)
+    wide, m, s = (array.astype(jnp.int64) for array in (accumulator, multiplier, shift))
+    if rounding == "single_half_up" and not within(interval, INT32):
+        rounded = _single_half_up_wide(wide, m, s)
+    else:
+        rounded = _PROFILES[rounding](wide, m, s)
+    return clamp(rounded + zero_point, low, high, dtype)
+
+
+def rounded_shift(
+    accumulator: jax.Array, shift: jax.Array, *, zero_point: int, low: int, high: int, rounding: str, dtype: DType
+) -> jax.Array:
+    """clamp(round(accumulator / 2**shift) + zero_point, low, high) of an int64 accumulator below 2**61: rule R9.
+
+    Halves go up in the profiles of `HALVES_UP` and away from zero in the others; `floor` drops every fraction.
+    """
+    wide, s = accumulator.astype(jnp.int64), shift.astype(jnp.int64)
+    half = _one(s - 1)
+    if rounding == "floor":
+        rounded = wide >> s
+    elif rounding in HALVES_UP:
+        rounded = (wide + half) >> s
+    else:
+        rounded = jnp.sign(wide) * ((jnp.abs(wide) + half) >> s)
+    return clamp(rounded + zero_point, low, high, dtype)
+
+
+def round_half_up(exact: jax.Array, tie: jax.Array, *, zero_point: int, low: int, high: int, dtype: DType) -> jax.Array:
+    """clamp(floor(exact + 1/2) + zero_point, low, high) of exact float64 multiples of 2 * `tie`: rule A4.
+
+    Adding `tie` lifts halves and nothing else over the edge, so that the hardware's half-to-even gives half-up; the
+    sum with 1.5 * 2**52 rounds and leaves the integer in the low bits, without a saturating conversion. Requires
+    |exact| < 2**53 * `tie` - 1, which keeps the first sum exact.
+    """
+    limited = jnp.clip(exact + tie, float(low - zero_point), float(high - zero_point))
+    bits = jax.lax.bitcast_convert_type(limited + (_MAGIC + zero_point), jnp.int64)
+    stored: jax.Array = bits.astype(dtype.numpy)
+    return stored
+
+
+def power_of_two(exponent: jax.Array) -> jax.Array:
+    """2.0**exponent in float64 from its bits: `exp2` is not exact on XLA:CPU. Normal numbers only."""
+    bits = (exponent.astype(jnp.int64) + 1023) << 52
+    power: jax.Array = jax.lax.bitcast_convert_type(bits, jnp.float64)
+    return power
+
+
+def clamp(wide: jax.Array, low: int, high: int, dtype: DType) -> jax.Array:
+    """Limit int64 values and store them."""
+    limited: jax.Array = jnp.clip(wide, low, high).astype(dtype.numpy)
+    return limited
+
+
+def _one(shift: jax.Array) -> jax.Array:
+    one: jax.Array = jnp.int64(1) << shift
+    return one
+
+
+def _single_half_up(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R1: one rounding of the whole product, halves up."""
+    return (a * m + _one(s - 1)) >> s
+
+
+def _single_half_up_wide(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R1 for accumulators to 2**53: drop the product's lowest bits first, which no rounding below them can see."""
+    dropped = jnp.clip(s - 2, 0, 22)
+    upper = jnp.clip(a >> dropped, -(1 << 31), 1 << 31)
+    lower = a & (_one(dropped) - 1)
+    left = s - dropped
+    return (upper * m + ((lower * m) >> dropped) + _one(left - 1)) >> left
+
+
+def _tflite_double(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R2: the doubled high half, rounded half up, then a right shift that rounds halves away from zero."""
+    shifted = jnp.clip(a << jnp.maximum(31 - s, 0), *INT32)
+    high = (shifted * m + (1 << 30)) >> 31
+    right = jnp.maximum(s - 31, 0)
+    mask = _one(right) - 1
+    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+
+
+def _tosa_double(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R3: one shift with both roundings added before it, the first one away from zero."""
+    first = jnp.where(s > 31, jnp.where(a >= 0, 1 << 30, -(1 << 30)), 0)
+    return (a * m + _one(s - 1) + first) >> s
+
+
+def _mul16(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R4: the multiplier rounded to its upper 15 bits, then R1 with 16 bits less to shift."""
+    reduced = jnp.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+    return _single_half_up(a, reduced, s - 16)
+
+
+def _pot_half_up(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R5: R1 with M = 2**30, a plain shift by s - 30."""
+    return _single_half_up(a, jnp.full_like(m, 1 << 30), s)
+
+
+def _pot_half_away(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R6: R5 of the magnitude, then the sign."""
+    return jnp.sign(a) * _pot_half_up(jnp.abs(a), m, s)
+
+
+def _floor(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R7: the product shifted, all fractions dropped."""
+    return (a * m) >> s
+
+
+_PROFILES: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = MappingProxyType(
+    {
+        "single_half_up": _single_half_up,
+        "tflite_double": _tflite_double,
+        "tosa_double": _tosa_double,
+        "mul16": _mul16,
+        "pot_half_up": _pot_half_up,
+        "pot_half_away": _pot_half_away,
+        "floor": _floor,
+    }
+)
+
+assert _PROFILES.keys() == LARGEST.keys()

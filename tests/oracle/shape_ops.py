@@ -1,0 +1,161 @@
+"""The ops that the integer level shares with the float one, and the edge to floats, once more in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Attributes = Mapping[str, Any]
+
+
+def reshape(attributes: Attributes, x: Array) -> Array:
+    return x.reshape(attributes["shape"])
+
+
+def transpose(attributes: Attributes, x: Array) -> Array:
+    return x.transpose(attributes["order"])
+
+
+def slice_(attributes: Attributes, x: Array) -> Array:
+    for axis, bounds in enumerate(zip(attributes["starts"], attributes["stops"], attributes["steps"], strict=True)):
+        x = np.take(
+            x, np.arange(x.shape[axis])[slice(*(end if end >= 0 else None for end in bounds[:2]), bounds[2])], axis
+        )
+    return x
+
+
+def concat(attributes: Attributes, *operands: Array) -> Array:
+    return np.concatenate(operands, attributes["axis"])
+
+
+def pad(attributes: Attributes, x: Array) -> Array:
+    """A negative width cuts."""
+    widths = attributes["padding"]
+    for axis, (before, after) in enumerate(widths):
+        x = np.take(x, range(max(-before, 0), x.shape[axis] - max(-after, 0)), axis)
+    grown = [(max(before, 0), max(after, 0)) for before, after in widths]
+    if attributes["mode"] == "constant":
+        return np.pad(x, grown, constant_values=int(attributes["value"]))
+    return np.pad(x, grown, mode=attributes["mode"])
+
+
+def tile(attributes: Attributes, x: Array) -> Array:
+    return np.tile(x, attributes["repeats"])
+
+
+def expand(attributes: Attributes, x: Array) -> Array:
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(attributes["shape"])))
+
+
+def gather(attributes: Attributes, x: Array, indices: Array) -> Array:
+    size = x.shape[attributes["axis"]]
+    counted = np.where(indices < 0, indices + size, indices)
+    return np.take(x, np.clip(counted, 0, size - 1), attributes["axis"])
+
+
+def resize(attributes: Attributes, x: Array) -> Array:
+    """Nearest neighbours, axis by axis, places rounded to float32."""
+    assert attributes["mode"] == "nearest", attributes["mode"]
+    for axis, (length, scale) in enumerate(zip(attributes["shape"], attributes["scales"], strict=True)):
+        size = x.shape[axis]
+        x = np.take(x, [_nearest(attributes, index, size, length, scale) for index in range(length)], axis)
+    return x
+
+
+def _nearest(attributes: Attributes, index: int, size: int, length: int, scale: float) -> int:
+    coordinates = attributes["coordinates"]
+    half = float(np.float32((index + 0.5) / scale)) - 0.5
+    place = {
+        "half_pixel": half,
+        "pytorch_half_pixel": half if length > 1 else 0.0,
+        "asymmetric": float(np.float32(index / scale)),
+        "align_corners": float(np.float32(index * (size - 1) / (scale * size - 1))) if length > 1 else 0.0,
+        "tf_half_pixel_for_nn": float(np.float32((index + 0.5) / scale)),
+    }[coordinates]
+    whole = int(np.floor(place))
+    fraction = place - whole
+    upper = {
+        "floor": False,
+        "ceil": fraction > 0,
+        "round_prefer_floor": fraction > 0.5,
+        "round_prefer_ceil": fraction >= 0.5,
+    }[attributes["nearest"]]
+    return min(max(whole + upper, 0), size - 1)
+
+
+def maximum(attributes: Attributes, x: Array, y: Array) -> Array:
+    return np.where(x >= y, x, y)
+
+
+def minimum(attributes: Attributes, x: Array, y: Array) -> Array:
+    return np.where(x <= y, x, y)
+
+
+def reduce_max(attributes: Attributes, x: Array) -> Array:
+    greatest: Array = x.max(tuple(attributes["axes"]), keepdims=attributes["keep"])
+    return greatest
+
+
+def reduce_min(attributes: Attributes, x: Array) -> Array:
+    return -reduce_max(attributes, -x)
+
+
+def argmax(attributes: Attributes, x: Array) -> Array:
+    axis = attributes["axis"]
+    if attributes["last"]:
+        found = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis)
+    else:
+        found = np.argmax(x, axis)
+    return np.expand_dims(found, axis) if attributes["keep"] else found
+
+
+def argmin(attributes: Attributes, x: Array) -> Array:
+    return argmax(attributes, -x)
+
+
+def identity(attributes: Attributes, x: Array) -> Array:
+    return x
+
+
+def quantize(attributes: Attributes, x: Array) -> Array:
+    """Rule Q1 in float64: multiply by the reciprocal, round half to even, clamp."""
+    scales, zero_points = _along(attributes, x.ndim)
+    rounded = np.rint(x.astype(np.float64) * (1.0 / scales)) + zero_points
+    return np.clip(rounded, attributes["low"], attributes["high"]).astype(np.int64)
+
+
+def dequantize(attributes: Attributes, q: Array) -> Array:
+    """Rule Q2: subtract exactly, multiply once in float32."""
+    scales, zero_points = _along(attributes, q.ndim)
+    return (q - zero_points).astype(np.float32) * scales.astype(np.float32)
+
+
+def _along(attributes: Attributes, rank: int) -> tuple[Array, Array]:
+    shape = [-1 if axis == attributes["axis"] else 1 for axis in range(rank)] if attributes["axis"] is not None else []
+    scales, zero_points = np.array(attributes["scales"]), np.array(attributes["zero_points"])
+    return scales.reshape(shape), (zero_points.reshape(shape) if zero_points.size > 1 else zero_points.reshape(()))
+
+
+SHAPE_OPS: dict[str, Callable[..., Array]] = {
+    "reshape": reshape,
+    "transpose": transpose,
+    "slice": slice_,
+    "concat": concat,
+    "pad": pad,
+    "tile": tile,
+    "expand": expand,
+    "gather": gather,
+    "resize": resize,
+    "maximum": maximum,
+    "minimum": minimum,
+    "reduce_max": reduce_max,
+    "reduce_min": reduce_min,
+    "argmax": argmax,
+    "argmin": argmin,
+    "identity": identity,
+    "quantize": quantize,
+    "dequantize": dequantize,
+}
