@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from npuq.ir import Constant, DType, Graph, Node, TensorType
-from npuq.passes.target import Target
 
 from .contents import Contents
 from .flat import ELEMENT_TYPES, Writer, schema
@@ -60,7 +59,7 @@ def _content(contents: Contents) -> bytes:
         ),
         Inputs=writer.numbers([numbers[name] for name in graph.inputs], np.uint32),
         Values=writer.tables([_value(writer, name, type_) for name, type_ in graph.types.items()]),
-        Target=writer.tables(_target(writer, contents.target)),
+        Target=writer.tables(_fields(writer, contents.target)),
         Name=writer.text(graph.name),
     )
     return writer.finish(root)
@@ -76,7 +75,7 @@ def _instruction(writer: Writer, node: Node, numbers: Mapping[str, int]) -> int:
     return writer.table(
         "Instruction",
         Op=writer.text(node.op.name),
-        Attributes=writer.tables([_attribute(writer, name, value) for name, value in node.op.attributes.items()]),
+        Attributes=writer.tables(_fields(writer, node.op)),
         Operands=writer.numbers([numbers[operand] for operand in node.operands], np.uint32),
         Results=writer.numbers([numbers[result] for result in node.results], np.uint32),
         Loc=writer.text(node.loc),
@@ -117,8 +116,9 @@ def _value(writer: Writer, name: str, type_: TensorType) -> int:
     return writer.table("Value", **fields)
 
 
-def _target(writer: Writer, target: Target) -> list[int]:
-    return [_attribute(writer, field.name, getattr(target, field.name)) for field in dataclasses.fields(target)]
+def _fields(writer: Writer, value: Any) -> list[int]:
+    """Every field of a dataclass, defaults too: a file means the same when a default changes."""
+    return [_attribute(writer, field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
 
 
 def _attribute(writer: Writer, name: str, value: Any) -> int:

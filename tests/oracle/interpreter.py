@@ -124,7 +124,8 @@ class _Arena:
     def write(self, index: int, array: np.ndarray) -> None:
         offset, size = self.slots[index]
         data = self.values[index].encode(array)
-        assert len(data) == size and offset + size <= self.memory.size
+        assert len(data) == size
+        assert offset + size <= self.memory.size
         self.memory[offset : offset + size] = np.frombuffer(data, np.uint8)
 
     def read(self, index: int) -> np.ndarray:
@@ -135,7 +136,7 @@ class _Arena:
 def _open(file: bytes) -> Any:
     """The FlatBuffer behind the 64 bytes of header."""
     magic, version, length, digest = struct.unpack_from("<4sIQ32s", file)
-    assert magic == b"NPUQ" and version == 1 and length == len(file) - 64
+    assert (magic, version, length) == (b"NPUQ", 1, len(file) - 64)
     assert hashlib.sha256(file[:16] + file[64:]).digest() == digest
     return schema.Program.GetRootAs(file[64:], 0)
 

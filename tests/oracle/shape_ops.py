@@ -20,10 +20,9 @@ def transpose(attributes: Attributes, x: Array) -> Array:
 
 
 def slice_(attributes: Attributes, x: Array) -> Array:
+    """Bounds are normalised: a range per axis."""
     for axis, bounds in enumerate(zip(attributes["starts"], attributes["stops"], attributes["steps"], strict=True)):
-        x = np.take(
-            x, np.arange(x.shape[axis])[slice(*(end if end >= 0 else None for end in bounds[:2]), bounds[2])], axis
-        )
+        x = np.take(x, range(*bounds), axis)
     return x
 
 
@@ -105,10 +104,7 @@ def reduce_min(attributes: Attributes, x: Array) -> Array:
 
 def argmax(attributes: Attributes, x: Array) -> Array:
     axis = attributes["axis"]
-    if attributes["last"]:
-        found = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis)
-    else:
-        found = np.argmax(x, axis)
+    found = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis) if attributes["last"] else np.argmax(x, axis)
     return np.expand_dims(found, axis) if attributes["keep"] else found
 
 
@@ -124,13 +120,15 @@ def quantize(attributes: Attributes, x: Array) -> Array:
     """Rule Q1 in float64: multiply by the reciprocal, round half to even, clamp."""
     scales, zero_points = _along(attributes, x.ndim)
     rounded = np.rint(x.astype(np.float64) * (1.0 / scales)) + zero_points
-    return np.clip(rounded, attributes["low"], attributes["high"]).astype(np.int64)
+    limited: Array = np.clip(rounded, attributes["low"], attributes["high"]).astype(np.int64)
+    return limited
 
 
 def dequantize(attributes: Attributes, q: Array) -> Array:
     """Rule Q2: subtract exactly, multiply once in float32."""
     scales, zero_points = _along(attributes, q.ndim)
-    return (q - zero_points).astype(np.float32) * scales.astype(np.float32)
+    real: Array = (q - zero_points).astype(np.float32) * scales.astype(np.float32)
+    return real
 
 
 def _along(attributes: Attributes, rank: int) -> tuple[Array, Array]:
