@@ -1,0 +1,241 @@
+"""Graphs, the builder that makes them, their rewriting, their verification and their evaluation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from npuq.ir import (
+    Builder,
+    Constant,
+    DType,
+    Graph,
+    Node,
+    NpuqError,
+    Quantization,
+    RuleError,
+    TensorType,
+    evaluate,
+    function,
+    parameters,
+    rewrite,
+    to_text,
+    verify,
+)
+from npuq.ir.ops.activation import Relu, Sigmoid
+from npuq.ir.ops.elementwise import Add, Exp, Identity, Maximum, Mul, Neg
+from npuq.ir.ops.reduce import ArgMax
+from npuq.ir.ops.shape import Reshape
+
+X = TensorType(DType.F32, (2, 3))
+
+
+def affine() -> Graph:
+    """relu(x * w + b), with the product returned too."""
+    builder = Builder("affine")
+    x = builder.input("x", X)
+    w = builder.constant(np.array([1, -2, 3], np.float32), "w")
+    b = builder.constant(np.array([[1.0], [0.5]], np.float32), "b")
+    product = builder.add(Mul(), x, w, name="product", loc="net:product")
+    y = builder.add(Relu(), builder.add(Add(), product, b, name="sum"), name="y")
+    return verify(builder.build({"y": y, "product": product}))
+
+
+def test_builder_infers_types_and_keeps_names_apart() -> None:
+    builder = Builder("g")
+    x = builder.input("x", X)
+    first, second = builder.add(Relu(), x, name="x"), builder.add(Relu(), x)
+    third = builder.add(Relu(), x)
+    assert (first, second, third) == ("x.1", "relu", "relu.1")
+    assert builder.types[third] == X
+
+
+def test_builder_holds_equal_constants_once() -> None:
+    builder = Builder("g")
+    one = builder.constant(np.ones(3, np.float32), "one")
+    assert builder.constant(np.ones(3, np.float32), "other") == one
+    assert builder.constant(np.ones(3, np.float64), "other") == "other"
+    assert builder.constant(np.ones((1, 3), np.float32), "one") == "one.1"
+    quantized = builder.constant(np.ones(3, np.int8), "q", Quantization.per_tensor(0.5))
+    assert builder.constant(np.ones(3, np.int8), "q") != quantized
+
+
+def test_builder_drops_what_no_output_needs() -> None:
+    builder = Builder("g")
+    x = builder.input("x", X)
+    unused = builder.input("unused", X)
+    builder.add(Add(), unused, builder.constant(np.ones(3, np.float32), "one"), name="dead")
+    y = builder.add(Relu(), x, name="y")
+    graph = builder.build({"y": y})
+    assert [node.result for node in graph.nodes] == ["y"]
+    assert dict(graph.constants) == {}
+    assert set(graph.inputs) == {"x", "unused"}
+    assert len(builder.build({"y": y}, prune=False).nodes) == 2
+
+
+def test_builder_names_the_place_of_a_broken_rule() -> None:
+    builder = Builder("g")
+    x, y = builder.input("x", X), builder.input("y", TensorType(DType.F32, (4,)))
+    with pytest.raises(NpuqError, match=r"^net:a: add: shapes \(2, 3\) and \(4,\) do not broadcast$"):
+        builder.add(Add(), x, y, loc="net:a")
+    with pytest.raises(NpuqError, match=r"^g: relu: 2 operands do not fit$"):
+        builder.add(Relu(), x, y)
+    with pytest.raises(RuleError, match=r"^two values are named 'x'$"):
+        builder.input("x", X)
+
+
+def test_a_declared_scale_says_what_bare_integers_mean() -> None:
+    builder = Builder("g")
+    x = builder.input("x", TensorType(DType.I8, (3,)))
+    quant = Quantization.per_tensor(0.5, 3)
+    y = builder.add(Neg(), x, quant=quant)
+    graph = verify(builder.build({"y": y}))
+    assert graph.types[y] == TensorType(DType.I8, (3,), quant)
+
+
+def test_constants_are_read_only_and_of_their_type() -> None:
+    given = np.arange(6, dtype=np.float32).reshape(2, 3)
+    constant = Constant.of(given)
+    assert not constant.array.flags.writeable
+    assert given.flags.writeable
+    assert Constant.of(given.T).array.flags.c_contiguous
+    with pytest.raises(RuleError, match=r"^float32 data in a constant of type i8$"):
+        Constant(TensorType(DType.I8, (2, 3)), given)
+    with pytest.raises(RuleError, match=r"^data of shape \(2, 3\) in a constant of shape \(6,\)$"):
+        Constant(TensorType(DType.F32, (6,)), given)
+    with pytest.raises(RuleError, match=r"^element type complex64 is not supported$"):
+        Constant.of(np.zeros(1, np.complex64))
+
+
+def test_graph_knows_types_producers_and_users() -> None:
+    graph = affine()
+    assert graph.types["sum"] == X
+    assert graph.producers["sum"].op == Add()
+    assert "x" not in graph.producers
+    assert [node.op for node in graph.users["product"]] == [Add()]
+    assert graph.only_user("sum") == graph.producers["y"]
+    assert graph.only_user("product") is None  # it is returned
+    assert graph.constant("sum") is None
+    assert graph.output_types == (X, X)
+
+
+def test_graphs_are_values() -> None:
+    assert affine() == affine()
+    assert hash(affine()) == hash(affine())
+    other = rewrite(affine(), lambda builder, node, operands: None)
+    assert other == affine()
+
+
+def test_rewrite_replaces_nodes_and_drops_what_is_unused() -> None:
+    def replace(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if node.op != Relu():
+            return None
+        return builder.add(Sigmoid(), operands[0], name="y")
+
+    graph = verify(rewrite(affine(), replace))
+    assert [node.op.name for node in graph.nodes] == ["mul", "add", "sigmoid"]
+    assert dict(graph.outputs) == {"y": "y", "product": "product"}
+
+    def bypass(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        return operands[0] if node.op in (Relu(), Add()) else None
+
+    graph = verify(rewrite(affine(), bypass))
+    assert [node.op.name for node in graph.nodes] == ["mul"]
+    assert dict(graph.outputs) == {"y": "product", "product": "product"}
+    assert set(graph.constants) == {"w"}
+
+
+def test_rewrite_infers_types_behind_a_change() -> None:
+    builder = Builder("g")
+    x = builder.input("x", X)
+    graph = builder.build({"y": builder.add(Relu(), builder.add(Identity(), x), name="y")})
+
+    def flatten(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        return builder.add(Reshape(shape=(6,)), *operands) if node.op == Identity() else None
+
+    assert verify(rewrite(graph, flatten)).output_types == (TensorType(DType.F32, (6,)),)
+
+
+def test_rewrite_keeps_names_and_places() -> None:
+    def twice(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if node.op != Mul():
+            return None
+        first = builder.add(Neg(), operands[0], name="product", loc=node.loc)
+        return builder.add(Mul(), first, operands[1], name="product", loc=node.loc)
+
+    graph = verify(rewrite(affine(), twice))
+    assert [(node.result, node.loc) for node in graph.nodes[:2]] == [
+        ("product", "net:product"),
+        ("product.1", "net:product"),
+    ]
+    assert graph.outputs["product"] == "product.1"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "said"),
+    [
+        ((Node(Relu(), ("z",), ("y",), (X,)),), {"y": "y"}, "%y: relu: %z is used before it is defined"),
+        ((Node(Relu(), ("x",), ("x",), (X,)),), {"y": "x"}, "%x: relu: %x is defined twice"),
+        (
+            (Node(Relu(), ("x",), ("y",), (TensorType(DType.F32, (3, 2)),), "net:r"),),
+            {"y": "y"},
+            "net:r: relu: %y is declared f32[3,2], inferred f32[2,3]",
+        ),
+        ((Node(Add(), ("x",), ("y",), (X,)),), {"y": "y"}, "%y: add: 1 operands do not fit"),
+        ((Node(Relu(), ("x",), ("y", "z"), (X, X)),), {"y": "y"}, "%y: relu: 2 results declared, 1 inferred"),
+        ((), {"y": "gone"}, "g: output 'y' returns %gone, which is not defined"),
+    ],
+)
+def test_verifier_names_the_broken_rule(nodes: tuple[Node, ...], outputs: dict[str, str], said: str) -> None:
+    with pytest.raises(NpuqError) as caught:
+        verify(Graph("g", {"x": X}, {}, nodes, outputs))
+    assert str(caught.value) == said
+
+
+def test_verifier_refuses_another_scale() -> None:
+    quant = Quantization.per_tensor(0.5)
+    x = TensorType(DType.I8, (3,), quant)
+    node = Node(Maximum(), ("x", "x"), ("y",), (x.with_quant(Quantization.per_tensor(0.25)),))
+    with pytest.raises(NpuqError, match=r"^%y: maximum: %y is declared q8<0.25>\[3\], inferred q8<0.5>\[3\]$"):
+        verify(Graph("g", {"x": x}, {}, (node,), {"y": "y"}))
+
+
+def test_evaluation_gives_the_outputs_in_order() -> None:
+    x = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
+    y, product = evaluate(affine())(x)
+    np.testing.assert_array_equal(product, x * np.array([1, -2, 3], np.float32))
+    (total,) = evaluate(affine(), ["sum"])(x)
+    np.testing.assert_array_equal(total, np.asarray(product) + np.array([[1.0], [0.5]], np.float32))
+    np.testing.assert_array_equal(y, np.maximum(total, 0))
+
+
+def test_evaluation_refuses_a_wrong_number_of_inputs() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        evaluate(affine())()
+
+
+def test_graphs_with_wide_integers_evaluate() -> None:
+    builder = Builder("g")
+    graph = builder.build({"i": builder.add(ArgMax(axis=1), builder.input("x", X))})
+    (index,) = evaluate(graph)(np.array([[1, 3, 2], [9, 8, 7]], np.float32))
+    assert index.dtype == np.int64
+    assert index.tolist() == [1, 0]
+
+
+def test_functions_are_differentiable_and_vectorizable() -> None:
+    builder = Builder("g")
+    x = builder.input("x", TensorType(DType.F32, (3,)))
+    w = builder.constant(np.array([1, 2, 3], np.float32), "w")
+    graph = builder.build({"y": builder.add(Exp(), builder.add(Mul(), x, w))})
+    run, known = function(graph), parameters(graph)
+    value = jnp.asarray([0.1, 0.2, 0.3], jnp.float32)
+    gradient = jax.grad(lambda parameters: run(parameters, [value])[0].sum())(known)["w"]
+    np.testing.assert_allclose(gradient, value * np.exp(value * np.array([1, 2, 3])), rtol=1e-5)
+    (batch,) = jax.vmap(lambda one: run(known, [one]))(jnp.stack([value, -value]))
+    np.testing.assert_allclose(batch, np.exp(np.stack([value, -value]) * np.array([1, 2, 3])), rtol=1e-5)
+
+
+def test_text_is_the_graph_as_a_string() -> None:
+    assert str(affine()) == to_text(affine())
