@@ -156,9 +156,8 @@ def quantize(write: Writer, node: Node) -> None:
     (x,) = write.operands(node)
     if (op.low, op.high) != op.dtype.range:
         x = _clipped(write, node, x, op)
-    write.last(
-        node, "QuantizeLinear", x, *_scale(write, op.scales, op.zero_points, op.axis, op.dtype), **_axis(op.axis)
-    )
+    zero_point = _zero_point(write, op.quant.zero_points, op.axis, op.dtype)
+    write.last(node, "QuantizeLinear", x, _scale(write, op.scales, op.axis), zero_point, **_axis(op.axis))
 
 
 @exports(quant.Dequantize)
@@ -168,21 +167,15 @@ def dequantize(write: Writer, node: Node) -> None:
     assert isinstance(op, quant.Dequantize)
     (q,) = write.operands(node)
     dtype = write.graph.types[node.operands[0]].dtype
-    if dtype.bits <= 16:
-        write.last(
-            node, "DequantizeLinear", q, *_scale(write, op.scales, op.zero_points, op.axis, dtype), **_axis(op.axis)
-        )
-    elif dtype is DType.I32 and not any(op.zero_points):
-        scale, *_ = _scale(write, op.scales, op.zero_points, op.axis, dtype)
-        write.last(node, "DequantizeLinear", q, scale, **_axis(op.axis))
-    else:
-        rank = node.type.rank
-        zero_points = _along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
-        centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
-        reals = write.step(node, "Cast", centred, to=element_type(node.type))
-        write.last(
-            node, "Mul", reals, write.constant(_along(np.asarray(op.scales, np.float32), op.axis, rank), "scale")
-        )
+    if dtype.bits <= 16 or (dtype is DType.I32 and not any(op.zero_points)):
+        zero_point = (_zero_point(write, op.quant.zero_points, op.axis, dtype),) if dtype.bits <= 16 else ()
+        write.last(node, "DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))
+        return
+    rank = node.type.rank
+    zero_points = _along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
+    centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
+    reals = write.step(node, "Cast", centred, to=element_type(node.type))
+    write.last(node, "Mul", reals, write.constant(_along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
 
 
 def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
@@ -194,16 +187,14 @@ def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
     return write.step(node, "Min", above, write.constant(high, "high"))
 
 
-def _scale(
-    write: Writer, scales: tuple[float, ...], zero_points: tuple[int, ...], axis: int | None, dtype: DType
-) -> tuple[str, str]:
-    """Scale and zero point as operands: scalars per tensor, lists per axis."""
-    shape = () if axis is None else (len(scales),)
-    zeros = np.broadcast_to(np.asarray(zero_points, dtype.numpy), (len(scales),))
-    return (
-        write.constant(np.asarray(scales, np.float32).reshape(shape), "scale"),
-        write.constant(np.ascontiguousarray(zeros).reshape(shape), "zero_point"),
-    )
+def _scale(write: Writer, scales: tuple[float, ...], axis: int | None) -> str:
+    """Scales as an operand: a scalar per tensor, a list per axis."""
+    return write.constant(np.asarray(scales, np.float32).reshape(() if axis is None else (-1,)), "scale")
+
+
+def _zero_point(write: Writer, zero_points: tuple[int, ...], axis: int | None, dtype: DType) -> str:
+    """Zero points as an operand, which also tells the element type."""
+    return write.constant(np.asarray(zero_points, dtype.numpy).reshape(() if axis is None else (-1,)), "zero_point")
 
 
 def _axis(axis: int | None) -> dict[str, int]:
