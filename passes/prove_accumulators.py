@@ -18,7 +18,7 @@ def prove_accumulators(graph: Graph, *, target: Target) -> Graph:
 
     The simulator picks its arithmetic from that interval. Raises an error where the target's accumulator is too narrow.
     """
-    known = value_intervals(graph, target)
+    known = value_intervals(graph)
     nodes = {node.results[0]: node for node in graph.nodes}
 
     def prove(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:

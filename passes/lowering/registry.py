@@ -93,7 +93,7 @@ def activations(graph: Graph, node: Node) -> tuple[str, ...]:
     lowering = LOWERINGS.get(type(node.op))
     if lowering is None:
         return node.operands
-    skipped = {*lowering.raw, *(index for index in lowering.parameters if is_known(graph, node.operands[index]))}
+    skipped = {*lowering.raw, *(index for index in lowering.parameters if is_weight(graph, node, index))}
     kept = tuple(operand for index, operand in enumerate(node.operands) if index not in skipped)
     if lowering.kind_of(graph, node) is Kind.POINTWISE:
         return tuple(operand for operand in kept if not is_known(graph, operand))
