@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from npuq.ir import DType, Op, TensorType, parse_type
-from npuq.ir.ops import activation, conv, elementwise, logic, norm, observe, pool, quant, reduce, resize, shape
+from npuq.ir.ops import (
+    activation,
+    conv,
+    elementwise,
+    logic,
+    norm,
+    npu_matrix,
+    npu_pointwise,
+    npu_window,
+    observe,
+    pool,
+    quant,
+    reduce,
+    resize,
+    shape,
+)
 
 
 @dataclass(frozen=True)
@@ -179,4 +194,28 @@ QUANT = (
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
 
-EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *WINDOW, *QUANT)
+INTEGER = (
+    example(
+        npu_window.Conv2d(stride=(2, 1), padding=((1, 0), (0, 2)), groups=2, pad_value=3, accumulator=(-99, 99)),
+        *("q8<0.5:3>[2,9,8,4]", "q8<axis=3: 0.5, 0.25>[3,3,2,2]", "i32[2]", "i32[2]", "i32[2]"),
+    ),
+    example(
+        npu_window.Conv2d(expand=(2, 2), low=0, high=255, dtype=DType.U8, rounding="tflite_double"),
+        *("i16[1,4,4,3]", "i4[2,2,3,5]", "i64[5]", "i32[1]", "i32[1]"),
+    ),
+    example(npu_matrix.MatMul(low=0), "i8[2,3,4]", "i8[4,5]", "i32[5]", "i32[5]", "i32[5]"),
+    example(npu_matrix.BatchMatMul(zero_points=(1, 2)), "i8[6,1,3,4]", "i8[2,4,5]", "i32[1]", "i32[1]"),
+    example(npu_pointwise.Add(zero_points=(-1, 2)), "i8[2,1,3]", "i16[4,1]", "i32[2]", "i32[1]"),
+    example(npu_pointwise.Mul(zero_points=(-1, 2)), "i8[2,1,3]", "i8[4,1]", "i32[1]", "i32[1]"),
+    example(npu_pointwise.Mul(), "i8[]", "i8[]", "i32[1]", "i32[1]"),
+    example(npu_pointwise.Requantize(low=-32768, high=32767, dtype=DType.I16), "i32[2,3]", "i32[3]", "i32[3]"),
+    example(npu_pointwise.Lut(), "q8<0.5>[2,3]", "i8[256]"),
+    example(npu_pointwise.Lut(), "i8[2,3]", "i16[3,256]"),
+    example(npu_pointwise.Softmax(axis=1, steps=255, zero_point=-128), "i8[2,3]", "i32[256]"),
+    example(npu_window.MaxPool2d(window=(2, 3), stride=(2, 1), padding=((0, 1), (0, 2))), "q8<0.5:3>[1,5,4,2]"),
+    example(npu_window.AveragePool2d(window=(2, 2)), "i8[1,3,4,2]", "i32[2,3]", "i32[2,3]"),
+    example(npu_window.ReduceSum(axes=(1, 2), keep=True, input_zero_point=-5), "i8[2,3,4,5]", "i32[1]", "i32[1]"),
+    example(npu_window.ResizeLinear(), "i8[1,3,4,2]", "i16[6,3]", "i16[5,4]", "i32[1]", "i32[1]"),
+)
+
+EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *WINDOW, *QUANT, *INTEGER)

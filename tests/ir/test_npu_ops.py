@@ -17,7 +17,8 @@ from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
 from npuq.ir.ops.npu_pointwise import Add, Lut, Mul, Requantize, Softmax
 from npuq.ir.ops.npu_result import Requantized
 from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
-from tests.oracle.ops import ORACLE, conv2d_sums
+
+from ..oracle.ops import ORACLE, conv2d_sums
 
 FILLS = ("random", "least", "greatest", "worst")
 I8, I16 = np.int8, np.int16
