@@ -181,10 +181,12 @@ CONSTRAINTS: tuple[Constraint, ...] = (
 
 
 def violations(graph: Graph, target: Target) -> Iterator[str]:
-    """One line for each rule that a node of an integer graph breaks on a target; host nodes are free."""
+    """One line for each rule that a node of an integer graph breaks on a target; the host's own ops are free."""
     known = value_intervals(graph)
     for node in graph.nodes:
         if node.host:
+            if node.op.name.startswith("npu."):
+                yield f"{node.place}: {node.op.name}: marked for the host, which has no such op"
             continue
         reasons = [reason for constraint in CONSTRAINTS if (reason := constraint(graph, node, target)) is not None]
         if not reasons:

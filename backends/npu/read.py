@@ -25,7 +25,6 @@ DEEPEST = 6
 HIGHEST_RANK = 32
 
 DAMAGE = (
-    NpuqError,
     struct.error,
     ArithmeticError,
     AttributeError,
@@ -36,7 +35,7 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What a damaged file makes the FlatBuffers runtime, NumPy or the rules of the IR raise."""
+"""What a damaged file makes the FlatBuffers runtime and NumPy raise."""
 
 
 def from_bytes(data: bytes, source: str = "program") -> Contents:
@@ -49,8 +48,10 @@ def from_bytes(data: bytes, source: str = "program") -> Contents:
         content = _content(data)
         with np.errstate(all="raise"):
             return check(_ContentsReader(content).contents(schema.Program.GetRootAs(content, 0)))
-    except DAMAGE as error:
+    except NpuqError as error:
         raise ParseError(f"{source}: {one_line(error)}") from None
+    except DAMAGE as error:
+        raise ParseError(f"{source}: damaged content: {one_line(error)}") from None
 
 
 def _content(data: bytes) -> bytes:

@@ -104,7 +104,10 @@ def reduce_min(attributes: Attributes, x: Array) -> Array:
 
 def argmax(attributes: Attributes, x: Array) -> Array:
     axis = attributes["axis"]
-    found = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis) if attributes["last"] else np.argmax(x, axis)
+    turned = np.flip(x, axis) if attributes["last"] else x
+    found = np.asarray(np.argmax(turned, axis))
+    if attributes["last"]:
+        found = x.shape[axis] - 1 - found
     return np.expand_dims(found, axis) if attributes["keep"] else found
 
 
