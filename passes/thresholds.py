@@ -92,14 +92,14 @@ def thresholds(
         return (-1.0 if symmetric else 0.0), 1.0
     grid = Grid(bits, symmetric)
     found = METHODS[method](statistics, grid, percentile)
-    return _widened(max(low, float(found[0])), min(high, float(found[1])), symmetric)
+    return _widened(max(low, float(found[0])), min(high, float(found[1])))
 
 
-def _widened(low: float, high: float, symmetric: bool) -> Range:
+def _widened(low: float, high: float) -> Range:
     """The range, at least as wide as a float32 scale can express."""
     if high - low >= LEAST_THRESHOLD:
         return low, high
-    return (-LEAST_THRESHOLD if symmetric else low), (high if low < 0 and not symmetric else LEAST_THRESHOLD)
+    return -LEAST_THRESHOLD if low < 0 else 0.0, LEAST_THRESHOLD if high > 0 else 0.0
 
 
 def min_max(statistics: Statistics, grid: Grid, percentile: float) -> Range:
@@ -139,16 +139,19 @@ def least_squares(statistics: Statistics, grid: Grid, percentile: float) -> Rang
 
 
 def _both_sides(histogram: Histogram, grid: Grid) -> Range:
-    """Move one end at a time to where the error is least, until neither moves."""
-    low, high = float(min(histogram.first, 0)), float(max(histogram.last, 0))
+    """From the best of a coarse lattice of ranges, move one end at a time to where the error is least."""
+    lows, highs = (np.unique(np.round(end * np.arange(1, 9) / 8)) for end in (histogram.first, histogram.last))
+    pairs = np.stack(np.meshgrid(lows, highs, indexing="ij"), axis=-1).reshape(-1, 2)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    low, high = map(float, pairs[_last_least(squared_errors(histogram, pairs[:, 0], pairs[:, 1], grid))])
     for _ in range(ROUNDS):
         before = low, high
         if histogram.last > 0:
-            ends = candidates(1, histogram.last, SIDE_CANDIDATES)
+            ends = np.union1d(candidates(1, histogram.last, SIDE_CANDIDATES), high)
             high = float(ends[_last_least(squared_errors(histogram, np.full(len(ends), low), ends, grid))])
         if histogram.first < 0:
-            ends = -candidates(1, -histogram.first, SIDE_CANDIDATES)
-            low = float(ends[_last_least(squared_errors(histogram, ends, np.full(len(ends), high), grid))])
+            ends = np.union1d(candidates(1, -histogram.first, SIDE_CANDIDATES), -low)
+            low = -float(ends[_last_least(squared_errors(histogram, -ends, np.full(len(ends), high), grid))])
         if (low, high) == before:
             break
     return low * histogram.width, high * histogram.width
