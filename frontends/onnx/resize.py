@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,20 +21,28 @@ MODES = ("nearest", "linear", "cubic")
 @converts("Upsample")
 @converts("Resize", since=10)
 def resize_by_scales(context: Context, node: Node) -> str:
-    """The first elements of both grids coincide, and places are rounded down."""
+    """The first elements of both grids coincide; the nearest place lies below in a finer grid, above in a coarser."""
     x = node.operand(0)
     scales = node.floats("scales") if node.has("scales") else _floats(context, 1, "scales")
     shape = context.type(x).shape
     require(len(scales) == len(shape), f"{len(scales)} scales for {len(shape)} axes")
     mode = node.string("mode", "nearest")
     require(mode in MODES[:2], f"mode {mode!r} is not nearest or linear")
-    op = Resize(
-        shape=_scaled(shape, scales),
-        scales=scales,
-        mode=mode,  # type: ignore[arg-type]  # one of the two
-        coordinates="asymmetric",
-        nearest="floor",
-    )
+    if mode == "linear":
+        return _from_first(context, x, scales, "linear", "round_prefer_floor")
+    coarser, finer = tuple(min(scale, 1.0) for scale in scales), tuple(max(scale, 1.0) for scale in scales)
+    if min(coarser, default=1.0) < 1:
+        x = _from_first(context, x, coarser, "nearest", "ceil")
+        if max(finer) == 1:
+            return x
+    return _from_first(context, x, finer, "nearest", "floor")
+
+
+def _from_first(
+    context: Context, x: str, scales: tuple[float, ...], mode: Literal["nearest", "linear"], nearest: Nearest
+) -> str:
+    shape = _scaled(context.type(x).shape, scales)
+    op = Resize(shape=shape, scales=scales, mode=mode, coordinates="asymmetric", nearest=nearest)
     return context.add(op, x)
 
 
