@@ -56,7 +56,8 @@ def choose_scales(graph: Graph, ranges: Ranges, target: Target) -> Scales:
     weights = {
         node.results[0]: _weight_quantization(graph, node, quants[node.operands[0]].scale, target)
         for node in graph.nodes
-        if where.of(node).kind is Kind.COMPUTE and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
+        if where.of(node).kind is Kind.COMPUTE
+        and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
     }
     quants, notes = repair_scales(graph, where, quants, weights, groups, target)
     return Scales(graph, where, quants, weights, target, notes)
@@ -154,7 +155,9 @@ class Scales:
         scale = self.quants[node.operands[0]].scale
         array = self.graph.constants[node.operands[index]].array
         repeats = array.size // len(weight.scales) if weight.axis is not None else array.size
-        scales = tuple(max(float(np.float32(scale * one)), LEAST) for one in np.tile(np.asarray(weight.scales), repeats))
+        scales = tuple(
+            max(float(np.float32(scale * one)), LEAST) for one in np.tile(np.asarray(weight.scales), repeats)
+        )
         quant = Quantization(scales, (0,) * len(scales), 0)
         dtype = DType.I32 if self.target.bias_bits == 32 else DType.I64
         return self.known(builder, node.operands[index], array, quant, dtype, dtype.range)
@@ -172,4 +175,3 @@ class Scales:
         constant = builder.constant(integers, f"{name}.q", quant)
         dequantize = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
         return builder.add(dequantize, constant, name=f"{name}.dq")
-

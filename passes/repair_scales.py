@@ -23,7 +23,11 @@ Quants = dict[str, Quantization]
 
 
 def repair_scales(
-    graph: Graph, where: Plan, quants: Quants, weights: Mapping[str, Quantization], groups: Collection[frozenset[str]],
+    graph: Graph,
+    where: Plan,
+    quants: Quants,
+    weights: Mapping[str, Quantization],
+    groups: Collection[frozenset[str]],
     target: Target,
 ) -> tuple[Quants, tuple[tuple[str, str], ...]]:
     """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
@@ -80,4 +84,3 @@ def _gain(graph: Graph, node: Node, quants: Quants, weights: Mapping[str, Quanti
             counts = node.op.counts(graph.types[node.operands[0]].shape[2:])
             return quants[node.operands[0]].scale / float(counts.min())
     return 0.0
-
