@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from npuq.ir import RuleError, require
-
-from .registry import find
+from npuq.ir import RuleError, TensorType, require
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
-    from onnx.defs import OpSchema
 
 MOST = 100_000
 """The most nodes that a model may have after its functions were put in place."""
-
-DEEPEST = 4
-"""How deep the bodies of ONNX's own operators may lie in each other."""
 
 Key = tuple[str, str]
 
@@ -36,41 +30,42 @@ def inline_functions(model: ModelProto) -> ModelProto:
         raise RuleError(f"its functions cannot be inlined: {error}") from None
 
 
-def inline_operators(model: ModelProto, opset: int) -> ModelProto:
-    """Put ONNX's own definition in the place of standard operators that have no converter but a body.
-
-    A body may hold such operators again; those that cannot be inlined are left for the loader to name.
-    """
-    from onnx import inliner
-
-    for _ in range(DEEPEST):
-        composed = _composed(model, opset)
-        if not composed:
-            break
-        explicit = type(model)()
-        explicit.CopyFrom(model)
-        for node in nodes_within(explicit.graph):
-            if is_standard(node.domain) and node.op_type in composed:
-                _add_defaults(node, composed[node.op_type])
-        wanted = [("", name) for name in sorted(composed)]
-        try:
-            model = inliner.inline_selected_functions(explicit, wanted, inline_schema_functions=True)
-        except RuntimeError:
-            break
-    return model
-
-
-def _composed(model: ModelProto, opset: int) -> dict[str, OpSchema]:
-    """The operators of a model that have no converter but a body, with what ONNX says of them."""
+def has_body(name: str, domain: str, opset: int) -> bool:
+    """Whether ONNX itself defines an operator by others."""
     from onnx import defs
 
-    found = {}
-    for name in {node.op_type for node in nodes_within(model.graph) if is_standard(node.domain)}:
-        if find(name, opset) is None and defs.has(name):
-            schema = defs.get_schema(name, opset)
-            if schema.has_function or schema.has_context_dependent_function:  # type: ignore[attr-defined]  # stubs
-                found[name] = schema
-    return found
+    if not is_standard(domain) or not defs.has(name):
+        return False
+    try:
+        schema = defs.get_schema(name, opset)
+    except defs.SchemaError:
+        return False
+    return schema.has_function or schema.has_context_dependent_function  # type: ignore[attr-defined,no-any-return]  # stubs
+
+
+def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: str) -> GraphProto:
+    """ONNX's own definition of one node, for operands of these types; names of values inside begin with `prefix`."""
+    from onnx import helper, inliner
+
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(type_.dtype.numpy), type_.shape)
+        for name, type_ in types.items()
+    ]
+    graph = helper.make_graph(
+        [node], "body", inputs, [helper.make_empty_tensor_value_info(n) for n in node.output if n]
+    )
+    _add_defaults(graph.node[0], opset)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        inlined = inliner.inline_selected_functions(model, [("", node.op_type)], inline_schema_functions=True).graph
+    except RuntimeError as error:
+        raise RuleError(f"ONNX's definition does not apply: {error}") from None
+    require(all(part.op_type != node.op_type for part in inlined.node), "ONNX's definition does not apply")
+    kept = {*types, *node.output, ""}
+    for part in inlined.node:
+        for names in (part.input, part.output):
+            names[:] = [name if name in kept else f"{prefix}.{name}" for name in names]
+    return inlined
 
 
 def is_standard(domain: str) -> bool:
@@ -78,10 +73,12 @@ def is_standard(domain: str) -> bool:
     return domain in ("", "ai.onnx")
 
 
-def _add_defaults(node: NodeProto, schema: OpSchema) -> None:
+def _add_defaults(node: NodeProto, opset: int) -> None:
     """Write out the attributes that a node leaves to their defaults: the inliner forgets those."""
+    from onnx import defs
+
     given = {attribute.name for attribute in node.attribute}
-    for name, attribute in schema.attributes.items():
+    for name, attribute in defs.get_schema(node.op_type, opset).attributes.items():
         if name not in given and attribute.default_value.name:
             node.attribute.append(attribute.default_value)
 

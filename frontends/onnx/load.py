@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
-from .functions import inline_functions, inline_operators, is_standard, nodes_within, subgraphs
-from .read import opsets, read_array, read_model
+from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
+from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
 from .signature import Shapes, inputs, resolve
 
@@ -61,7 +61,7 @@ def load(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Graph
     if graph is None:
         listed = "; ".join(map(str, problems))
         message = listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}"
-        raise NpuqError(message) from importer.cause
+        raise NpuqError(one_line(NpuqError(message))) from importer.cause
     return graph
 
 
@@ -72,17 +72,21 @@ def check(source: str | Path | ModelProto, shapes: Shapes | None = None) -> list
 
 def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer, Graph | None]:
     """Read and walk a model; its graph is None where there are problems."""
-    folder = Path(source).parent if isinstance(source, (str, Path)) else None
-    label = Path(source).name if isinstance(source, (str, Path)) else ""
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        label, name, folder = path.name, path.stem, path.parent
+    else:
+        name = label = " ".join(str(source.graph.name).split()) or "model"
+        folder = None
     try:
         model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
-        label = label or model.graph.name or "model"
         versions = opsets(model)
-        model = inline_operators(inline_functions(model), versions[""])
-        importer = _Importer(label, folder, versions)
+        model = inline_functions(model)
+        require_names(model.graph)
+        importer = _Importer(label, folder, versions, Builder(name))
         return importer, importer.run(model.graph, shapes)
     except RuleError as error:
-        raise NpuqError(f"{label}: {error}") from None
+        raise NpuqError(f"{label}: {one_line(error)}") from None
     except DAMAGE as error:
         raise ParseError(f"{label}: damaged: {one_line(error)}") from error
 
@@ -98,13 +102,10 @@ class _Importer:
     label: str
     folder: Path | None
     opsets: Mapping[str, int]
-    builder: Builder = field(init=False)
+    builder: Builder
     read: set[str] = field(default_factory=set)
     found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     cause: Exception | None = None
-
-    def __post_init__(self) -> None:
-        self.builder = Builder(Path(self.label).stem)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -113,12 +114,10 @@ class _Importer:
 
     def run(self, proto: GraphProto, shapes: Shapes) -> Graph | None:
         """Translate the whole graph."""
-        for node in nodes_within(proto):
-            self.read.update(node.input)
-            self.read.update(result.name for body in subgraphs(node) for result in body.output)
-            self.builder.reserved.update(node.output)
+        self.note(proto)
         self.read.update(result.name for result in proto.output)
         require(len(proto.output) > 0, "the model has no outputs")
+        require(len({result.name for result in proto.output}) == len(proto.output), "two outputs have one name")
         scope: Scope = ChainMap()
         try:
             types = resolve(inputs(proto), shapes)
@@ -128,13 +127,20 @@ class _Importer:
             return None
         for name, type_ in types.items():
             scope[name] = self.builder.input(name, type_)
-        returned = self.body(proto, scope)
+        returned = self.graph(proto, scope)
         if self.found:
             return None
         outputs = {result.name: value for result, value in zip(proto.output, returned, strict=True)}
         return verify(self.builder.build({name: value for name, value in outputs.items() if value is not None}))
 
-    def body(self, proto: GraphProto, scope: Scope) -> list[str | None]:
+    def note(self, proto: GraphProto) -> None:
+        """Note what is read anywhere in a graph, and keep its names free for its values."""
+        for node in nodes_within(proto):
+            self.read.update(node.input)
+            self.read.update(result.name for branch in subgraphs(node) for result in branch.output)
+            self.builder.reserved.update(node.output)
+
+    def graph(self, proto: GraphProto, scope: Scope) -> list[str | None]:
         """Translate the nodes of a graph or of a branch, and give the values that it returns."""
         for tensor in proto.initializer:
             if tensor.name in self.read:
@@ -172,13 +178,16 @@ class _Importer:
         domain = "" if is_standard(proto.domain) else proto.domain
         if (domain, proto.op_type) == ("", "If"):
             return self.branch(proto, place, scope)
-        converter = find(proto.op_type, self.opsets.get(domain, 1), domain)
-        if converter is None:
+        opset = self.opsets.get(domain, 1)
+        converter = find(proto.op_type, opset, domain)
+        if converter is None and not has_body(proto.op_type, domain, opset):
             self.blame(proto.op_type, place, *self.unknown(proto))
             return None
         operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
         if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
             return None
+        if converter is None:
+            return self.composed(proto, scope)
         node = Node(
             proto.op_type,
             place,
@@ -186,7 +195,19 @@ class _Importer:
             tuple(name if name in self.read else "" for name in proto.output),
             {attribute.name: self.attribute(attribute) for attribute in proto.attribute},
         )
-        return convert(Context(self.builder, node, self.opsets.get(domain, 1)), converter)
+        return convert(Context(self.builder, node, opset), converter)
+
+    def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
+        """The results of a node that ONNX defines by others."""
+        types = {name: self.builder.types[str(scope[name])] for name in proto.input if name}
+        graph = body(proto, types, self.opsets[""], next(filter(None, proto.output), proto.op_type))
+        self.note(graph)
+        inner = scope.new_child()
+        for part in graph.node:
+            self.node(part, inner)
+        for index, name in enumerate(proto.output):
+            require(name in inner or name not in self.read, f"output {index} ({name!r}) is not supported")
+        return tuple(inner.get(name) for name in proto.output)
 
     def branch(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
         """The results of the branch that a known condition takes."""
@@ -200,11 +221,11 @@ class _Importer:
                 self.blame(
                     "If", place, "its condition is computed from the inputs; only constant ones can be translated"
                 )
-            for body in bodies.values():
-                self.blame_unknown(body)
+            for branch in bodies.values():
+                self.blame_unknown(branch)
             return None
         require(constant.type.size == 1, f"a condition of shape {constant.type.shape}")
-        return tuple(self.body(bodies["then_branch" if constant.array.item() else "else_branch"], scope.new_child()))
+        return tuple(self.graph(bodies["then_branch" if constant.array.item() else "else_branch"], scope.new_child()))
 
     def attribute(self, proto: AttributeProto) -> Any:
         """An attribute as a Python value; None for the kinds that no operator of ours has."""
@@ -230,7 +251,9 @@ class _Importer:
         """Note the operators without a converter in a graph that cannot be walked."""
         for node in nodes_within(proto):
             domain = "" if is_standard(node.domain) else node.domain
-            if (domain, node.op_type) != ("", "If") and find(node.op_type, self.opsets.get(domain, 1), domain) is None:
+            opset = self.opsets.get(domain, 1)
+            known = find(node.op_type, opset, domain) is not None or has_body(node.op_type, domain, opset)
+            if not known and (domain, node.op_type) != ("", "If"):
                 self.blame(node.op_type, f"{self.label}:{node.name or node.output[0]}", *self.unknown(node))
 
     def unknown(self, proto: NodeProto) -> tuple[str, str]:

@@ -9,10 +9,11 @@ import numpy as np
 
 from npuq.ir import DType, NpuqError, ParseError, RuleError, require
 
+from .functions import nodes_within, subgraphs
 from .registry import require_size
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import GraphProto, ModelProto, TensorProto
 
 OLDEST = 7
 """The first opset that can be read: the first with NumPy's broadcasting."""
@@ -48,6 +49,18 @@ def opsets(model: ModelProto) -> dict[str, int]:
     remedy = "upgrade onnx" if version > newest else "convert the model with onnx.version_converter"
     require(OLDEST <= version <= newest, f"opset {version}, {OLDEST} to {newest} can be read; {remedy}")
     return found
+
+
+def require_names(graph: GraphProto) -> None:
+    """Require every name in a graph to be text: protobuf hands out bytes where one is not UTF-8."""
+    texts: list[object] = [value.name for values in (graph.input, graph.output, graph.initializer) for value in values]
+    texts += [size.dim_param for value in graph.input for size in value.type.tensor_type.shape.dim]
+    for node in nodes_within(graph):
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+        texts += [tensor.name for branch in subgraphs(node) for tensor in (*branch.initializer, *branch.output)]
+    for text in texts:
+        require(isinstance(text, str), f"the name {text!r} is not UTF-8")
 
 
 def element_type(number: int, owner: str) -> DType:
