@@ -12,7 +12,7 @@ from typing import Any
 from npuq.ir import Constant, Graph, Node
 from npuq.ir.arithmetic import within
 
-from .intervals import unproven, value_intervals
+from .intervals import accumulator_proven, value_intervals
 from .target import Target
 
 Constraint = Callable[[Graph, Node, Target], "str | None"]
@@ -190,7 +190,7 @@ def violations(graph: Graph, target: Target) -> Iterator[str]:
             continue
         reasons = [reason for constraint in CONSTRAINTS if (reason := constraint(graph, node, target)) is not None]
         if not reasons:
-            reasons = [reason for reason in (unproven(graph, node, known),) if reason is not None]
+            reasons = [reason for reason in (accumulator_proven(graph, node, known),) if reason is not None]
         yield from (f"{node.place}: {node.op.name}: {reason}" for reason in reasons)
 
 

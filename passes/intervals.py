@@ -140,7 +140,7 @@ _SUMS: Mapping[str, Callable[[Graph, Node, Intervals], Interval]] = {
 }
 
 
-def unproven(graph: Graph, node: Node, known: Intervals) -> str | None:
+def accumulator_proven(graph: Graph, node: Node, known: Intervals) -> str | None:
     """The accumulator's recorded interval holds every partial sum that any input can give."""
     needed = accumulator_needed(graph, node, known)
     if needed is None:

@@ -1,0 +1,96 @@
+"""Targets as data: those that come with npuq, and what is said about broken ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from npuq.backends.target import FOLDER, load_target, targets
+from npuq.backends.targets_page import targets_page
+from npuq.ir import NpuqError
+from npuq.ir.arithmetic import multiplier_and_shift, right_shift
+
+NPU = (FOLDER / "npu.toml").read_text()
+
+
+def test_the_default_comes_first() -> None:
+    assert targets() == ["npu", "npu-asym"]
+
+
+def test_the_two_targets_differ_in_symmetry_alone() -> None:
+    npu, asym = load_target("npu"), load_target("npu-asym")
+    assert npu.symmetric
+    assert not asym.symmetric
+    assert {name for name in npu.__slots__ if getattr(npu, name) != getattr(asym, name)} == {
+        *("name", "description", "symmetric")
+    }
+
+
+@pytest.mark.parametrize("real", [2.0**-32, 1e-6, 0.3, 1 - 2.0**-31])
+def test_every_factor_below_one_fits_the_shift_register(real: float) -> None:
+    _, shift = multiplier_and_shift(real)
+    npu = load_target("npu")
+    assert npu.shift_range[0] <= shift <= npu.shift_range[1]
+    assert npu.shift_field[0] <= right_shift(shift) <= npu.shift_field[1]
+
+
+def test_an_unknown_target_lists_the_known_ones() -> None:
+    with pytest.raises(NpuqError, match=r"^there is no target 'tpu'; known: npu, npu-asym, or a \.toml file$"):
+        load_target("tpu")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('name = "npu"', "name = ", "not TOML: Invalid value (at line 3, column 8)"),
+        ("symmetric = true", "symmetric = 1", "symmetric: 1 is not bool"),
+        ("symmetric = true\n", "", "the target lacks symmetric"),
+        ("bias_bits = 32", "bias_bits = 33", "bias_bits 33; 32 or 64 wanted"),
+        ("bias_bits = 32", "bais_bits = 32", "a target has no 'bais_bits'; it has name, description"),
+        ('"channel"', '"row"', "weight_granularity: 'row' is none of channel, tensor"),
+        ('"i8"', '"i9"', "activation_dtype: 'i9' is not DType"),
+        ("[-127, 127]", "[-128, 127]", "weight_range (-128, 127) is not symmetric"),
+        ("[-128, 127]", "[-129, 127]", "activation_range [-129, 127] is not within i8's"),
+        (
+            "shift_field = [0, 31]",
+            "shift_field = [0, 40]",
+            "shift_field (0, 40) means shifts [31, 71], outside [2, 62]",
+        ),
+        ("clock_mhz = 800", "clock_mhz = -1", "clock_mhz must be positive, not -1.0"),
+        ("accumulator_bits = 32", "accumulator_bits = 31", "accumulator_bits 31; 32, 48 or 64 wanted"),
+        ("rescale_pre_shift = 20", "rescale_pre_shift = 30", "rescale_pre_shift 30, 0 to 29"),
+        ("max_window = 255", "max_window = 0", "max_window must be positive, not 0"),
+        ("multiplier_bits = 31", "multiplier_bits = 16", "multiplier_bits 16; 31 wanted, fewer are a rounding"),
+    ],
+)
+def test_a_broken_field_is_named_in_one_line(old: str, new: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    assert old in NPU
+    path.write_text(NPU.replace(old, new, 1))
+    with pytest.raises(NpuqError, match="^" + re.escape(f"{path}: {reason}")) as caught:
+        load_target(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_users_own_target_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(NPU.replace('name = "npu"', 'name = "mine"'))
+    assert load_target(path).name == "mine"
+
+
+def test_a_missing_target_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NpuqError, match=r"none\.toml: No such file or directory"):
+        load_target(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_no_text_are_no_target(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(NpuqError, match="not TOML: 'utf-8' codec"):
+        load_target(path)
+
+
+def test_the_page_about_targets_is_up_to_date() -> None:
+    assert (Path(__file__).parents[2] / "docs" / "targets.md").read_text() == targets_page()
