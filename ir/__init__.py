@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import ops
 from .errors import NpuqError, ParseError, PassError, RuleError, one_line, require
-from .evaluate import evaluate, function, parameters
+from .evaluate import compiler_options, evaluate, function, parameters
 from .graph import Builder, Constant, Graph, Node, rewrite
 from .op import Op, make_op, op, registry, results_of
 from .parser import parse, parse_type
@@ -27,6 +27,7 @@ __all__ = [
     "Shape",
     "TensorType",
     "blobs",
+    "compiler_options",
     "evaluate",
     "function",
     "make_op",
