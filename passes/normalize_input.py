@@ -7,12 +7,13 @@ import numpy as np
 from npuq.ir import Builder, DType, Graph, NpuqError, rewrite
 from npuq.ir.ops.norm import BatchNorm
 
+from .conditions import is_float
 from .pipeline import graph_pass
 
 Numbers = tuple[float, ...]
 
 
-@graph_pass("normalize-input")
+@graph_pass("normalize-input", requires=(is_float,))
 def normalize_input(graph: Graph, *, mean: Numbers = (0.0,), std: Numbers = (1.0,)) -> Graph:
     """Compute (x - mean) / std after the first input, as a batch_norm on axis 1.
 
@@ -23,7 +24,7 @@ def normalize_input(graph: Graph, *, mean: Numbers = (0.0,), std: Numbers = (1.0
         raise NpuqError(f"{graph.name}: no input to normalise")
     name, type_ = next(iter(graph.inputs.items()))
     place = f"{graph.name}: input %{name}"
-    if type_.dtype is not DType.F32 or type_.quant is not None or type_.rank < 2:
+    if type_.dtype is not DType.F32 or type_.rank < 2:
         raise NpuqError(f"{place}: {type_} cannot be normalised, f32[N,C,...] is wanted")
     channels = type_.shape[1]
     for option, values in (("mean", mean), ("std", std)):
