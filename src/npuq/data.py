@@ -114,12 +114,16 @@ def _take(aligned: Batch, inputs: Inputs, place: str, start: int, stop: int) -> 
     for name, array in aligned.items():
         type_ = inputs[name]
         part = array[start * type_.shape[0] : stop * type_.shape[0]] if type_.rank else array
-        taken[name] = _convert(part, name, type_.dtype, place, start)
+        taken[name] = _convert(part, name, type_, place, start)
     return taken
 
 
-def _convert(array: np.ndarray, name: str, dtype: DType, place: str, start: int) -> np.ndarray:
-    """The same numbers in the input's element type; an error where more than their precision would change."""
+def _convert(array: np.ndarray, name: str, type_: TensorType, place: str, start: int) -> np.ndarray:
+    """The same numbers in the input's element type; an error where more than their precision would change.
+
+    A quantized input takes its own integers, and all other numbers as the reals that they are.
+    """
+    dtype = type_.dtype if type_.quant is None or array.dtype == type_.dtype.numpy else DType.F32
     try:
         source = DType.of(array.dtype)
     except NpuqError:

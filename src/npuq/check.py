@@ -1,0 +1,72 @@
+"""What a model will become on a target, before anything is run: all problems at once, and where each layer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from npuq.backends.target import load_target
+from npuq.files import require_file
+from npuq.frontends import check as find_problems
+from npuq.frontends import load
+from npuq.frontends.onnx import Problem
+from npuq.ir import Graph
+from npuq.passes.canonicalise import canonicalise
+from npuq.passes.lowering import Kind
+from npuq.passes.roles import Role, plan
+from npuq.passes.target import Target
+
+
+@dataclass(frozen=True)
+class Group:
+    """The layers of one op that run in one place for one reason."""
+
+    op: str
+    where: Literal["npu", "host"]
+    reason: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What keeps a model from being translated; where nothing does, where its layers will run."""
+
+    problems: tuple[Problem, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def on_host(self) -> int:
+        """The number of layers that the target cannot run."""
+        return sum(len(group.places) for group in self.groups if group.where == "host")
+
+
+def check(
+    model: str | Path, target: str | Target = "npu", shapes: Mapping[str, Sequence[int]] | None = None
+) -> Verdict:
+    """Find all problems of an ONNX model, or, where there is none, tell where its layers will run.
+
+    Raises `NpuqError` where the file or the target cannot be read at all.
+    """
+    chosen = target if isinstance(target, Target) else load_target(target)
+    path = require_file(model)
+    problems = find_problems(path, shapes)
+    if problems:
+        return Verdict(tuple(problems), ())
+    return Verdict((), where_layers_run(canonicalise()(load(path, shapes)), chosen))
+
+
+def where_layers_run(graph: Graph, target: Target) -> tuple[Group, ...]:
+    """The layers of a canonical float graph by op, place and reason; what needs the host comes first."""
+    roles = plan(graph, target)
+    found: dict[tuple[str, Role], list[str]] = {}
+    for node in graph.nodes:
+        its = roles.of(node)
+        role = Role(Kind.HOST, its.reason) if its.kind is Kind.HOST else Role(Kind.COMPUTE)
+        found.setdefault((node.op.name, role), []).append(node.place)
+    groups = [
+        Group(op, "host" if role.kind is Kind.HOST else "npu", role.reason, tuple(places))
+        for (op, role), places in found.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: (group.where, -len(group.places), group.op)))

@@ -1,0 +1,268 @@
+"""The command line: arguments, progress and tables around the public functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+FAULT = 1
+USER_ERROR = 2
+NOT_VERIFIED = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="npuq",
+    help="Trained neural networks in, exact integer NPU programs out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[Path, typer.Argument(help="The network: an .onnx file.", show_default=False)]
+Target = Annotated[str, typer.Option(help="A target's name (see `npuq targets`) or its .toml file.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="NAME:N,C,H,W", help="The shape of an input that the model leaves open; repeatable."
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR|FILE",
+        help="A folder of images, .npy or .npz files, or one .npy or .npz file. Images are fitted to the input's size, "
+        "their pixels 0 to 255; arrays hold samples along their first axis, .npz files by input name.",
+        show_default=False,
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
+Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
+Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.", show_default=False)]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Trained neural networks in, exact integer NPU programs out."""
+
+
+@app.command()
+def quantize(
+    model: Model,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")] = Path(
+        "out"
+    ),
+    shape: Shapes = None,
+    target: Target = "npu",
+    method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl",
+    percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
+    mean: Numbers = None,
+    std: Numbers = None,
+    all_: All = False,
+) -> None:
+    """Calibrate a network and write its integer program, its QDQ-ONNX form, a report and the graph after each pass.
+
+    With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
+    """
+    from npuq import api, show
+    from npuq.backends.qdq import to_onnx
+    from npuq.backends.target import load_target
+    from npuq.data import read_data
+    from npuq.files import require_file, staged
+    from npuq.passes.pipeline import dump_to
+
+    chosen = load_target(target)
+    with show.steps() as steps, staged(output) as folder:
+        steps.start(f"reading {model.name}")
+        graph = api.load(require_file(model), _shapes(shape))
+        samples = read_data(data, graph.inputs)
+        steps.start("calibrating", len(samples))
+        quantized = api.quantize(
+            graph,
+            samples,
+            target=chosen,
+            method=method,
+            percentile=percentile,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+            observe=dump_to(folder / "steps"),
+            progress=steps.done,
+        )
+        steps.start("writing the program")
+        quantized.program.save(folder / f"{model.stem}.npuq")
+        (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
+        steps.start("measuring the layers")
+        (folder / "report.json").write_text(quantized.report.to_json(), encoding="utf-8")
+    screen = show.console()
+    screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
+    screen.print(f"\nwritten: {output}/{model.stem}.npuq, {model.stem}_qdq.onnx, report.json, steps/")
+
+
+@app.command()
+def run(
+    program: Annotated[Path, typer.Argument(help="An .npuq file.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option("--input", metavar="DIR|FILE", help="As --data of quantize.", show_default=False)
+    ],
+    output: Out,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the integers instead of the numbers they mean.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="First check the program's known answers.")] = False,
+) -> None:
+    """Execute a program on data: one output to an .npy file, several to an .npz file."""
+    from npuq.backends.npu import Program
+    from npuq.data import read_data
+    from npuq.execute import pack, run_batches
+    from npuq.files import require_file, write_file
+
+    loaded = Program.load(require_file(program))
+    if verify:
+        loaded.verify()
+    batches = read_data(data, loaded.graph.inputs)
+    write_file(output, pack(run_batches(loaded, batches, raw=raw), output))
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
+    """Describe a model, a graph's text, or a program: the latter with every instruction and what it costs."""
+    from npuq.describe import describe
+
+    typer.echo(describe(file), nl=False)
+
+
+@app.command()
+def emit(
+    graph: Annotated[
+        Path, typer.Argument(help="A quantized graph: an .ir text or a QDQ .onnx file.", show_default=False)
+    ],
+    output: Out,
+    target: Target = "npu",
+    shape: Shapes = None,
+) -> None:
+    """Write the program of a graph that is quantized already."""
+    from npuq.backends.target import load_target
+    from npuq.execute import program_of
+    from npuq.files import read_graph, write_file
+
+    chosen = load_target(target)
+    write_file(output, program_of(read_graph(graph, _shapes(shape)), chosen).bytes)
+
+
+@app.command()
+def compare(
+    reference: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)],
+    tested: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)],
+    data: Data,
+    shape: Shapes = None,
+    all_: All = False,
+) -> None:
+    """Measure how far each layer of the second network is from the first; layers belong together by name."""
+    from npuq import show
+    from npuq.compare import compare as measure
+    from npuq.data import read_data
+    from npuq.files import read_graph
+
+    one, other = (read_graph(path, _shapes(shape)) for path in (reference, tested))
+    with show.steps() as steps:
+        samples = read_data(data, one.inputs)
+        steps.start("comparing", len(samples))
+        found = measure(one, other, samples, progress=steps.done)
+    show.console().print(show.differences(found, None if all_ else show.SHOWN))
+
+
+@app.command()
+def check(model: Model, target: Target = "npu", shape: Shapes = None) -> None:
+    """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
+    from npuq import show
+    from npuq.check import check as find
+
+    found = find(model, target, _shapes(shape))
+    show.console().print(show.verdict(found, model.name, target))
+    if found.problems:
+        raise typer.Exit(USER_ERROR)
+
+
+@app.command()
+def targets() -> None:
+    """List the targets that come with npuq."""
+    from npuq import show
+    from npuq.backends.target import load_target
+    from npuq.backends.target import targets as names
+
+    show.console().print(show.targets(map(load_target, names())))
+
+
+@app.command()
+def passes() -> None:
+    """List the passes with what each one does."""
+    from npuq import show
+    from npuq.describe import passes as known
+
+    show.console().print(show.passes(known()))
+
+
+def main() -> None:
+    """Run the command line: exit code 0 where all is well, 2 for the user's errors, 3 where verification fails."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    # XLA's own notes on the machine are not about the user's work.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        code, text = _told(error)
+        if text:
+            print(f"npuq: {text}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    """Exit code and line of text for an error."""
+    if isinstance(error, TyperException):
+        # Without a message it was a call for help, which has been given.
+        said = " ".join(error.format_message().split())
+        return USER_ERROR, said and f"{said} npuq --help tells more."
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return INTERRUPTED, "interrupted"
+    # Only here, since they bring the whole compiler along.
+    from npuq.backends.npu import VerificationError
+    from npuq.ir.errors import NpuqError, one_line
+
+    if isinstance(error, NpuqError):
+        return NOT_VERIFIED if isinstance(error, VerificationError) else USER_ERROR, one_line(error)
+    if isinstance(error, MemoryError | OSError):
+        return USER_ERROR, f"{type(error).__name__}: {one_line(error)}"
+    return FAULT, f"a fault of npuq itself, {type(error).__name__}: {one_line(error)}; --debug shows where"
+
+
+def _shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes from `name:1,3,224,224`."""
+    from npuq.ir.errors import NpuqError
+
+    shapes = {}
+    for text in given or ():
+        name, colon, sizes = text.rpartition(":")
+        numbers = sizes.split(",")
+        if not colon or not all(number.strip().isdecimal() for number in numbers):
+            raise NpuqError(f"--shape {text}: a name and sizes wanted, as in x:1,3,224,224")
+        shapes[name] = tuple(map(int, numbers))
+    return shapes
+
+
+def _numbers(flag: str, given: str | None) -> tuple[float, ...] | None:
+    """Numbers from `1.5,2,3`."""
+    if given is None:
+        return None
+    from npuq.ir.errors import NpuqError
+
+    try:
+        return tuple(float(number) for number in given.split(","))
+    except ValueError:
+        raise NpuqError(f"{flag} {given}: numbers wanted, as in 123.7,116.3,103.5") from None

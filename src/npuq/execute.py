@@ -1,0 +1,55 @@
+"""From quantized graphs to programs, and from programs and data to results in files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from npuq.backends.npu import Program
+from npuq.ir import Graph, NpuqError
+from npuq.ir.ops.quant import Quantize
+from npuq.passes.canonicalise import canonicalise
+from npuq.passes.lower_to_integer import lower_to_integer
+from npuq.passes.pipeline import chain
+from npuq.passes.target import Target
+
+
+def program_of(graph: Graph, target: Target) -> Program:
+    """The program of a fake-quant or integer graph.
+
+    Raises `NpuqError` where nothing is quantized yet, or the graph breaks a rule of the target.
+    """
+    if any(node.op.name.startswith("npu.") for node in graph.nodes):
+        return Program.make(graph, target)
+    if not any(isinstance(node.op, Quantize) for node in graph.nodes):
+        raise NpuqError(f"{graph.name}: nothing in it is quantized; start with npuq quantize")
+    return Program.make(chain(canonicalise(), lower_to_integer(target=target))(graph), target)
+
+
+def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *, raw: bool) -> dict[str, np.ndarray]:
+    """All outputs by name, over all batches in a row."""
+    results = [program.run(batch, raw=raw) for batch in batches]
+    return {
+        name: np.concatenate([result[name] for result in results]) if results[0][name].ndim else results[0][name]
+        for name in program.graph.outputs
+    }
+
+
+def pack(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
+    """The bytes of an .npy file for one array, of an .npz file for any number.
+
+    Raises `NpuqError` where the path's suffix does not fit.
+    """
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names beside its one flag
+        return buffer.getvalue()
+    if path.suffix != ".npy":
+        raise NpuqError(f"{path}: results are written to .npy or .npz files")
+    if len(arrays) != 1:
+        raise NpuqError(f"{path}: the {len(arrays)} outputs {', '.join(arrays)} want an .npz file")
+    np.save(buffer, next(iter(arrays.values())))
+    return buffer.getvalue()

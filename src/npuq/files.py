@@ -1,0 +1,155 @@
+"""Files in and out: networks of any level by their suffix, and results that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from npuq.ir.errors import NpuqError, ParseError, one_line
+from npuq.ir.graph import Constant, Graph
+from npuq.ir.types import DType
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
+    """Read the graph of an .onnx model, an .ir text or a .npuq program.
+
+    Raises `NpuqError` in one line for what is missing, damaged or of another kind.
+    """
+    path = require_file(path)
+    if path.suffix == ".npuq":
+        from npuq.backends.npu import Program
+
+        return Program.load(path).graph
+    if path.suffix == ".ir":
+        return load_text(path)
+    if path.suffix == ".onnx":
+        from npuq.frontends import load
+
+        return load(path, shapes)
+    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is .onnx, .ir or .npuq")
+
+
+def require_file(path: str | Path) -> Path:
+    """The path of a file that is there."""
+    path = Path(path)
+    if not path.exists():
+        raise NpuqError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise NpuqError(f"{path}: a folder, a file wanted")
+    return path
+
+
+def load_text(path: str | Path) -> Graph:
+    """Read a graph that `npuq.passes.pipeline.save_text` wrote, with the arrays in `blobs/` beside it."""
+    from npuq.ir.parser import parse
+    from npuq.ir.verify import verify
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NpuqError(f"{path}: cannot be read: {one_line(error)}") from None
+    try:
+        return verify(parse(text, _Blobs(path.parent / "blobs"), source=str(path)))
+    except NpuqError as error:
+        message = str(error)
+        raise type(error)(message if message.startswith(str(path)) else f"{path}: {message}") from None
+
+
+class _Blobs(Mapping[str, np.ndarray]):
+    """The arrays of a folder by the digest of their content, read when they are asked for and checked against it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __contains__(self, digest: object) -> bool:
+        return self._file(str(digest)).is_file()
+
+    def __getitem__(self, digest: str) -> np.ndarray:
+        file = self._file(digest)
+        try:
+            array: np.ndarray = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            raise ParseError(f"{file}: not a NumPy file that can be read: {one_line(error)}") from None
+        # Four-bit numbers are stored as bytes, since NumPy's format does not know them.
+        for stored in (array, array.astype(DType.I4.numpy)) if array.dtype == np.int8 else (array,):
+            if Constant.of(stored).digest == digest:
+                return stored
+        raise ParseError(f"{file}: damaged: its content is not the one that its name tells")
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.stem for file in sorted(self.folder.glob("*.npy")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _file(self, digest: str) -> Path:
+        # A name from inside a file must not lead out of the folder.
+        return self.folder / f"{digest if digest.isalnum() else ''}.npy"
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all: it is finished beside its place and then moved there."""
+    path = Path(path)
+    temporary = None
+    try:
+        if path.exists() and not path.is_file():
+            # A device or a pipe stays what it is.
+            path.write_bytes(content)
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_mode())
+        temporary.replace(path)
+    except OSError as error:
+        raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder`; what stands in it at the end moves over, finished, file by file.
+
+    Where anything fails, `folder` stays as it was. Entries of the same name are replaced, others are kept.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NpuqError(f"{folder}: not written: it is a file, a folder wanted")
+    stage = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        (stage / "new").mkdir()
+        (stage / "old").mkdir()
+        yield stage / "new"
+        folder.mkdir(exist_ok=True)
+        for entry in sorted((stage / "new").iterdir()):
+            place = folder / entry.name
+            if place.is_dir():
+                place.replace(stage / "old" / entry.name)
+            entry.replace(place)
+    except OSError as error:
+        raise NpuqError(f"{folder}: not written: {error.strerror or error}") from None
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _mode() -> int:
+    """The mode that a new file gets; the process's mask can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

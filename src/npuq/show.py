@@ -1,0 +1,180 @@
+"""Tables for people: what the commands print."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from npuq.check import Verdict
+    from npuq.compare import Difference
+    from npuq.passes.target import Target
+    from npuq.report import Report
+
+Row = TypeVar("Row")
+
+SHOWN = 20
+"""The rows that a long table shows unless all are asked for."""
+
+WIDE = 160
+"""The width of tables in a file or a pipe."""
+
+
+def console() -> Console:
+    """Standard output, wide where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    """Show what a long command is doing, on standard error; silent where that is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
+    screen = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal
+    ) as bar:
+        yield Steps(bar)
+
+
+class Steps:
+    """The current step of a long command."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.task = bar.add_task("", total=None)
+
+    def start(self, text: str, total: int | None = None) -> None:
+        """Begin a step; `total` is its number of samples, where it has some."""
+        self.bar.reset(self.task, description=text, total=total)
+
+    def done(self, count: int) -> None:
+        """Tell how many samples are through."""
+        self.bar.update(self.task, completed=count)
+
+
+def layers(report: Report, limit: int | None = SHOWN) -> Table:
+    """The layers of a quantized network, the noisiest first."""
+    table = _table(
+        f"{report.graph} on {report.target}, {report.method} over {report.samples} samples",
+        "layer|op|runs on|>scale|>SQNR dB|>cosine|>MACs|>bytes|>cycles|notes",
+    )
+    shown = _first(report.worst_first, limit)
+    for layer in shown:
+        table.add_row(
+            layer.name,
+            layer.op,
+            Text(layer.where, "yellow" if layer.where == "host" else ""),
+            "" if layer.scale is None else f"{layer.scale:.3g}",
+            _decibels(layer.sqnr_db),
+            "" if layer.cosine is None else f"{layer.cosine:.5f}",
+            f"{layer.macs:,}",
+            f"{layer.bytes:,}",
+            f"{layer.cycles:,}",
+            "; ".join((layer.reason, *layer.notes) if layer.reason else layer.notes),
+        )
+    table.caption = _rest(len(shown), len(report.layers), f"{report.macs:,} MACs, {report.cycles:,} cycles")
+    return table
+
+
+def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Table:
+    """The layers of two compared networks, the furthest apart first."""
+    table = _table(
+        "the second against the first",
+        "layer|op|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|>0-1 %|>1-10|>10-50|>50-100|>100+",
+    )
+    shown = _first(sorted(found, key=lambda one: -one.mean_relative), limit)
+    for one in shown:
+        table.add_row(
+            one.name,
+            one.op,
+            *(f"{one.mean_relative:.4g}", f"{one.cosine:.4f}", f"{one.rmse:.4g}"),
+            *(f"{one.most_relative:.4g}", f"{one.most_absolute:.4g}"),
+            *(f"{100 * share:.1f}" for share in (one.above, one.below, *one.bands)),
+        )
+    table.caption = _rest(len(shown), len(found), "shares in percent")
+    return table
+
+
+def verdict(found: Verdict, name: str, target: str) -> Table:
+    """All problems of a model, or where its layers will run."""
+    if found.problems:
+        table = _table(f"{name}: {len(found.problems)} problems", ">nodes|operator|where|problem|what to do")
+        for problem in found.problems:
+            table.add_row(str(problem.count), problem.operator, _places(problem.nodes), problem.reason, problem.remedy)
+        return table
+    table = _table(f"{name} on {target}", ">layers|op|runs on|where|why")
+    for group in found.groups:
+        host = group.where == "host"
+        table.add_row(
+            str(len(group.places)),
+            group.op,
+            Text(group.where, "yellow" if host else ""),
+            _places(group.places) if host else "",
+            group.reason,
+        )
+    total = sum(len(group.places) for group in found.groups)
+    table.caption = f"{total - found.on_host} of {total} layers run on the NPU, {found.on_host} on the host"
+    return table
+
+
+def targets(found: Iterable[Target]) -> Table:
+    """What the targets that come with npuq are."""
+    table = _table("", "target|activations|weights|>accumulator|rounding|>MACs/cycle|>MHz|>GB/s|>SRAM KiB|what it is")
+    for target in found:
+        table.add_row(
+            target.name,
+            f"{target.activation_dtype} {'symmetric' if target.symmetric else 'with zero point'}",
+            f"{target.weight_dtype} per {target.weight_granularity}",
+            f"{target.accumulator_bits} bit",
+            target.rounding,
+            *(f"{target.macs_per_cycle:,}", f"{target.clock_mhz:g}", f"{target.bandwidth_gb_s:g}"),
+            f"{target.sram_bytes / 1024:g}",
+            target.description,
+        )
+    return table
+
+
+def passes(found: Iterable[tuple[str, str]]) -> Table:
+    """Passes with what they do."""
+    table = _table("", "pass|what it does")
+    for name, purpose in found:
+        table.add_row(name, purpose)
+    return table
+
+
+def _table(title: str, columns: str) -> Table:
+    """An empty table; a `>` before a column's name puts its cells to the right."""
+    table = Table(title=title or None, title_justify="left", caption_justify="left", box=None, header_style="bold")
+    for name in columns.split("|"):
+        right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _first(rows: Sequence[Row], limit: int | None) -> Sequence[Row]:
+    return rows if limit is None else rows[:limit]
+
+
+def _rest(shown: int, count: int, text: str) -> str:
+    more = f"; {count - shown} more layers with --all" if shown < count else ""
+    return f"{text}{more}"
+
+
+def _places(places: Sequence[str]) -> str:
+    """Up to three places, and how many more there are."""
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return ", ".join(places[:3]) + more
+
+
+def _decibels(sqnr: float | None) -> str:
+    if sqnr is None:
+        return ""
+    return "exact" if math.isinf(sqnr) and sqnr > 0 else f"{sqnr:.1f}"
