@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from npuq.ir import Graph, NpuqError, RuleError, parameters, results_of, text_digest
+from npuq.ir import Graph, NpuqError, RuleError, results_of, text_digest
 from npuq.ir.ops.observe import LEAST_EXPONENT, Observe, cells, flushed
 
 from .float_forward import compile_options, float_forward
@@ -27,6 +28,9 @@ CHUNKS = (1 << 17, 1 << 14)
 
 FLUSH = 1 << 30
 """The elements after which 32-bit counts move to 64 bits."""
+
+SINKS = 8
+"""The cells that take exact zeros in turn: adding to one cell again and again waits for the sum before."""
 
 MOST_WORKERS = 4
 """Threads on one CPU; each holds the values of one sample."""
@@ -52,9 +56,10 @@ def observe(
     names = tuple(dict.fromkeys(values))
     _check(graph, names, bins)
     workers = _workers(devices)
-    known = parameters(graph)
     run = _forward(graph, names, workers[0].platform)
-    placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
+    with jax.enable_x64(True):
+        known = {name: constant.array for name, constant in graph.constants.items()}
+        placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
     lanes = [_Lane(names, run, placed[device], device, bins) for device in workers]
     digest = DataDigest()
     done = 0
@@ -89,7 +94,7 @@ def _forward(graph: Graph, names: tuple[str, ...], platform: str) -> Callable[..
 
 @dataclass
 class _Tally:
-    """The running counts of one value on one lane; `counts` has one more cell, for exact zeros."""
+    """The running counts of one value on one lane; `counts` has `SINKS` more cells, for exact zeros."""
 
     exponent: int
     counts: Any
@@ -133,7 +138,7 @@ class _Lane:
         if tally is None or exponent > tally.exponent or tally.elements + value.size > FLUSH:
             self._flush(name)
             least = tally.exponent if tally is not None else exponent
-            tally = self.tallies[name] = _Tally(max(exponent, least), np.zeros(4 * self.bins + 1, np.int32))
+            tally = self.tallies[name] = _Tally(max(exponent, least), _no_counts(self.bins))
         tally.minimum, tally.maximum = min(tally.minimum, low), max(tally.maximum, high)
         tally.elements += value.size
         for at, size in pieces(value.size):
@@ -149,8 +154,8 @@ class _Lane:
         if tally is None:
             return
         counts = np.asarray(tally.counts).astype(np.int64)
-        zeros = int(counts[-1]) - tally.padding
-        counts = counts[:-1]
+        zeros = int(counts[-SINKS:].sum()) - tally.padding
+        counts = counts[:-SINKS]
         counts[2 * self.bins] += zeros
         found = Statistics(tally.minimum, tally.maximum, zeros, tally.exponent, counts)
         self.finished[name] = self.finished[name].merge(found) if name in self.finished else found
@@ -182,22 +187,23 @@ def least_exponent(magnitude: float, bins: int) -> int:
 
 @cache
 def _counting(bins: int) -> Callable[..., jax.Array]:
-    """Add a chunk to the counts; exact zeros go to the last cell. It runs on the host, where the values lie."""
+    """Add a chunk to the counts, and exact zeros to the cells after them."""
 
     def count(counts: jax.Array, x: jax.Array, exponent: jax.Array) -> jax.Array:
         x = flushed(x)
-        index = jnp.where(x == 0, 4 * bins, cells(x, exponent, bins))
+        sinks = 4 * bins + lax.iota(jnp.int32, x.size) % SINKS
+        index = jnp.where(x == 0, sinks, cells(x, exponent, bins))
         return counts.at[index].add(1, mode="promise_in_bounds")
 
+    compiled: Callable[..., jax.Array] = jax.jit(count, compiler_options=compile_options("cpu"))
+    return compiled
+
+
+def _no_counts(bins: int) -> jax.Array:
+    """Empty counts on the host, where the values lie as well; what is added to them runs there."""
     host = jax.local_devices(backend="cpu")[0]
-    compiled = jax.jit(count, compiler_options=compile_options(host.platform))
-
-    def call(counts: jax.Array, x: np.ndarray, exponent: np.int32) -> jax.Array:
-        with jax.default_device(host):
-            counted: jax.Array = compiled(counts, x, exponent)
-            return counted
-
-    return call
+    empty: jax.Array = jax.device_put(np.zeros(4 * bins + SINKS, np.int32), host)
+    return empty
 
 
 def _flushed(number: float) -> float:
