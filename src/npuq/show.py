@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -60,12 +60,9 @@ class Steps:
         self.bar.update(self.task, completed=count)
 
 
-def layers(report: Report, limit: int | None = SHOWN) -> Table:
+def layers(report: Report, limit: int | None = SHOWN) -> Group:
     """The layers of a quantized network, the noisiest first."""
-    table = _table(
-        f"{report.graph} on {report.target}, {report.method} over {report.samples} samples",
-        "layer|op|runs on|>scale|>SQNR dB|>cosine|>MACs|>bytes|>cycles|notes",
-    )
+    table = _table("layer|op|runs on|>scale|>SQNR dB|>cosine|>MACs|>bytes|>cycles|notes")
     shown = _first(report.worst_first, limit)
     for layer in shown:
         table.add_row(
@@ -80,14 +77,14 @@ def layers(report: Report, limit: int | None = SHOWN) -> Table:
             f"{layer.cycles:,}",
             "; ".join((layer.reason, *layer.notes) if layer.reason else layer.notes),
         )
-    table.caption = _rest(len(shown), len(report.layers), f"{report.macs:,} MACs, {report.cycles:,} cycles")
-    return table
+    title = f"{report.graph} on {report.target}, {report.method} over {report.samples} samples"
+    totals = f"{report.macs:,} MACs, {report.cycles:,} cycles{_rest(len(shown), len(report.layers))}"
+    return Group(title, table, totals)
 
 
-def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Table:
+def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Group:
     """The layers of two compared networks, the furthest apart first."""
     table = _table(
-        "the second against the first",
         "layer|op|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|>0-1 %|>1-10|>10-50|>50-100|>100+",
     )
     shown = _first(sorted(found, key=lambda one: -one.mean_relative), limit)
@@ -99,18 +96,17 @@ def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Table
             *(f"{one.most_relative:.4g}", f"{one.most_absolute:.4g}"),
             *(f"{100 * share:.1f}" for share in (one.above, one.below, *one.bands)),
         )
-    table.caption = _rest(len(shown), len(found), "shares in percent")
-    return table
+    return Group(table, f"shares of elements in percent{_rest(len(shown), len(found))}")
 
 
-def verdict(found: Verdict, name: str, target: str) -> Table:
+def verdict(found: Verdict, name: str, target: str) -> Group:
     """All problems of a model, or where its layers will run."""
     if found.problems:
-        table = _table(f"{name}: {len(found.problems)} problems", ">nodes|operator|where|problem|what to do")
+        table = _table(">nodes|operator|where|problem|what to do")
         for problem in found.problems:
             table.add_row(str(problem.count), problem.operator, _places(problem.nodes), problem.reason, problem.remedy)
-        return table
-    table = _table(f"{name} on {target}", ">layers|op|runs on|where|why")
+        return Group(f"{name}: {len(found.problems)} problem{'s' * (len(found.problems) > 1)}", table)
+    table = _table(">layers|op|runs on|where|why")
     for group in found.groups:
         host = group.where == "host"
         table.add_row(
@@ -121,13 +117,14 @@ def verdict(found: Verdict, name: str, target: str) -> Table:
             group.reason,
         )
     total = sum(len(group.places) for group in found.groups)
-    table.caption = f"{total - found.on_host} of {total} layers run on the NPU, {found.on_host} on the host"
-    return table
+    return Group(
+        table, f"{name}: {total - found.on_host} of {total} layers run on {target}, {found.on_host} on the host"
+    )
 
 
 def targets(found: Iterable[Target]) -> Table:
     """What the targets that come with npuq are."""
-    table = _table("", "target|activations|weights|>accumulator|rounding|>MACs/cycle|>MHz|>GB/s|>SRAM KiB|what it is")
+    table = _table("target|activations|weights|>accumulator|rounding|>MACs/cycle|>MHz|>GB/s|>SRAM KiB|what it is")
     for target in found:
         table.add_row(
             target.name,
@@ -144,15 +141,15 @@ def targets(found: Iterable[Target]) -> Table:
 
 def passes(found: Iterable[tuple[str, str]]) -> Table:
     """Passes with what they do."""
-    table = _table("", "pass|what it does")
+    table = _table("pass|what it does")
     for name, purpose in found:
         table.add_row(name, purpose)
     return table
 
 
-def _table(title: str, columns: str) -> Table:
+def _table(columns: str) -> Table:
     """An empty table; a `>` before a column's name puts its cells to the right."""
-    table = Table(title=title or None, title_justify="left", caption_justify="left", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns.split("|"):
         right = name.startswith(">")
         table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold")
@@ -163,9 +160,8 @@ def _first(rows: Sequence[Row], limit: int | None) -> Sequence[Row]:
     return rows if limit is None else rows[:limit]
 
 
-def _rest(shown: int, count: int, text: str) -> str:
-    more = f"; {count - shown} more layers with --all" if shown < count else ""
-    return f"{text}{more}"
+def _rest(shown: int, count: int) -> str:
+    return f"; {count - shown} more layers with --all" if shown < count else ""
 
 
 def _places(places: Sequence[str]) -> str:
