@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from npuq.backends.edge import simulator
+import npuq
+from npuq.backends.edge import simulator, to_edge
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
 from npuq.ir import Graph, evaluate
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute, known_answers
 
+FASHION = Path(__file__).parents[2] / "examples" / "fashion"
 GRAPHS = pytest.mark.parametrize("make", [small, every_op])
 
 
@@ -22,17 +25,34 @@ def program_of(graph: Graph) -> Program:
     return Program.of_bytes(Program.make(graph, load_target("npu"), [inputs_of(graph)]).bytes)
 
 
-@GRAPHS
-def test_every_value_equals_the_interpreter(make: Callable[[], Graph]) -> None:
-    program = program_of(make())
+def assert_equals_interpreter(program: Program, samples: Iterable[tuple[np.ndarray, ...]]) -> None:
+    """Every value of every sample is what the interpreter makes of the file's bytes."""
     names = [result for node in program.graph.nodes for result in node.results]
-    for seed in range(4):
-        inputs = inputs_of(program.graph, seed)
+    run = evaluate(program.graph, names)
+    for inputs in samples:
         judge = execute(program.bytes, inputs)
-        for name, array in zip(names, evaluate(program.graph, names)(*inputs), strict=True):
+        for name, array in zip(names, run(*inputs), strict=True):
             np.testing.assert_array_equal(judge.values[name], array, err_msg=name)
         for name, array in zip(program.graph.outputs, program.run(*inputs, raw=True), strict=True):
             np.testing.assert_array_equal(judge.outputs[name], array, err_msg=name)
+
+
+@GRAPHS
+def test_every_value_equals_the_interpreter(make: Callable[[], Graph]) -> None:
+    program = program_of(make())
+    assert_equals_interpreter(program, (inputs_of(program.graph, seed) for seed in range(8)))
+
+
+@pytest.mark.parametrize("target", ["npu", "npu-asym"])
+def test_the_demo_net_equals_the_interpreter(target: str) -> None:
+    images = np.load(FASHION / "calibration.npz")["image"][:16].astype(np.float32)
+    quantized = npuq.quantize(npuq.load(str(FASHION / "resnet.onnx")), images, target=target, method="min_max")
+    program = Program.of_bytes(quantized.program.bytes)
+    assert program.graph == quantized.graph
+    program.verify()
+    extremes = (inputs_of(program.graph, seed) for seed in range(4))
+    real = (tuple(np.asarray(part) for part in to_edge(program.graph, (image[None],))[0]) for image in images[:4])
+    assert_equals_interpreter(program, (*extremes, *real))
 
 
 @GRAPHS
