@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.backends.edge import simulator, to_edge
+from ..edge import simulator, to_edge
 from npuq.ir import Constant, Graph, NpuqError
 from npuq.passes.target import Target
 
