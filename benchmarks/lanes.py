@@ -119,19 +119,23 @@ def cases() -> Iterator[Case]:
     yield "requantize i8 to i16", to_wide.evaluate, (x, *multipliers_and_shifts(np.array([99.0]))[:2]), size / 1e9, "G"
 
 
+def finish(result: jax.Array) -> None:
+    result.block_until_ready()
+
+
 def measure(chosen: list[Case]) -> None:
     """Compile all, then take turns."""
-    runs = []
+    runs: list[tuple[str, Callable[..., jax.Array], list[jax.Array], float, str, list[float]]] = []
     with jax.enable_x64(True):
         for name, function, operands, work, unit in chosen:
             arrays = [jnp.asarray(operand) for operand in operands]
             run = jax.jit(function).lower(*arrays).compile(compiler_options=dict(compiler_options()))
-            jax.block_until_ready(run(*arrays))
+            finish(run(*arrays))
             runs.append((name, run, arrays, work, unit, []))
         for _ in range(ROUNDS):
             for _, run, arrays, _, _, times in runs:
                 started = time.process_time()
-                jax.block_until_ready(run(*arrays))
+                finish(run(*arrays))
                 times.append(time.process_time() - started)
     for name, _, _, work, unit, times in runs:
         seconds = float(np.median(times))
