@@ -133,9 +133,9 @@ def measure(chosen: list[Case]) -> None:
             finish(run(*arrays))
             runs.append((name, run, arrays, work, unit, []))
         for _ in range(ROUNDS):
-            for _, run, arrays, _, _, times in runs:
+            for _, compiled, arrays, _, _, times in runs:
                 started = time.process_time()
-                finish(run(*arrays))
+                finish(compiled(*arrays))
                 times.append(time.process_time() - started)
     for name, _, _, work, unit, times in runs:
         seconds = float(np.median(times))
