@@ -73,7 +73,6 @@ class Geometry:
         found = []
         for size, (before, after), reach, step in zip(self.space, self.padding, self.reach, self.stride, strict=True):
             padded = size + before + after
-            require(padded >= reach, f"a window of {reach} on {padded} padded elements")
             positions = -(-(padded - reach) // step) + 1
             if (positions - 1) * step >= size + before:
                 positions -= 1
@@ -90,22 +89,21 @@ def conv(context: Context, node: Node) -> str:
 
 @converts("ConvTranspose")
 def conv_transpose(context: Context, node: Node) -> str:
-    """`output_shape`, where given, decides the padding; SAME without it means size * stride."""
+    """`output_shape`, where given, decides the padding; SAME without it crops to size * stride what is larger."""
     geometry = Geometry.of(context, node, _window(context, node))
     rank = len(geometry.window)
-    extra, padding = node.ints("output_padding", (0,) * rank), geometry.pads
+    extra, sizes = node.ints("output_padding", (0,) * rank), node.ints("output_shape", ())
     require(len(extra) == rank, f"output_padding {extra} on {rank} spatial axes")
-    sizes = node.ints("output_shape", ())
-    if geometry.automatic == "VALID":
-        padding = ((0, 0),) * rank
-    if geometry.automatic.startswith("SAME"):
-        sizes = sizes or tuple(size * step for size, step in zip(geometry.space, geometry.stride, strict=True))
+    require(len(sizes) in (0, rank), f"output_shape {sizes} on {rank} spatial axes")
+    each = zip(geometry.space, geometry.stride, geometry.reach, extra, strict=True)
+    full = [(size - 1) * step + reach + more for size, step, reach, more in each]
     if sizes:
-        require(len(sizes) == rank, f"output_shape {sizes} on {rank} spatial axes")
-        each = zip(geometry.space, geometry.stride, geometry.reach, extra, sizes, strict=True)
-        padding = tuple(
-            geometry.halves((size - 1) * step + reach + more - wanted) for size, step, reach, more, wanted in each
-        )
+        padding = tuple(geometry.halves(whole - wanted) for whole, wanted in zip(full, sizes, strict=True))
+    elif geometry.automatic.startswith("SAME"):
+        same = (size * step for size, step in zip(geometry.space, geometry.stride, strict=True))
+        padding = tuple(geometry.halves(max(whole - wanted, 0)) for whole, wanted in zip(full, same, strict=True))
+    else:
+        padding = geometry.pads if geometry.automatic == "NOTSET" else ((0, 0),) * rank
     op = ConvTranspose(
         stride=geometry.stride,
         padding=padding,
@@ -153,7 +151,7 @@ def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
     """A pooling's geometry, its padding with sizes rounded as wanted, and how much of it the rounding added."""
     geometry = Geometry.of(context, node, node.ints("kernel_shape"))
     beyond = (0,) * len(geometry.space)
-    if node.flag("ceil_mode", False) and geometry.automatic == "NOTSET":
+    if node.flag("ceil_mode", False):
         beyond = geometry.beyond()
     for (before, after), reach in zip(geometry.padding, geometry.reach, strict=True):
         require(max(before, after) < reach, f"padding {(before, after)} holds a whole window of {reach}")
