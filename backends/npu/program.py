@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..edge import simulator, to_edge
 from npuq.ir import Constant, Graph, NpuqError
 from npuq.passes.target import Target
 
+from ..edge import simulator, to_edge
 from .check import check
 from .contents import Contents, KnownAnswer
 from .cost import CostTable, cost_of
