@@ -283,9 +283,10 @@ def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str]
 
     `rule(builder, node, operands)` sees each node of the old graph with the names that its operands have in the new
     one. It appends what it likes to the builder and gives the names that stand for the node's results; None
-    keeps the node as it is.
+    keeps the node as it is. A name of the old graph is free for new nodes from its own node's turn on. `entry(builder,
+    name)` gives the value that the nodes read in the place of a graph input.
     """
-    builder = Builder(graph.name, reserved=set())
+    builder = Builder(graph.name, reserved=set(graph.producers))
     renamed: dict[str, str] = {}
     for name, type_ in graph.inputs.items():
         renamed[name] = builder.input(name, type_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,14 +76,14 @@ def quantize(
     if mean is not None or std is not None:
         prepare = chain(normalize_input(mean=tuple(mean or (0.0,)), std=tuple(std or (1.0,))), prepare)
     float_graph = prepare(graph, observe=observe)
-    first: list[Sample] = []
-    seen = _tee(samples(float_graph, data), first, REPORT_SAMPLES)
+    chosen_samples = _Chosen(REPORT_SAMPLES)
+    seen = chosen_samples.pass_on(samples(float_graph, data))
     statistics = observe_values(float_graph, seen, observed_values(float_graph, chosen), progress=progress)
     ranges = choose_ranges(float_graph, statistics, chosen, method, percentile)
     finish = chain(insert_fake_quant(ranges=ranges, target=chosen), lower_to_integer(target=chosen))
     levels: list[Graph] = []
     finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
-    return Quantized(float_graph, levels[0], chosen, method, statistics, ranges, tuple(first))
+    return Quantized(float_graph, levels[0], chosen, method, statistics, ranges, chosen_samples.samples)
 
 
 def choose_ranges(
@@ -105,7 +106,7 @@ def choose_ranges(
 class Quantized:
     """A quantized network at its levels: float, fake-quant, integer and program.
 
-    `samples` are the first calibration samples, which the report and the program's known answers are made with.
+    `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
     """
 
     float_graph: Graph
@@ -134,12 +135,12 @@ class Quantized:
 
     @cached_property
     def program(self) -> Program:
-        """The NPU program, with known answers from the first calibration samples."""
+        """The NPU program, with known answers from a few calibration samples."""
         return Program.make(self.graph, self.target, self.samples[:KNOWN_ANSWERS])
 
     @cached_property
     def report(self) -> Report:
-        """The per-layer table, measured on the first calibration samples."""
+        """The per-layer table, measured on a few calibration samples."""
         return make_report(
             self.float_graph,
             self.lowered,
@@ -162,12 +163,24 @@ class Quantized:
         return simulator(self.graph)
 
 
-def _tee(source: Iterable[Sample], first: list[Sample], count: int) -> Iterator[Sample]:
-    """Pass all samples on and keep the first ones."""
-    for sample in source:
-        if len(first) < count:
-            first.append(sample)
-        yield sample
+class _Chosen:
+    """The samples of least digest: the same few of the same set, whatever its order."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.kept = count, dict[str, Sample]()
+
+    def pass_on(self, source: Iterable[Sample]) -> Iterator[Sample]:
+        """Yield all samples, and keep the chosen ones."""
+        for sample in source:
+            digest = hashlib.sha256(b"".join(array.tobytes() for array in sample)).hexdigest()
+            self.kept[digest] = sample
+            if len(self.kept) > self.count:
+                del self.kept[max(self.kept)]
+            yield sample
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(self.kept[digest] for digest in sorted(self.kept))
 
 
 def _both(levels: list[Graph], observe: Observe | None, offset: int) -> Observe:
