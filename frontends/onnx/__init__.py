@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import matrix, movement, normalization, pointwise, reduce, resize, shapes, structure, window
+from . import matrix, movement, normalization, pointwise, quantization, reduce, resize, shapes, structure, window
 from .load import Problem, check, load
 from .registry import Context, Node, converts, operators
 
@@ -18,6 +18,7 @@ __all__ = [
     "normalization",
     "operators",
     "pointwise",
+    "quantization",
     "reduce",
     "resize",
     "shapes",
