@@ -186,7 +186,22 @@ def thresholded_relu(context: Context, node: Node) -> str:
     x = node.operand(0)
     dtype = context.type(x).dtype.numpy
     alpha = context.constant(np.asarray(node.float("alpha", 1.0), dtype))
-    return context.add(Where(), context.add(Greater(), x, alpha), x, context.constant(np.zeros((), dtype)))
+    return context.add(Where(), context.add(Greater(), x, alpha), x, _zero(context, x))
+
+
+def _zero(context: Context, x: str) -> str:
+    return context.constant(np.zeros((), context.type(x).dtype.numpy))
+
+
+@converts("Shrink")
+def shrink(context: Context, node: Node) -> str:
+    """x moved toward 0 by `bias` where it is beyond `lambd`, else 0."""
+    x = node.operand(0)
+    dtype = context.type(x).dtype.numpy
+    limit, bias = (context.constant(np.asarray(node.float(*pair), dtype)) for pair in (("lambd", 0.5), ("bias", 0.0)))
+    above = context.add(Where(), context.add(Greater(), x, limit), context.add(Sub(), x, bias), _zero(context, x))
+    beyond = context.add(Less(), x, context.add(Neg(), limit))
+    return context.add(Where(), beyond, context.add(Add(), x, bias), above)
 
 
 @converts("Gelu")

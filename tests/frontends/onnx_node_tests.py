@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ MUST_BE_KNOWN = "must be a constant"
 """What the frontend says of operands that shapes depend on; the tests give even those at run time."""
 
 BODIES = "(function bodies)"
+OUTSIDE = re.compile(
+    "test_(affine_grid|attention|bernoulli|blackman|causal_conv|center_crop|dynamicquantize|hamming|hann|linear_attention|"
+    "nllloss|rotary|sce_|sequence)"
+)
+"""Tests of what is put together of supported operators but belongs to training, signals and language models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ def read(path: Path) -> object:
 def tested(name: str, model: ModelProto) -> str | None:
     """The operator that a test is about if a converter or a body of others is there; bodies by themselves are one."""
     nodes = model.graph.node
-    if any(node.domain not in ("", "ai.onnx") for node in nodes):
+    if OUTSIDE.match(name) or any(node.domain not in ("", "ai.onnx") for node in nodes):
         return None
     if len(nodes) == 1 and "_expanded" not in name:
         (node,) = nodes
