@@ -117,10 +117,11 @@ def run(
     """Execute a program on data: one output to an .npy file, several to an .npz file."""
     from npuq.backends.npu import Program
     from npuq.data import read_data
-    from npuq.execute import pack, run_batches
+    from npuq.execute import pack, require_result_file, run_batches
     from npuq.files import require_file, write_file
 
     loaded = Program.load(require_file(program))
+    require_result_file(output, tuple(loaded.graph.outputs))
     if verify:
         loaded.verify()
     batches = read_data(data, loaded.graph.inputs)
@@ -228,7 +229,7 @@ def _told(error: BaseException) -> tuple[int, str]:
     if isinstance(error, TyperException):
         # Without a message it was a call for help, which has been given.
         said = " ".join(error.format_message().split())
-        return USER_ERROR, said and f"{said} npuq --help tells more."
+        return USER_ERROR, said and f"{said.rstrip('.')}; npuq --help tells more"
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return INTERRUPTED, "interrupted"
     # Only here, since they bring the whole compiler along.

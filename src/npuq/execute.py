@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +38,20 @@ def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *
     }
 
 
-def pack(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
-    """The bytes of an .npy file for one array, of an .npz file for any number.
+def require_result_file(path: Path, outputs: Sequence[str]) -> None:
+    """Raise `NpuqError` unless a file of this name can hold these outputs: one an .npy, any number an .npz."""
+    if path.suffix not in (".npy", ".npz"):
+        raise NpuqError(f"{path}: results are written to .npy or .npz files")
+    if path.suffix == ".npy" and len(outputs) != 1:
+        raise NpuqError(f"{path}: the {len(outputs)} outputs {', '.join(outputs)} want an .npz file")
 
-    Raises `NpuqError` where the path's suffix does not fit.
-    """
+
+def pack(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
+    """The bytes of the .npy or .npz file at `path`."""
+    require_result_file(path, tuple(arrays))
     buffer = io.BytesIO()
     if path.suffix == ".npz":
         np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names beside its one flag
-        return buffer.getvalue()
-    if path.suffix != ".npy":
-        raise NpuqError(f"{path}: results are written to .npy or .npz files")
-    if len(arrays) != 1:
-        raise NpuqError(f"{path}: the {len(arrays)} outputs {', '.join(arrays)} want an .npz file")
-    np.save(buffer, next(iter(arrays.values())))
+    else:
+        np.save(buffer, next(iter(arrays.values())))
     return buffer.getvalue()

@@ -1,0 +1,209 @@
+"""The commands, end to end on a small network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import npuq
+from npuq.backends.edge import simulator
+from npuq.backends.npu import program
+from npuq.backends.target import FOLDER
+from npuq.files import load_text, read_graph
+from npuq.ir import Graph, evaluate
+
+from .conftest import Files, Run
+
+
+@pytest.fixture
+def out(run: Run, files: Files, tmp_path: Path) -> Path:
+    """A finished `npuq quantize`."""
+    done = run("quantize", files.model, "--data", files.data, "--method", "min_max", "-o", tmp_path / "out")
+    assert (done.code, done.err) == (0, "")
+    assert "small on npu, min_max over 12 samples" in done.out
+    return tmp_path / "out"
+
+
+def test_quantize_writes_program_qdq_report_and_steps(out: Path, files: Files) -> None:
+    assert sorted(entry.name for entry in out.iterdir()) == ["report.json", "small.npuq", "small_qdq.onnx", "steps"]
+    assert not [name for name in os.listdir(out.parent) if name.startswith(".")]
+    x = np.load(files.data)[:1]
+    graph = npuq.load(files.model)
+    quantized = npuq.quantize(graph, np.load(files.data), method="min_max")
+    assert (out / "small.npuq").read_bytes() == quantized.program.bytes
+    report = json.loads((out / "report.json").read_text())
+    assert {layer["name"] for layer in report["layers"]} >= {"r", "p", "y"}
+    session = onnxruntime.InferenceSession(out / "small_qdq.onnx", providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x})
+    step = quantized.scales["y"]
+    np.testing.assert_allclose(y, quantized.simulate(x)[0], atol=1.01 * step)
+
+
+def test_steps_are_texts_that_parse_back(out: Path, files: Files) -> None:
+    steps = sorted((out / "steps").glob("*.ir"))
+    assert [step.stem.partition("-")[2] for step in steps][-2:] == ["insert-fake-quant", "lower-to-integer"]
+    x = np.load(files.data)[:1]
+    wanted = np.asarray(npuq.evaluate(npuq.load(files.model))(x)[0])
+    for step in steps[:-2]:
+        np.testing.assert_allclose(np.asarray(evaluate(load_text(step))(x)[0]), wanted, atol=1e-5)
+    assert str(load_text(steps[-1])) == str(npuq.Program.load(out / "small.npuq").graph)
+
+
+def test_quantize_again_replaces_its_files_and_keeps_others(out: Path, run: Run, files: Files) -> None:
+    (out / "notes.txt").write_text("mine")
+    (out / "steps" / "99-old.ir").write_text("old")
+    before = (out / "small.npuq").read_bytes()
+    assert run("quantize", files.model, "--data", files.data, "--method", "mse", "-o", out).code == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "steps" / "99-old.ir").exists()
+    assert (out / "small.npuq").read_bytes() != before
+
+
+def test_quantize_with_pixel_statistics_and_target(run: Run, files: Files, tmp_path: Path) -> None:
+    flags = (
+        "--mean",
+        "0.1,0.2,0.3",
+        "--std",
+        "2",
+        "--target",
+        "npu-asym",
+        "--shape",
+        "x:2,3,8,8",
+        "--all",
+        "--method",
+        "min_max",
+    )
+    assert run("quantize", files.model, "--data", files.data, "-o", tmp_path / "o", *flags).code == 0
+    loaded = npuq.Program.load(tmp_path / "o" / "small.npuq")
+    assert loaded.target.name == "npu-asym"
+    assert loaded.graph.inputs["x"].shape == (2, 3, 8, 8)
+    x = np.load(files.data)[:2]
+    normal = (x - np.array([0.1, 0.2, 0.3], np.float32).reshape(1, 3, 1, 1)) / 2
+    (wanted,) = npuq.evaluate(npuq.load(files.model, {"x": (2, 3, 8, 8)}))(normal)
+    np.testing.assert_allclose(loaded.run(x)[0], wanted, atol=0.05 * float(np.abs(wanted).max()))
+
+
+def test_run_writes_what_the_program_gives(out: Path, run: Run, files: Files, tmp_path: Path) -> None:
+    loaded = npuq.Program.load(out / "small.npuq")
+    x = np.load(files.data)
+    assert run("run", out / "small.npuq", "--input", files.data, "-o", tmp_path / "y.npy", "--verify").code == 0
+    assert run("run", out / "small.npuq", "--input", files.data, "-o", tmp_path / "q.npz", "--raw").code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), loaded.run(x)[0])
+    with np.load(tmp_path / "q.npz") as archive:
+        assert archive["y"].dtype == np.int8
+        np.testing.assert_array_equal(archive["y"], loaded.run(x, raw=True)[0])
+    quant = loaded.graph.inputs["x"].quant
+    assert quant is not None
+    integers = np.clip(np.rint(x.astype(np.float64) / quant.scale), -128, 127).astype(np.int8)
+    np.save(tmp_path / "i.npy", integers)
+    assert run("run", out / "small.npuq", "--input", tmp_path / "i.npy", "-o", tmp_path / "z.npy").code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), np.load(tmp_path / "y.npy"))
+
+
+def test_run_tells_a_program_that_breaks_its_promise(
+    out: Path, run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(graph: Graph) -> Callable[..., tuple[np.ndarray, ...]]:
+        return lambda *inputs, raw: tuple(array ^ 1 for array in simulator(graph)(*inputs, raw=True))
+
+    monkeypatch.setattr(program, "simulator", wrong)
+    done = run("run", out / "small.npuq", "--input", files.data, "-o", tmp_path / "y.npy", "--verify")
+    assert done.code == 3
+    assert done.err.startswith("npuq: small: output 'y' of known answer 0: 4 of 4 elements differ")
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_inspect_describes_every_kind_of_file(out: Path, run: Run, files: Files) -> None:
+    said = run("inspect", files.model)
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "model small, opset 17",
+        "input x: f32[N,3,8,8]",
+        "output y",
+        "3 constants: 160 numbers, 640 bytes",
+        "5 operators: 1 Conv, 1 Relu, 1 GlobalAveragePool, 1 Flatten, 1 MatMul",
+    ]
+    said = run("inspect", out / "steps" / "00-fold-constants.ir")
+    assert said.out.splitlines()[:3] == ["graph small", "input x: f32[1,3,8,8]", "output y: f32[1,4]"]
+    said = run("inspect", out / "small.npuq")
+    assert said.out.startswith("program small\ntarget npu: ")
+    assert "npu.conv2d" in said.out
+    assert "MACs" in said.out
+
+
+def test_emit_gives_the_same_program_from_either_quantized_form(out: Path, run: Run, tmp_path: Path) -> None:
+    (step,) = (out / "steps").glob("*-insert-fake-quant.ir")
+    (lowered,) = (out / "steps").glob("*-lower-to-integer.ir")
+    original = npuq.Program.load(out / "small.npuq")
+    for source in (step, lowered, out / "small_qdq.onnx"):
+        assert run("emit", source, "-o", tmp_path / "e.npuq").code == 0
+        emitted = npuq.Program.load(tmp_path / "e.npuq")
+        assert [node.op for node in emitted.graph.nodes] == [node.op for node in original.graph.nodes]
+        x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+        np.testing.assert_array_equal(emitted.run(x, raw=True)[0], original.run(x, raw=True)[0])
+
+
+def test_emit_wants_a_quantized_graph(run: Run, files: Files, tmp_path: Path) -> None:
+    done = run("emit", files.model, "-o", tmp_path / "e.npuq")
+    assert (done.code, done.err) == (2, "npuq: small: nothing in it is quantized; start with npuq quantize\n")
+    assert not (tmp_path / "e.npuq").exists()
+
+
+def test_compare_lists_layers_by_their_error(out: Path, run: Run, files: Files) -> None:
+    done = run("compare", files.model, out / "small.npuq", "--data", files.data)
+    assert done.code == 0
+    header, *rows, _ = done.out.splitlines()
+    assert header.split()[:2] == ["layer", "op"]
+    assert {row.split()[0] for row in rows} >= {"r", "p", "y"}
+    errors = [float(row.split()[2]) for row in rows]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_check_says_where_layers_run(run: Run, files: Files) -> None:
+    done = run("check", files.model)
+    assert done.code == 0
+    assert "small.onnx: 5 of 5 layers run on npu, 0 on the host" in done.out
+
+
+def test_check_lists_all_problems_at_once(run: Run, files: Files, tmp_path: Path, model: onnx.ModelProto) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    broken.graph.node[1].op_type = "Zip"
+    broken.graph.node[2].op_type = "Loop"
+    onnx.save(broken, tmp_path / "broken.onnx")
+    done = run("check", tmp_path / "broken.onnx")
+    assert done.code == 2
+    assert "broken.onnx: 2 problems" in done.out
+    assert "broken.onnx:act" in done.out
+    assert "broken.onnx:pool" in done.out
+
+
+def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) -> None:
+    text = (FOLDER / "npu.toml").read_text()
+    (tmp_path / "less.toml").write_text(text.replace('name = "npu"', 'name = "less"').replace('"npu.reduce_sum", ', ""))
+    done = run("check", files.model, "--target", tmp_path / "less.toml")
+    assert done.code == 0
+    assert "less has no npu.reduce_sum" in done.out
+    assert "small.onnx:pool" in done.out
+    assert "1 on the host" in done.out
+
+
+def test_targets_and_passes(run: Run) -> None:
+    said = run("targets").out
+    assert "npu-asym" in said
+    assert "single_half_up" in said
+    said = run("passes").out
+    assert "fold-constants" in said
+    assert "insert-fake-quant" in said
+
+
+def test_a_graph_survives_text_and_blobs(out: Path) -> None:
+    (lowered,) = (out / "steps").glob("*-lower-to-integer.ir")
+    assert read_graph(lowered) == npuq.Program.load(out / "small.npuq").graph
