@@ -198,13 +198,14 @@ def _moments(histogram: Histogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def kl(statistics: Statistics, grid: Grid, percentile: float) -> Range:
-    """The range whose quantized histogram is nearest to the clipped one in Kullback-Leibler divergence."""
+    """The range whose quantized histogram is nearest to the clipped one in Kullback-Leibler divergence.
+
+    Over the elements that are not zero: zero is exact in every grid, and the spike that a ReLU leaves there would
+    outweigh all the rest.
+    """
     histogram = Histogram.of(statistics, grid.symmetric)
-    zero_cell = -histogram.first
-    if zero_cell < len(histogram.counts):
-        counts = histogram.counts.copy()
-        counts[zero_cell] += statistics.zeros
-        histogram = Histogram(counts, histogram.first, histogram.width)
+    if not histogram.counts.any():
+        return -math.inf, math.inf
     lows, highs = _shrunk(histogram, _levels(grid))
     best = _last_least(divergences(histogram, lows, highs, _levels(grid)))
     return _as_range(histogram, lows[best], highs[best], grid)

