@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from npuq.ir import Builder, Graph, Node, NpuqError, rewrite
 from npuq.ir.arithmetic import within
@@ -27,9 +28,10 @@ def prove_accumulators(graph: Graph, *, target: Target) -> Graph:
             return None
         if node.op.name != "npu.add" and not within(needed, target.accumulator_range):
             raise NpuqError(
-                f"{node.place}: {node.op.name}: sums of {list(needed)} leave the accumulator of {target.accumulator_bits} bits; "
-                "use a target with a wider one, or split the layer"
+                f"{node.place}: {node.op.name}: sums of {list(needed)} leave the accumulator of "
+                f"{target.accumulator_bits} bits; use a target with a wider one, or split the layer"
             )
-        return builder.copy(replace(node, op=replace(node.op, accumulator=needed)), operands)  # type: ignore[call-arg]  # every op with sums has the field
+        op: Any = node.op
+        return builder.copy(replace(node, op=replace(op, accumulator=needed)), operands)
 
     return rewrite(graph, prove)

@@ -63,4 +63,3 @@ def quantize_at_the_edge(program: npuq.Program, sample: tuple[np.ndarray, ...]) 
         scaled = np.rint(array.astype(np.float64) * (1.0 / type_.quant.scale)) + type_.quant.zero_point
         integers.append(np.clip(scaled, -128, 127).astype(np.int8))
     return integers
-

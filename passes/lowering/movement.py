@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+
 from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.quant import to_integers
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Reshape, Slice, Tile, Transpose
-
-import numpy as np
 
 from ..target import Target
 from .context import Context, Emitted, Result, moved_axis, order

@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from npuq import frontends, ir
-from npuq.backends.npu import Program
 from npuq.backends.edge import simulator
+from npuq.backends.npu import Program
 from npuq.backends.target import load_target
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
@@ -31,6 +31,9 @@ from npuq.passes.thresholds import thresholds
 
 from .report import Report, make_report
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 Data = Any
 Progress = Callable[[int], None]
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
@@ -38,7 +41,7 @@ REPORT_SAMPLES = 8
 KNOWN_ANSWERS = 2
 
 
-def load(source: str | PathLike[str] | Any, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def load(source: str | Path | ModelProto, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
     """Import a model as a float graph.
 
     `source` is an ONNX file or `ModelProto`; `shapes` gives the shapes of inputs that the model leaves open. Raises

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from npuq.backends.edge import to_edge
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import Cost
-from npuq.backends.edge import to_edge
 from npuq.ir import Graph, Node, evaluate
 from npuq.passes.lower_to_integer import Lowered
 from npuq.passes.lowering.context import order
@@ -24,7 +24,7 @@ class Layer:
     """One quantized value of the network.
 
     `sqnr_db` is 10 log10(signal / noise) of the integers, scaled, against the float network, errors of all layers
-    before it included: infinite where they are equal, None where the value was not measured. `cycles` come from the target's
+    before it included: infinite where they are equal, None where not measured. `cycles` come from the target's
     data sheet numbers, not from a machine.
     """
 

@@ -17,7 +17,7 @@ FASHION = Path(__file__).parents[2] / "examples" / "fashion"
 
 def images(name: str, count: int) -> np.ndarray:
     with np.load(FASHION / f"{name}.npz") as file:
-        return (file["image"][:count] / 255).astype(np.float32)
+        return np.asarray(file["image"][:count] / 255, np.float32)
 
 
 @pytest.fixture(scope="module")
