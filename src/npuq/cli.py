@@ -60,7 +60,7 @@ def quantize(
     ),
     shape: Shapes = None,
     target: Target = "npu",
-    method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl",
+    method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl_v2",
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
     mean: Numbers = None,
     std: Numbers = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import onnxruntime
 import pytest
 
 import npuq
+from npuq import cli
+from npuq.api import METHODS
 from npuq.backends.edge import simulator
 from npuq.backends.npu import program
 from npuq.backends.target import FOLDER
@@ -193,6 +196,14 @@ def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) 
     assert "less has no npu.reduce_sum" in done.out
     assert "small.onnx:pool" in done.out
     assert "1 on the host" in done.out
+
+
+def test_defaults_are_those_of_the_functions() -> None:
+    wanted = inspect.signature(npuq.quantize).parameters
+    given = inspect.signature(cli.quantize).parameters
+    for name in ("target", "method", "percentile", "mean", "std"):
+        assert given[name].default == wanted[name].default
+    assert all(method in str(given["method"].annotation) for method in METHODS)
 
 
 def test_targets_and_passes(run: Run) -> None:
