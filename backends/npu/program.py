@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +14,7 @@ from npuq.ir import Constant, Graph, NpuqError
 from npuq.passes.target import Target
 
 from ..edge import simulator, to_edge
+from ..whole_file import write_file
 from .check import check
 from .contents import Contents, KnownAnswer
 from .cost import CostTable, cost_of
@@ -78,20 +77,7 @@ class Program(Contents):
 
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all; raises `NpuqError` where the disk refuses."""
-        path = Path(path)
-        temporary = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                temporary = Path(file.name)
-                file.write(self.bytes)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        except OSError as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
-            raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
+        write_file(path, self.bytes)
 
     def run(self, *inputs: Any, raw: bool = False) -> Any:
         """Execute the program.
@@ -146,10 +132,3 @@ class Program(Contents):
             tuple(Constant(type_, array) for array, type_ in zip(given, self.graph.input_types, strict=True)),
             tuple(Constant(type_, array) for array, type_ in zip(outputs, self.graph.output_types, strict=True)),
         )
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

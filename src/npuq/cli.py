@@ -116,9 +116,10 @@ def run(
 ) -> None:
     """Execute a program on data: one output to an .npy file, several to an .npz file."""
     from npuq.backends.npu import Program
+    from npuq.backends.whole_file import write_file
     from npuq.data import read_data
     from npuq.execute import pack, require_result_file, run_batches
-    from npuq.files import require_file, write_file
+    from npuq.files import require_file
 
     loaded = Program.load(require_file(program))
     require_result_file(output, tuple(loaded.graph.outputs))
@@ -147,8 +148,9 @@ def emit(
 ) -> None:
     """Write the program of a graph that is quantized already."""
     from npuq.backends.target import load_target
+    from npuq.backends.whole_file import write_file
     from npuq.execute import program_of
-    from npuq.files import read_graph, write_file
+    from npuq.files import read_graph
 
     chosen = load_target(target)
     write_file(output, program_of(read_graph(graph, _shapes(shape)), chosen).bytes)

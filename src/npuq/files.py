@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,29 +95,6 @@ class _Blobs(Mapping[str, np.ndarray]):
         return self.folder / f"{digest if digest.isalnum() else ''}.npy"
 
 
-def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all: it is finished beside its place and then moved there."""
-    path = Path(path)
-    temporary = None
-    try:
-        if path.exists() and not path.is_file():
-            # A device or a pipe stays what it is.
-            path.write_bytes(content)
-            return
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(_mode())
-        temporary.replace(path)
-    except OSError as error:
-        raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
     """Give an empty folder beside `folder`; what stands in it at the end moves over, finished, file by file.
@@ -146,10 +122,3 @@ def staged(folder: str | Path) -> Iterator[Path]:
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
-
-
-def _mode() -> int:
-    """The mode that a new file gets; the process's mask can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

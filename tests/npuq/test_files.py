@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npuq.files import load_text, read_graph, staged, write_file
+from npuq.backends.whole_file import write_file
+from npuq.files import load_text, read_graph, staged
 from npuq.ir import Builder, Graph, NpuqError, Quantization, parse_type
 from npuq.ir.ops.elementwise import Add
 from npuq.passes.pipeline import save_text
