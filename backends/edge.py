@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from npuq.ir import Graph, NpuqError, TensorType, function, parameters
+from npuq.ir import Graph, NpuqError, Op, TensorType, compiler_options, function, parameters
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 Inputs = Sequence[Any] | Mapping[str, Any]
 Outputs = tuple[np.ndarray, ...]
 
+CACHE = 1 << 20
+"""Bytes near one core; larger values wait for memory, and run one at a time sooner than together."""
+
 
 def simulator(graph: Graph) -> Callable[..., Outputs]:
-    """An integer graph as a function of its inputs, compiled once per batch size.
+    """An integer graph as a function of its inputs, compiled at most twice: for one of its batches, and for a group.
 
     The function takes arrays in order or by name: integers of the inputs' own types, or floats, which are quantized
     (rule Q1). The leading axis holds the graph's batch or a multiple of it. It gives NumPy arrays: floats
@@ -24,22 +29,28 @@ def simulator(graph: Graph) -> Callable[..., Outputs]:
     """
     known = parameters(graph)
     run = function(graph)
-    single = jax.jit(run)
-    many = jax.jit(jax.vmap(run, in_axes=(None, 0)))
+    group = _group(graph)
+    single = jax.jit(run, compiler_options=dict(compiler_options()))
+    many = jax.jit(jax.vmap(run, in_axes=(None, 0)), compiler_options=dict(compiler_options()))
+
+    def integers(arrays: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+        if count == 1:
+            return [np.asarray(result) for result in single(known, arrays)]
+        stacks = [array.reshape(count, *type_.shape) for array, type_ in zip(arrays, graph.input_types, strict=True)]
+        if group == 1:
+            parts = [single(known, [stack[at] for stack in stacks]) for at in range(count)]
+            return [_joined(np.stack(found)) for found in zip(*parts, strict=True)]
+        filled = [np.concatenate([stack, stack[:1].repeat(-count % group, 0)]) for stack in stacks]
+        parts = [many(known, [stack[at : at + group] for stack in filled]) for at in range(0, count, group)]
+        return [_joined(np.concatenate(found)[:count]) for found in zip(*parts, strict=True)]
 
     def call(*inputs: Any, raw: bool = False, **named: Any) -> Outputs:
         arrays, count = to_edge(graph, named or inputs)
         with jax.enable_x64(True):
-            if count == 1:
-                results = single(known, arrays)
-            else:
-                stacked = [
-                    array.reshape(count, *type_.shape) for array, type_ in zip(arrays, graph.input_types, strict=True)
-                ]
-                results = [_joined(result) for result in many(known, stacked)]
-            if not raw:
-                results = [from_edge(result, type_) for result, type_ in zip(results, graph.output_types, strict=True)]
-        return tuple(np.asarray(result) for result in results)
+            results = integers(arrays, count)
+        if raw:
+            return tuple(results)
+        return tuple(from_edge(result, type_) for result, type_ in zip(results, graph.output_types, strict=True))
 
     return call
 
@@ -54,12 +65,29 @@ def to_edge(graph: Graph, inputs: Inputs) -> tuple[list[np.ndarray], int]:
     return typed, counts.pop() if counts else 1
 
 
-def from_edge(result: Any, type_: TensorType) -> Any:
+def from_edge(result: np.ndarray, type_: TensorType) -> np.ndarray:
     """A result in float where its type has a scale; what has none stays what it is."""
     quant = type_.quant
     if quant is None:
         return result
-    return Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis).evaluate(result)
+    return _evaluate(Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis), result)
+
+
+def _group(graph: Graph) -> int:
+    """How many of the graph's batches run as one: more while the accumulators of its largest value stay in a cache."""
+    largest = max((math.prod(type_.shape) for node in graph.nodes for type_ in node.types), default=1)
+    return next((group for group in (8, 4, 2) if group * 4 * largest <= CACHE), 1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled(op: Op, x: jax.Array) -> Any:
+    return op.evaluate(x)
+
+
+def _evaluate(op: Op, x: np.ndarray) -> np.ndarray:
+    """One op on one array."""
+    with jax.enable_x64(True):
+        return np.asarray(_compiled(op, x))
 
 
 def _in_order(graph: Graph, inputs: Inputs) -> list[Any]:
@@ -110,10 +138,9 @@ def _typed(name: str, array: np.ndarray, type_: TensorType) -> np.ndarray:
     quantize = Quantize(
         scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=type_.dtype, low=low, high=high
     )
-    with jax.enable_x64(True):
-        return np.asarray(quantize.evaluate(jax.numpy.asarray(array, np.float32)))
+    return _evaluate(quantize, array.astype(np.float32, copy=False))
 
 
-def _joined(result: jax.Array) -> jax.Array:
+def _joined(result: np.ndarray) -> np.ndarray:
     """[k, N, ...] as [k * N, ...]; results without an axis stay stacked."""
     return result.reshape(-1, *result.shape[2:]) if result.ndim > 1 else result
