@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 
 from npuq.ir import Graph, Op
 from npuq.ir.ops.conv import Conv
+from npuq.ir.ops.window import trimmed
 
 Parameters = Mapping[str, jax.Array]
 Lowering = Callable[..., jax.Array]
@@ -55,7 +57,8 @@ def convolve(op: Conv, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -
     """A 2-D convolution computed channels last; one input channel per group as a sum of shifted products."""
     if x.ndim != 4:
         return op.evaluate(x, w, b)
-    x = _last(x)
+    x, padding = trimmed(x, op.padding)
+    op, x = replace(op, padding=padding), _last(x)
     y = _depthwise(op, x, w) if op.groups > 1 and w.shape[1] == 1 else _dense(op, x, w)
     return _first(y if b is None else y + b)
 

@@ -12,7 +12,7 @@ from ..errors import require
 from ..op import Op, op
 from ..types import TensorType
 from .elementwise import broadcast
-from .window import MOST_TAPS, Pads, padded, taps, window_sizes
+from .window import MOST_TAPS, Pads, padded, taps, trimmed, window_sizes
 
 LETTERS = "DHW"
 
@@ -49,11 +49,12 @@ class Conv(Op):
 
     def _dense(self, x: jax.Array, w: jax.Array) -> jax.Array:
         space = LETTERS[-(x.ndim - 2) :]
+        kept, padding = trimmed(x, self.padding)
         return jax.lax.conv_general_dilated(
-            x,
+            kept,
             w,
             self.stride,
-            self.padding,
+            padding,
             rhs_dilation=self.dilation,
             dimension_numbers=("NC" + space, "OI" + space, "NC" + space),
             feature_group_count=self.groups,
@@ -110,21 +111,23 @@ class ConvTranspose(Op):
         per_group = jnp.reshape(w, (self.groups, inputs // self.groups, outputs, *window)).swapaxes(1, 2)
         turned = jnp.reshape(per_group, (self.groups * outputs, inputs // self.groups, *window))
         reach = [(size - 1) * hole for size, hole in zip(window, self.dilation, strict=True)]
+        padding = tuple(
+            (far - before, far - after + extra)
+            for far, (before, after), extra in zip(reach, self.padding, self.output_padding, strict=True)
+        )
         y = jax.lax.conv_general_dilated(
             x,
             jnp.flip(turned, range(2, x.ndim)),
             (1,) * len(window),
-            [
-                (far - before, far - after + extra)
-                for far, (before, after), extra in zip(reach, self.padding, self.output_padding, strict=True)
-            ],
+            [(max(before, 0), max(after, 0)) for before, after in padding],
             lhs_dilation=self.stride,
             rhs_dilation=self.dilation,
             dimension_numbers=("NC" + space, "OI" + space, "NC" + space),
             feature_group_count=self.groups,
             precision=jax.lax.Precision.HIGHEST,
         )
-        return with_bias(y, b)
+        cuts = tuple((min(before, 0), min(after, 0)) for before, after in padding)
+        return with_bias(trimmed(y, cuts)[0], b)
 
 
 @op("matmul")

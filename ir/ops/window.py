@@ -37,6 +37,19 @@ def padded(x: jax.Array, padding: Pads, value: float) -> jax.Array:
     return jax.lax.pad(x, np.asarray(value, x.dtype), config)
 
 
+def trimmed(x: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
+    """`x` [N, C, *space] without what negative widths take away, and the padding that remains.
+
+    XLA's convolution on CPUs reads beyond its operand where one end of an axis is cut and the other padded.
+    """
+    if min(map(min, padding)) >= 0:
+        return x, padding
+    starts = [max(-before, 0) for before, _ in padding]
+    stops = [size - max(-after, 0) for size, (_, after) in zip(x.shape[2:], padding, strict=True)]
+    kept = jax.lax.slice(x, (0, 0, *starts), (*x.shape[:2], *stops))
+    return kept, tuple((max(before, 0), max(after, 0)) for before, after in padding)
+
+
 def taps(
     x: jax.Array, window: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> Iterator[tuple[Shape, jax.Array]]:
