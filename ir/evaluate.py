@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .graph import Graph
 
@@ -16,9 +17,11 @@ Arrays = tuple[jax.Array, ...]
 
 
 def parameters(graph: Graph) -> dict[str, jax.Array]:
-    """The constants as a PyTree: the first argument of `function(graph)`."""
+    """The constants as a PyTree on the device: the first argument of `function(graph)`."""
     with jax.enable_x64(True):
-        return {name: jnp.asarray(constant.array) for name, constant in graph.constants.items()}
+        # All at once: `jnp.asarray` would compile a little function for every shape among them.
+        placed: dict[str, jax.Array] = jax.device_put({name: known.array for name, known in graph.constants.items()})
+        return placed
 
 
 def function(graph: Graph, wanted: Sequence[str] | None = None) -> Callable[[Parameters, Sequence[jax.Array]], Arrays]:
@@ -72,7 +75,8 @@ def evaluate(
     def call(*inputs: object) -> Arrays:
         with jax.enable_x64(True):
             arrays = [
-                jnp.asarray(value, type_.dtype.numpy) for value, type_ in zip(inputs, graph.input_types, strict=True)
+                (jnp if isinstance(value, jax.Array) else np).asarray(value, type_.dtype.numpy)
+                for value, type_ in zip(inputs, graph.input_types, strict=True)
             ]
             outputs: Arrays = run(known, arrays)
             return outputs

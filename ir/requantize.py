@@ -76,7 +76,7 @@ def round_half_up(exact: jax.Array, tie: jax.Array, *, zero_point: int, low: int
     sum with 1.5 * 2**52 rounds and leaves the integer in the low bits, without a saturating conversion. Requires
     |exact| < 2**53 * `tie` - 1, which keeps the first sum exact.
     """
-    limited = jnp.clip(exact + tie, float(low - zero_point), float(high - zero_point))
+    limited = jax.lax.clamp(float(low - zero_point), exact + tie, float(high - zero_point))
     bits = jax.lax.bitcast_convert_type(limited + (_MAGIC + zero_point), jnp.int64)
     stored: jax.Array = bits.astype(dtype.numpy)
     return stored

@@ -85,7 +85,7 @@ class Conv2d(Requantized):
         if self._is_native(w):
             return _convolution(x, w, self.stride, padding, self.dilation, self.groups, dtype)
         kh, kw, each, o = w.shape
-        met = self._met(x, kh, kw)
+        met = self._met(_once(x), kh, kw)
         if self.groups == 1:
             return dot(jnp.concatenate(met, -1), w.reshape(-1, o), dtype)
         n, oh, ow, _ = met[0].shape
@@ -99,15 +99,13 @@ class Conv2d(Requantized):
         kh, kw, _, o = w.shape
         wide = jnp.int32 if within(self.accumulator, INT32) else jnp.int64
         each = o // self.groups
-        terms: list[jax.Array] = []
-        for tap, weights in zip(self._met(x, kh, kw), w.reshape(kh * kw, o), strict=True):
-            spread = tap if each == 1 else jnp.repeat(tap, each, -1)
-            terms.append(spread.astype(wide) * weights.astype(wide))
-        return reduce(jnp.add, terms)
+        weights = jax.lax.split(w.reshape(kh * kw, 1, 1, o).astype(wide), (1,) * (kh * kw))
+        taps = self._met(_once(x).astype(wide), kh, kw)
+        spread = taps if each == 1 else [jnp.repeat(tap, each, -1) for tap in taps]
+        return reduce(jax.lax.add, map(jnp.multiply, spread, weights))
 
     def _met(self, x: jax.Array, kh: int, kw: int) -> list[jax.Array]:
-        """For each place of the window, the elements of a padded operand that it meets; that is computed only once."""
-        x = _once(x)
+        """For each place of the window, the elements of a padded operand that it meets."""
         return [
             _every(_every(x, 1, i, kh, self.stride[0], self.dilation[0]), 2, j, kw, self.stride[1], self.dilation[1])
             for i in range(kh)
