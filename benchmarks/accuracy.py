@@ -1,0 +1,205 @@
+"""Accuracy of int8: npuq's integer programs against onnxruntime's `quantize_static`, one table.
+
+    python -m benchmarks.accuracy [--images 64] [--inputs 200] [--quick] [NET...]
+
+Both see the same calibration and evaluation data and are compared with onnxruntime's float32 outputs: SQNR in dB over
+all outputs of all inputs, and the share of inputs with the same top-1 class. npuq runs its bit-exact simulator.
+onnxruntime gets its own pre-processing (shape inference, folded batch norms), per-channel weights, the QDQ format, and a
+session without graph optimisations, which computes in float what its int8 kernels would round or saturate.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data
+
+NETS = ("fashion", "mobilenet_v2", "efficientnet_lite0", "ppocr_cls")
+METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
+TARGETS = {"symmetric": "npu", "asymmetric": "npu-asym"}
+BATCH = 20
+OPSET = 13
+CHUNK = 4
+"""onnxruntime's calibrators hold every value of a chunk of images in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to int8 and what it kept of the float outputs."""
+
+    tool: str
+    activations: str
+    method: str
+    sqnr: float
+    agreement: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nets", nargs="*", default=NETS, metavar="NET")
+    parser.add_argument("--images", type=int, default=64, help="calibration images")
+    parser.add_argument("--inputs", type=int, default=200, help="evaluation inputs")
+    parser.add_argument("--quick", action="store_true", help="skip onnxruntime's Entropy, which takes minutes")
+    options = parser.parse_args()
+    for net in options.nets:
+        bench = data.load(net)
+        images, inputs = bench.calibration[: options.images], bench.evaluation[: options.inputs]
+        rows = [*measure_npuq(bench, images, inputs), *measure_onnxruntime(bench, images, inputs, options.quick)]
+        show(net, len(images), len(inputs), rows)
+
+
+def show(net: str, images: int, inputs: int, rows: list[Row]) -> None:
+    """Print all rows, and by how much npuq's best is ahead of onnxruntime's best."""
+    print(f"{net}: {images} calibration images, {inputs} inputs")
+    print(f"  {'tool':12} {'activations':12} {'method':12} {'SQNR dB':>8} {'top-1':>7}")
+    for row in rows:
+        print(f"  {row.tool:12} {row.activations:12} {row.method:12} {row.sqnr:8.2f} {row.agreement:7.3f}")
+    for activations in TARGETS:
+        ours, theirs = (best(rows, tool, activations) for tool in ("npuq", "onnxruntime"))
+        print(
+            f"  {activations}: npuq {ours.method} is {ours.sqnr - theirs.sqnr:+.2f} dB, "
+            f"{ours.agreement - theirs.agreement:+.3f} top-1 from onnxruntime {theirs.method}",
+            flush=True,
+        )
+
+
+def best(rows: list[Row], tool: str, activations: str) -> Row:
+    """The row of a tool that keeps most, by SQNR."""
+    return max((row for row in rows if (row.tool, row.activations) == (tool, activations)), key=lambda row: row.sqnr)
+
+
+def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
+    """Signal to quantization noise in dB over all elements."""
+    wanted = wanted.astype(np.float64)
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()))
+
+
+def row(tool: str, activations: str, method: str, wanted: np.ndarray, got: np.ndarray) -> Row:
+    """Compare outputs [N, classes]."""
+    agreement = float(np.mean(wanted.argmax(axis=1) == got.argmax(axis=1)))
+    return Row(tool, activations, method, sqnr(wanted, got), agreement)
+
+
+def measure_npuq(bench: data.Bench, images: np.ndarray, inputs: np.ndarray) -> Iterator[Row]:
+    """Every method on both targets, in the bit-exact simulator."""
+    import npuq
+
+    wanted = infer(bench.model, inputs)
+    graph = npuq.load(bench.model, bench.shapes)
+    for activations, target in TARGETS.items():
+        for method in METHODS:
+            quantized = npuq.quantize(graph, images, target=target, method=method)
+            got = [quantized.simulate(inputs[at : at + BATCH])[0] for at in range(0, len(inputs), BATCH)]
+            yield row("npuq", activations, method, wanted, np.concatenate(got))
+
+
+def infer(model: Path, inputs: np.ndarray, *, plain: bool = False) -> np.ndarray:
+    """The outputs of onnxruntime in float32, one input at a time; `plain` without any graph optimisation."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: one[None]})[0] for one in inputs])
+
+
+def measure_onnxruntime(bench: data.Bench, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
+    """Every method with symmetric and asymmetric activations, each calibrated as suits it best."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    logging.getLogger().setLevel(logging.ERROR)
+    wanted = infer(bench.model, inputs)
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "model.onnx"
+        quant_pre_process(fixed(bench, Path(scratch)), model, skip_symbolic_shape=True)
+        for method in ("MinMax", "Percentile", *(() if quick else ("Entropy",))):
+            kind = CalibrationMethod[method]
+            for activations in TARGETS:
+                symmetric = activations == "symmetric"
+                ranges = Path(scratch) / f"{method}-{symmetric and method == 'Percentile'}.json"
+                if not ranges.exists():
+                    calibrate(model, images, kind, symmetric, ranges)
+                quantized = Path(scratch) / "quantized.onnx"
+                quantize_static(
+                    model,
+                    quantized,
+                    per_channel=True,
+                    activation_type=QuantType.QInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=kind,
+                    calibration_cache_path=ranges,
+                    extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
+                )
+                yield row("onnxruntime", activations, method, wanted, infer(quantized, inputs, plain=True))
+
+
+def fixed(bench: data.Bench, folder: Path) -> Path:
+    """The model with its input's shape filled in, in an opset that knows scales per channel."""
+    import onnx
+
+    model = onnx.load(bench.model)
+    if next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")) < OPSET:
+        model = onnx.version_converter.convert_version(model, OPSET)
+    for value in model.graph.input:
+        for axis, size in enumerate(bench.shapes.get(value.name, ())):
+            value.type.tensor_type.shape.dim[axis].dim_value = size
+    onnx.save(model, folder / "fixed.onnx")
+    return folder / "fixed.onnx"
+
+
+def calibrate(model: Path, images: np.ndarray, method: Any, symmetric: bool, ranges: Path) -> None:
+    """Write onnxruntime's ranges: Entropy with 2048 bins instead of its 128, else its own defaults.
+
+    Percentile would by its default look at magnitudes, which wastes half of an asymmetric grid behind a ReLU.
+    """
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    extra: dict[Any, dict[str, Any]] = {
+        CalibrationMethod.Entropy: {"num_bins": 2048},
+        CalibrationMethod.Percentile: {"symmetric": symmetric},
+    }
+    calibrator = create_calibrator(
+        model,
+        sorted({*QLinearOpsRegistry, *QDQRegistry}),
+        augmented_model_path=str(ranges.with_suffix(".onnx")),
+        calibrate_method=method,
+        extra_options=extra.get(method, {}),
+    )
+    name = calibrator.infer_session.get_inputs()[0].name
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        for at in range(0, len(images), CHUNK):
+            calibrator.collect_data(reader(name, images[at : at + CHUNK]))
+        save_tensors_data(calibrator.compute_data(), ranges)
+
+
+def reader(name: str, images: np.ndarray) -> Any:
+    """What onnxruntime wants to read calibration data from."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # an untyped library's class
+        def __init__(self) -> None:
+            self.left = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self.left, None)
+            return None if image is None else {name: image[None]}
+
+    return Reader()
+
+
+if __name__ == "__main__":
+    main()
