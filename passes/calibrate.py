@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jax import lax
 from npuq.ir import Graph, NpuqError, RuleError, results_of, text_digest
 from npuq.ir.ops.observe import LEAST_EXPONENT, Observe, cells, flushed
 
+from .channel_means import Channels, ChannelSums
 from .float_forward import compile_options, float_forward
 from .samples import Data, DataDigest, Sample, samples
 from .statistics import TINY, Observed, Statistics
@@ -42,6 +43,7 @@ def observe(
     values: Iterable[str],
     *,
     bins: int = 2048,
+    means: Iterable[Channels] = (),
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Observed:
@@ -49,7 +51,8 @@ def observe(
 
     Each sample runs alone, at the graph's own batch size, on one thread of one device; only exact integers are merged.
     So the same samples in any order, in any batches, on any number of devices give the same result, bit for bit.
-    `data` is read once, as `samples` describes; memory does not grow with its length. `progress` is called
+    `data` is read once, as `samples` describes; memory does not grow with its length. `means` names (value, axis) whose
+    means per channel are wanted too; the values must be among `values`. `progress` is called
     with the number of finished samples. Raises NpuqError for data that do not fit, for NaN or infinity in the data
     or in a wanted value, and for values that the graph lacks.
     """
@@ -60,7 +63,11 @@ def observe(
     with jax.enable_x64(True):
         known = {name: constant.array for name, constant in graph.constants.items()}
         placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
-    lanes = [_Lane(names, run, placed[device], device, bins) for device in workers]
+    wanted = tuple(dict.fromkeys(means))
+    lanes = [
+        _Lane(names, run, placed[device], device, bins, {one: ChannelSums(one[1]) for one in wanted})
+        for device in workers
+    ]
     digest = DataDigest()
     done = 0
     pending: deque[Future[None]] = deque()
@@ -83,7 +90,7 @@ def observe(
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
-    return Observed(_gathered(names, lanes), text_digest(graph), digest.hexdigest(), done)
+    return Observed(_gathered(names, lanes), text_digest(graph), digest.hexdigest(), done, _means(lanes))
 
 
 @lru_cache(maxsize=2)
@@ -113,6 +120,7 @@ class _Lane:
     parameters: dict[str, jax.Array]
     device: jax.Device
     bins: int
+    sums: dict[Channels, ChannelSums]
     tallies: dict[str, _Tally] = field(default_factory=dict)
     finished: dict[str, Statistics] = field(default_factory=dict)
 
@@ -121,8 +129,11 @@ class _Lane:
         with jax.enable_x64(True):
             arrays = [jax.device_put(array, self.device) for array in sample]
             found = self.run(self.parameters, arrays)
-        for name, value in zip(self.names, found, strict=True):
-            self._count(index, name, np.asarray(value).reshape(-1))
+        values = {name: np.asarray(value) for name, value in zip(self.names, found, strict=True)}
+        for name, value in values.items():
+            self._count(index, name, value.reshape(-1))
+        for (name, _), sums in self.sums.items():
+            sums.add(values[name])
 
     def _count(self, index: int, name: str, value: np.ndarray) -> None:
         """Count one value at the least exponent that holds everything so far."""
@@ -242,3 +253,11 @@ def _gathered(names: tuple[str, ...], lanes: list[_Lane]) -> dict[str, Statistic
         for name, found in lane.result().items():
             gathered[name] = gathered[name].merge(found) if name in gathered else found
     return {name: gathered[name] for name in names}
+
+
+def _means(lanes: list[_Lane]) -> dict[Channels, np.ndarray]:
+    first, *others = lanes
+    return {
+        one: reduce(ChannelSums.merge, (lane.sums[one] for lane in others), sums).means()
+        for one, sums in first.sums.items()
+    }

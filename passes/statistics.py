@@ -6,7 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,9 +15,12 @@ import numpy as np
 
 from npuq.ir import NpuqError, one_line
 
+from .channel_means import Channels
+
 TINY = float(np.finfo(np.float32).tiny)
-FORMAT = 1
+FORMAT = 2
 DAMAGE = (
+    OSError,
     ValueError,
     LookupError,
     TypeError,
@@ -112,13 +115,15 @@ def coarsened(counts: np.ndarray, steps: int) -> np.ndarray:
 class Observed(Mapping[str, Statistics]):
     """Statistics by value name, with the digests of the graph and of the data that they come from.
 
-    The data's digest is the same for the same samples in any order and in any batches.
+    The data's digest is the same for the same samples in any order and in any batches. `means` holds f64[channels] by
+    value name and axis of the channels, for the values whose means were wanted.
     """
 
     statistics: Mapping[str, Statistics]
     graph_digest: str
     data_digest: str
     samples: int
+    means: Mapping[Channels, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Statistics:
         return self.statistics[name]
@@ -139,12 +144,14 @@ class Observed(Mapping[str, Statistics]):
             "data": self.data_digest,
             "samples": self.samples,
             "values": [[name, *map(_exact, self[name]._scalars)] for name in names],
+            "means": [[name, axis, len(means)] for (name, axis), means in self.means.items()],
         }
         text = np.frombuffer(json.dumps(head).encode(), np.uint8)
         counts = np.stack([self[name].counts for name in names]) if names else np.zeros((0, 8), np.int64)
+        means = np.concatenate([np.zeros(0), *self.means.values()])
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            np.savez_compressed(file, head=text, counts=counts)
+            np.savez_compressed(file, head=text, counts=counts, means=means)
         partial.replace(path)
 
 
@@ -156,7 +163,7 @@ def load_observed(path: str | Path, graph_digest: str, data_digest: str | None =
         raise NpuqError(f"{path}: cannot read statistics: {error.strerror or error}") from None
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            observed = _observed(json.loads(file["head"].tobytes().decode()), file["counts"])
+            observed = _observed(json.loads(file["head"].tobytes().decode()), file["counts"], file["means"])
     except DAMAGE as error:
         raise NpuqError(f"{path}: no statistics file or a damaged one ({one_line(error)}); calibrate again") from None
     for kind, seen, wanted in (
@@ -174,11 +181,16 @@ def _exact(number: float) -> int | str:
     return number if isinstance(number, int) else number.hex()
 
 
-def _observed(head: dict[str, Any], counts: np.ndarray) -> Observed:
+def _observed(head: dict[str, Any], counts: np.ndarray, means: np.ndarray) -> Observed:
     if head["format"] != FORMAT or counts.dtype != np.int64 or counts.ndim != 2 or len(counts) != len(head["values"]):
         raise ValueError(f"format {head['format']}, counts {counts.dtype}{list(counts.shape)}")
     statistics = {
         str(name): Statistics(float.fromhex(low), float.fromhex(high), int(zeros), int(exponent), row)
         for (name, low, high, zeros, exponent), row in zip(head["values"], counts, strict=True)
     }
-    return Observed(statistics, str(head["graph"]), str(head["data"]), int(head["samples"]))
+    sizes = [int(size) for _, _, size in head["means"]]
+    if means.dtype != np.float64 or means.shape != (sum(sizes),) or min(sizes, default=0) < 0:
+        raise ValueError(f"means {means.dtype}{list(means.shape)}")
+    parts = np.split(means, np.cumsum(sizes)[:-1]) if sizes else []
+    named = {(str(name), int(axis)): part for (name, axis, _), part in zip(head["means"], parts, strict=True)}
+    return Observed(statistics, str(head["graph"]), str(head["data"]), int(head["samples"]), named)

@@ -19,6 +19,7 @@ from npuq.backends.target import load_target
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
+from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.insert_fake_quant import insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.normalize_input import normalize_input
@@ -57,8 +58,8 @@ def quantize(
     target: str | Target = "npu",
     method: str = "kl_v2",
     percentile: float = 0.99999,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> Quantized:
@@ -78,16 +79,24 @@ def quantize(
         raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
     prepare = chain(canonicalise())
     if mean is not None or std is not None:
-        prepare = chain(normalize_input(mean=tuple(mean or (0.0,)), std=tuple(std or (1.0,))), prepare)
+        numbers = {"mean": (0.0,) if mean is None else mean, "std": (1.0,) if std is None else std}
+        prepare = chain(
+            normalize_input(**{key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}), prepare
+        )
     float_graph = prepare(graph, observe=observe)
     chosen_samples = _Chosen(REPORT_SAMPLES)
     seen = chosen_samples.pass_on(samples(float_graph, data))
-    statistics = observe_values(float_graph, seen, observed_values(float_graph, chosen), progress=progress)
+    values, means = observed_values(float_graph, chosen), weighted_inputs(float_graph, chosen)
+    statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     ranges = choose_ranges(float_graph, statistics, chosen, method, percentile)
-    finish = chain(insert_fake_quant(ranges=ranges, target=chosen), lower_to_integer(target=chosen))
+    finish = chain(
+        correct_bias(ranges=ranges, means=statistics.means, target=chosen),
+        insert_fake_quant(ranges=ranges, target=chosen),
+        lower_to_integer(target=chosen),
+    )
     levels: list[Graph] = []
     finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
-    return Quantized(float_graph, levels[0], chosen, method, statistics, ranges, chosen_samples.samples)
+    return Quantized(float_graph, levels[1], chosen, method, statistics, ranges, chosen_samples.samples)
 
 
 def choose_ranges(
@@ -154,13 +163,13 @@ class Quantized:
             count=self.statistics.samples,
         )
 
-    def simulate(self, *inputs: Any, raw: bool = False) -> tuple[np.ndarray, ...]:
+    def simulate(self, *inputs: Any, raw: bool = False, **named: Any) -> tuple[np.ndarray, ...]:
         """Run the integer graph: float outputs, dequantized, or with `raw` the integers.
 
-        Inputs are floats or, in the types of the integer graph's inputs, integers; the leading axis may hold any
-        multiple of the graph's own batch.
+        Inputs come in order or by name; they are floats or, in the types of the integer graph's inputs, integers; the
+        leading axis may hold any multiple of the graph's own batch.
         """
-        return self._run(*inputs, raw=raw)
+        return self._run(*inputs, raw=raw, **named)
 
     @cached_property
     def _run(self) -> Callable[..., tuple[np.ndarray, ...]]:

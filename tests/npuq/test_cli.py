@@ -51,10 +51,14 @@ def test_quantize_writes_program_qdq_report_and_steps(out: Path, files: Files) -
 
 def test_steps_are_texts_that_parse_back(out: Path, files: Files) -> None:
     steps = sorted((out / "steps").glob("*.ir"))
-    assert [step.stem.partition("-")[2] for step in steps][-2:] == ["insert-fake-quant", "lower-to-integer"]
+    assert [step.stem.partition("-")[2] for step in steps][-3:] == [
+        "correct-bias",
+        "insert-fake-quant",
+        "lower-to-integer",
+    ]
     x = np.load(files.data)[:1]
     wanted = np.asarray(npuq.evaluate(npuq.load(files.model))(x)[0])
-    for step in steps[:-2]:
+    for step in steps[:-3]:
         np.testing.assert_allclose(np.asarray(evaluate(load_text(step))(x)[0]), wanted, atol=1e-5)
     assert str(load_text(steps[-1])) == str(npuq.Program.load(out / "small.npuq").graph)
 
