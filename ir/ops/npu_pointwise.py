@@ -120,12 +120,16 @@ class Lut(Op):
         return table.reshape(-1).at[index].get(mode="promise_in_bounds")
 
 
+SOFTMAX_FRACTION = 8
+"""Bits after the point of a softmax's steps, so that its result may have any scale."""
+
+
 @op("npu.softmax")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(Clamped):
-    """floor((e * steps + sum // 2) / sum) + zero_point with e = table[x - max(x) + 255]: rule S1.
+    """floor((e * steps + 2**7 * sum) / (2**8 * sum)) + zero_point with e = table[x - max(x) + 255]: rule S1.
 
-    `table` i32 [256] holds exponentials, the last one that of 0 and positive; the result's scale is 1 / steps.
+    `table` i32 [256] holds exponentials, the last one that of 0 and positive; the result's scale is 2**8 / steps.
     """
 
     axis: int
@@ -136,7 +140,7 @@ class Softmax(Clamped):
         require_integers(x, bits=8)
         require(0 <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
         require(table == TensorType(DType.I32, (256,)), f"table {table}, i32[256] wanted")
-        require(0 < self.steps < 1 << 16, f"{self.steps} steps, 1 to 65535 wanted")
+        require(0 < self.steps < 1 << 31, f"{self.steps} steps, 1 to 2147483647 wanted")
         require(0 < x.shape[self.axis] <= 1 << 16, f"softmax over {x.shape[self.axis]} elements, 1 to 65536 wanted")
         return self.stored(x.shape)
 
@@ -146,5 +150,6 @@ class Softmax(Clamped):
         index = wide - wide.max(self.axis, keepdims=True) + 255
         e = table.at[index].get(mode="promise_in_bounds").astype(jnp.int64)
         sums = e.sum(self.axis, keepdims=True)
-        quotient = jax.lax.div(e * self.steps + (sums >> 1), jnp.broadcast_to(sums, e.shape))
+        half = 1 << (SOFTMAX_FRACTION - 1)
+        quotient = jax.lax.div(e * self.steps + sums * half, jnp.broadcast_to(sums << SOFTMAX_FRACTION, e.shape))
         return jnp.clip(quotient + self.zero_point, self.low, self.high).astype(self.dtype.numpy)

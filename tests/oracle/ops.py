@@ -210,7 +210,7 @@ def softmax(attributes: Attributes, x: Array, table: Array) -> Array:
     axis = attributes["axis"]
     e = table[x - x.max(axis, keepdims=True) + 255]
     total = e.sum(axis, keepdims=True)
-    return limit(attributes, (e * attributes["steps"] + total // 2) // total)
+    return limit(attributes, (e * attributes["steps"] + 128 * total) // (256 * total))
 
 
 ORACLE: dict[str, Callable[..., Array]] = {
