@@ -4,8 +4,8 @@
 
 Both see the same calibration and evaluation data and are compared with onnxruntime's float32 outputs: SQNR in dB over
 all outputs of all inputs, and the share of inputs with the same top-1 class. npuq runs its bit-exact simulator.
-onnxruntime gets its own pre-processing (shape inference, folded batch norms), per-channel weights, the QDQ format, and a
-session without graph optimisations, which computes in float what its int8 kernels would round or saturate.
+onnxruntime gets its own pre-processing (shape inference, folded batch norms), per-channel weights, the QDQ format, and
+a session without graph optimisations, which computes in float what its int8 kernels would round or saturate.
 """
 
 import argparse

@@ -96,13 +96,15 @@ def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
     window = getattr(node.op, "window", ())
     if node.op.name == "npu.conv2d":
         window = graph.types[node.operands[1]].shape[:2]
+    elif node.op.name in ("conv", "conv_transpose"):
+        window = graph.types[node.operands[1]].shape[2:]
     return _at_most(window, target.max_window, "window")
 
 
 def stride_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """No stride is greater than `max_stride`; neither is the spreading of a transposed convolution."""
     strides = (*getattr(node.op, "stride", ()), *getattr(node.op, "expand", ()))
-    return _at_most(strides, target.max_stride, "stride") if node.op.name.startswith("npu.") else None
+    return _at_most(strides, target.max_stride, "stride")
 
 
 def dilation_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -150,8 +152,8 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
     constant, reason = _operand(graph, node, "table")
     if constant is None:
         return reason
-    if constant.type.shape[-1] not in target.table_sizes:
-        return f"a table of {constant.type.shape[-1]} entries, {' or '.join(map(str, target.table_sizes))} wanted"
+    if (reason := table_size_fits(constant.type.shape[-1], target)) is not None:
+        return reason
     if node.op.name == "npu.lut" and constant.type.dtype is target.activation_dtype:
         low, high = _extremes(constant)
         if not within((low, high), target.activation_range):
@@ -178,6 +180,17 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     accumulator_fits,
     table_fits,
 )
+
+
+LIMITS: tuple[Constraint, ...] = (few_axes, window_fits, stride_fits, dilation_fits)
+"""The limits that hold of a float op as of the integer op that it becomes: what breaks one runs on the host."""
+
+
+def table_size_fits(entries: int, target: Target) -> str | None:
+    """Why the target has no table of so many entries."""
+    if entries in target.table_sizes:
+        return None
+    return f"a table of {entries} entries, {' or '.join(map(str, target.table_sizes)) or 'none'} wanted"
 
 
 def violations(graph: Graph, target: Target) -> Iterator[str]:

@@ -52,7 +52,7 @@ def choose_scales(graph: Graph, ranges: Ranges, target: Target) -> Scales:
     grouped = frozenset[str]().union(*groups)
     for node in graph.nodes:
         if node.op.name == "softmax" and node.results[0] in quants and node.results[0] not in grouped:
-            quants[node.results[0]] = softmax_quantization(target)[0]
+            quants[node.results[0]] = softmax_quantization(target)
     weights = {
         node.results[0]: _weight_quantization(graph, node, quants[node.operands[0]].scale, target)
         for node in graph.nodes
@@ -100,8 +100,13 @@ class Scales:
         return rewrite(self.graph, self.node, entry=self.entry)
 
     def entry(self, builder: Builder, name: str) -> str:
-        """Quantize a graph input at once, so that all its users read the same numbers."""
-        return self.pair(builder, name, name) if name in self.quants else name
+        """Quantize a graph input at once, so that all its users read the same numbers.
+
+        Nothing clamps what a user feeds to an integer input, so it takes all integers of its type.
+        """
+        return (
+            self.pair(builder, name, name, limits=self.target.activation_dtype.range) if name in self.quants else name
+        )
 
     def node(self, builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
         """Copy the node over quantized operands, and quantize its results."""
@@ -127,10 +132,10 @@ class Scales:
             for old, result in zip(node.results, results, strict=True)
         )
 
-    def pair(self, builder: Builder, value: str, old: str, loc: str = "") -> str:
+    def pair(self, builder: Builder, value: str, old: str, loc: str = "", limits: tuple[int, int] | None = None) -> str:
         """Quantize and dequantize a computed value."""
         quant = self.quants[old]
-        low, high = self.target.activation_range
+        low, high = limits or self.target.activation_range
         quantize = Quantize(
             scales=quant.scales, zero_points=quant.zero_points, dtype=self.target.activation_dtype, low=low, high=high
         )
@@ -171,7 +176,8 @@ class Scales:
         dtype: DType,
         limits: tuple[int, int],
     ) -> str:
-        integers = to_integers(array.astype(np.float64), quant, *limits).astype(dtype.numpy)
+        half_away = self.target.constant_rounding == "half_away"
+        integers = to_integers(array.astype(np.float64), quant, *limits, half_away=half_away).astype(dtype.numpy)
         constant = builder.constant(integers, f"{name}.q", quant)
         dequantize = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
         return builder.add(dequantize, constant, name=f"{name}.dq")

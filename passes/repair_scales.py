@@ -11,11 +11,11 @@ import numpy as np
 from npuq.ir import Graph, Node, Quantization
 from npuq.ir.arithmetic import MULTIPLIERS
 from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Mul
+from npuq.ir.ops.elementwise import Add, Mul, Sub
 from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 
-from .lowering import Kind
+from .lowering import Kind, activations
 from .roles import Plan
 from .target import Target
 
@@ -32,10 +32,10 @@ def repair_scales(
 ) -> tuple[Quants, tuple[tuple[str, str], ...]]:
     """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
 
-    A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s. The
-    values that share the scale share the repair; a raised scale may ask for the next one, until all hold.
+    A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s; sums
+    and rescalings, which may shift their operands left first, reach further. The values that share the scale share the
+    repair; a raised scale may ask for the next one, until all hold.
     """
-    greatest = MULTIPLIERS[1] / 2.0 ** target.shift_range[0]
     shared = {name: group for group in groups for name in group}
     quants, notes = dict(quants), []
     changed = True
@@ -43,9 +43,12 @@ def repair_scales(
         changed = False
         for node in graph.nodes:
             name = _quantized_result(graph, node, quants)
-            if name is None or where.of(node).kind is not Kind.COMPUTE:
+            if name is None or where.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
                 continue
-            least = _gain(graph, node, quants, weights) / greatest
+            rescales = _rescales(graph, where, node)
+            gain = _rescaled_gain(graph, node, quants) if rescales else _gain(graph, node, quants, weights)
+            shift = (target.rescale_shift_range if rescales else target.shift_range)[0]
+            least = gain * 2.0**shift / MULTIPLIERS[1]
             old = quants[name]
             if least <= old.scale:
                 continue
@@ -66,6 +69,16 @@ def _quantized_result(graph: Graph, node: Node, quants: Quants) -> str | None:
             return None
         name = user.results[0]
     return name
+
+
+def _rescales(graph: Graph, where: Plan, node: Node) -> bool:
+    """Whether each operand's scale is changed to the result's by itself."""
+    return where.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
+
+
+def _rescaled_gain(graph: Graph, node: Node, quants: Quants) -> float:
+    """The greatest scale of the operands, where it is another than the result's."""
+    return max((quants[operand].scale for operand in activations(graph, node) if operand in quants), default=0.0)
 
 
 def _gain(graph: Graph, node: Node, quants: Quants, weights: Mapping[str, Quantization]) -> float:

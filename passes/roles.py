@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from npuq.ir import DType, Graph, Node
 
+from .constraints import LIMITS, table_size_fits
 from .lowering import LOWERINGS, Kind, activations
 from .target import Target
 
@@ -24,15 +25,25 @@ def role(graph: Graph, node: Node, target: Target) -> Role:
     lowering = LOWERINGS.get(type(node.op))
     if lowering is None:
         return Role(Kind.HOST, f"there is no integer form of {node.op.name}")
-    for needed in lowering.needs:
-        if needed not in target.integer_ops:
-            return Role(Kind.HOST, f"{target.name} has no {needed}")
+    becomes = lowering.integer_op(graph, node)
+    if becomes not in target.integer_ops:
+        return Role(Kind.HOST, f"{target.name} has no {becomes}")
     for operand in activations(graph, node):
         dtype = graph.types[operand].dtype
         if dtype is not DType.F32:
             return Role(Kind.HOST, f"operand %{operand} is {dtype}, only f32 is quantized")
-    reason = lowering.obstacle(graph, node, target) if lowering.obstacle else None
-    return Role(Kind.HOST, reason) if reason else Role(lowering.kind_of(graph, node))
+    for rule in (*LIMITS, *((lowering.obstacle,) if lowering.obstacle else ())):
+        reason = rule(graph, node, target)
+        if reason is not None:
+            return Role(Kind.HOST, reason)
+    entries = 1 << target.activation_dtype.bits
+    if becomes in TABLED and (reason := table_size_fits(entries, target)) is not None:
+        return Role(Kind.HOST, reason)
+    return Role(lowering.kind_of(graph, node))
+
+
+TABLED = ("npu.lut", "npu.softmax")
+"""The integer ops that read a table with an entry for each integer."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ Sample = tuple[np.ndarray, ...]
 def samples(graph: Graph, data: Data) -> Iterator[Sample]:
     """Yield the graph's inputs, in order, for one run after another.
 
-    A batch is a mapping by input name, a tuple or list in the graph's order, or, for one input, an array; its
-    leading axis is a multiple k of the graph's own, and it gives k samples. `data` is one mapping, one array, or an
-    iterable of batches. Float data may be of any width; everything else must have the input's own dtype.
+    A batch is a mapping by input name, a tuple or list in the graph's order, or, for one input, an array; its leading
+    axis is a multiple k of the graph's own, and it gives k samples. `data` is one mapping, one array, or an iterable of
+    batches. A number without axes is a sample of its own, and a graph without inputs has one sample. Float data may be
+    of any width; everything else must have the input's own dtype.
     Raises NpuqError for wrong names, shapes, dtypes, for NaN or infinity, and where there is no sample at all.
     """
     count = 0
@@ -30,7 +31,12 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
         runs = _runs(graph, arrays, f"{graph.name}: calibration batch {index}")
         for run in range(runs):
             yield tuple(
-                _finite(name, type_, array[run * type_.shape[0] : (run + 1) * type_.shape[0]], count)
+                _finite(
+                    name,
+                    type_,
+                    array[run * type_.shape[0] : (run + 1) * type_.shape[0]] if type_.rank else array,
+                    count,
+                )
                 for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True)
             )
             count += 1
@@ -67,6 +73,8 @@ def _batches(data: Data) -> Iterator[Batch]:
     if isinstance(data, Mapping) or hasattr(data, "__array__"):
         yield cast(Batch, data)
         return
+    if not isinstance(data, Iterable):
+        raise NpuqError(f"calibration data of type {type(data).__name__}; arrays, or an iterable of batches, wanted")
     yield from data
 
 
@@ -94,9 +102,12 @@ def _arrays(graph: Graph, batch: Batch, place: str) -> list[np.ndarray]:
 
 
 def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
-    runs = set()
+    runs = set() if graph.inputs else {1}
     for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True):
-        if type_.rank == 0 or type_.shape[0] == 0 or len(array) % type_.shape[0]:
+        if type_.rank == 0:
+            runs.add(1)
+            continue
+        if type_.shape[0] == 0 or len(array) % type_.shape[0]:
             raise NpuqError(
                 f"{place}: input {name!r} is {array.dtype}{list(array.shape)}; whole runs of {type_} wanted"
             )
@@ -110,7 +121,7 @@ def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
 
 def _finite(name: str, type_: TensorType, array: np.ndarray, sample: int) -> np.ndarray:
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, type_.dtype.numpy)
+        array = np.asarray(array, type_.dtype.numpy, order="C")
     if type_.dtype.is_float:
         bad = array.size - int(np.count_nonzero(np.isfinite(array.astype(np.float32, copy=False))))
         if bad:

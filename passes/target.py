@@ -16,6 +16,9 @@ ConstantRounding = Literal["half_even", "half_away"]
 FRACTION_BITS = 31
 """The IR's multipliers lie in [2^30, 2^31): they stand for fractions of 2^31."""
 
+LAYOUT_OPS = ("transpose", "reshape", "npu.requantize")
+"""What any lowering may need between the ops that the user sees."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -73,6 +76,8 @@ class Target:
         low, high = self.shift_range
         require(2 <= low <= high <= 62, f"shift_field {self.shift_field} means shifts [{low}, {high}], outside [2, 62]")
         require(0 <= self.rescale_pre_shift <= low - 2, f"rescale_pre_shift {self.rescale_pre_shift}, 0 to {low - 2}")
+        for name in LAYOUT_OPS:
+            require(name in self.integer_ops, f"integer_ops lacks {name}, which layouts and scales are changed with")
         for name in ("max_rank", "max_window", "max_stride", "max_dilation", "macs_per_cycle", "sram_bytes"):
             require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
         for name in ("clock_mhz", "bandwidth_gb_s"):

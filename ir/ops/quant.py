@@ -47,15 +47,17 @@ class Quantize(Op):
         return integers.astype(self.dtype.numpy)
 
 
-def to_integers(x: Any, quant: Quantization, low: int, high: int) -> Any:
+def to_integers(x: Any, quant: Quantization, low: int, high: int, *, half_away: bool = False) -> Any:
     """The integers of reals, a float64 array of NumPy or JAX: rule Q1, its one definition.
 
+    With `half_away`, for a NumPy array alone, halves are rounded away from zero: constants of targets that say so.
     The scale's reciprocal is rounded to float64 first: XLA might turn a division into just that product.
     """
     reciprocals = 1.0 / np.asarray(quant.scales, np.float64)
     zero_points = np.asarray(quant.zero_points, np.float64)
     scaled = x * _along(reciprocals, quant.axis, x.ndim)
-    return (scaled.round() + _along(zero_points, quant.axis, x.ndim)).clip(low, high)
+    rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) if half_away else scaled.round()
+    return (rounded + _along(zero_points, quant.axis, x.ndim)).clip(low, high)
 
 
 @op("dequantize")

@@ -31,9 +31,11 @@ def window_sizes(
     return tuple(sizes)
 
 
-def padded(x: jax.Array, padding: Pads, value: float) -> jax.Array:
-    """`x` [N, C, *space] with a border of `value`; a negative width takes elements away."""
-    config = [(0, 0, 0), (0, 0, 0), *((before, after, 0) for before, after in padding)]
+def padded(x: jax.Array, padding: Pads, value: float, first: int = 2) -> jax.Array:
+    """`x` with a border of `value` around its spatial axes from `first` on; a negative width takes elements away."""
+    none = ((0, 0, 0),)
+    borders = tuple((before, after, 0) for before, after in padding)
+    config = none * first + borders + none * (x.ndim - first - len(borders))
     return jax.lax.pad(x, np.asarray(value, x.dtype), config)
 
 
@@ -51,16 +53,19 @@ def trimmed(x: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
 
 
 def taps(
-    x: jax.Array, window: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]
+    x: jax.Array, window: Shape, stride: tuple[int, ...], dilation: tuple[int, ...], first: int = 2
 ) -> Iterator[tuple[Shape, jax.Array]]:
     """For each place in the window: its offsets, and what all windows see there, shaped like their result.
 
-    `x` is padded already. It is computed once for all taps: the barrier keeps XLA from repeating in every tap the
-    ops that made it.
+    `x` is padded already; its spatial axes start at `first`. It is computed once for all taps: the barrier keeps XLA
+    from repeating in every tap the ops that made it.
     """
     x = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
-    sizes = window_sizes(x.shape[2:], window, stride, ((0, 0),) * len(window), dilation)
+    before, space, after = x.shape[:first], x.shape[first : first + len(window)], x.shape[first + len(window) :]
+    sizes = window_sizes(space, window, stride, ((0, 0),) * len(window), dilation)
+    steps = (*(1 for _ in before), *stride, *(1 for _ in after))
     for offsets in product(*map(range, window)):
         starts = [offset * hole for offset, hole in zip(offsets, dilation, strict=True)]
         stops = [start + (size - 1) * step + 1 for start, size, step in zip(starts, sizes, stride, strict=True)]
-        yield offsets, jax.lax.slice(x, (0, 0, *starts), (*x.shape[:2], *stops), (1, 1, *stride))
+        origin = (*(0 for _ in before), *starts, *(0 for _ in after))
+        yield offsets, jax.lax.slice(x, origin, (*before, *stops, *after), steps)

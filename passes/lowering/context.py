@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op, Quantization
-from npuq.ir.arithmetic import multipliers_and_shifts
+from npuq.ir import Builder, Graph, Node, NpuqError, Op, Quantization
+from npuq.ir.arithmetic import MULTIPLIERS, multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.npu_pointwise import Requantize
 from npuq.ir.ops.quant import Dequantize, to_integers
@@ -123,11 +123,14 @@ class Context:
 
     def tail(self, result: Result) -> dict[str, Any]:
         """The attributes of the requantization that ends an integer op."""
+        return {**self.clamp(result), "rounding": self.target.rounding}
+
+    def clamp(self, result: Result) -> dict[str, Any]:
+        """The attributes of an integer op whose result is clamped and stored."""
         return {
             "zero_point": result.quant.zero_point,
             "low": result.low,
             "high": result.high,
-            "rounding": self.target.rounding,
             "dtype": self.target.activation_dtype,
         }
 
@@ -135,7 +138,7 @@ class Context:
         """Constants (M, s) for real factors, one or many; what had to be repaired is noted for the report."""
         multipliers, shifts, repairs = multipliers_and_shifts(real, self.target.shift_range)
         self.notes.extend((node.place, repair) for repair in repairs)
-        return self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s")
+        return self._factors(multipliers, shifts)
 
     def rescaled(self, name: str, result: Result) -> str:
         """A value of the new graph at the scale and clamp of `result`."""
@@ -145,8 +148,17 @@ class Context:
         multipliers, shifts, _ = multipliers_and_shifts(
             np.array([old.scale / result.quant.scale]), self.target.rescale_shift_range
         )
-        constants = (self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s"))
-        return self.emit(op, name, *constants, result=result)
+        return self.emit(op, name, *self._factors(multipliers, shifts), result=result)
+
+    def _factors(self, multipliers: np.ndarray, shifts: np.ndarray) -> tuple[str, str]:
+        uneven = multipliers != MULTIPLIERS[0]
+        if self.target.rounding.startswith("pot_") and uneven.any():
+            factor = float(multipliers[uneven][0] / 2.0 ** shifts[uneven][0])
+            raise NpuqError(
+                f"a rescaling factor of {factor:.6g}, but {self.target.rounding} wants powers of two; "
+                "use a target with another rounding"
+            )
+        return self.builder.constant(multipliers, "m"), self.builder.constant(shifts, "s")
 
     def _layout(self, integers: str, *, last: bool) -> str:
         if (integers, last) not in self._known:

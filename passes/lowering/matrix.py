@@ -34,7 +34,7 @@ def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
 @lowers(
     MatMul,
     kind=Kind.COMPUTE,
-    needs=("npu.matmul", "npu.batch_matmul"),
+    becomes=lambda graph, node: "npu.matmul" if is_weight(graph, node, 1) else "npu.batch_matmul",
     obstacle=cannot_multiply,
     weights={1: 1},
     weight_rank=2,
@@ -76,7 +76,7 @@ def table_or(kind: Kind) -> Callable[[Graph, Node], Kind]:
     return lambda graph, node: Kind.POINTWISE if as_table(graph, node) else kind
 
 
-@lowers(Add, Sub, kind=table_or(Kind.COMPUTE), needs=("npu.add", "npu.lut"))
+@lowers(Add, Sub, kind=table_or(Kind.COMPUTE), becomes="npu.add")
 def addition(context: Context, node: Node, result: Result) -> Emitted:
     """Both operands at one shift, so that the sum is rounded once."""
     if as_table(context.source, node):
@@ -95,7 +95,7 @@ def addition(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, *constants, result=result), last=last)
 
 
-@lowers(Mul, kind=table_or(Kind.COMPUTE), needs=("npu.mul", "npu.lut"))
+@lowers(Mul, kind=table_or(Kind.COMPUTE), becomes="npu.mul")
 def multiplication(context: Context, node: Node, result: Result) -> Emitted:
     """The product of the centred integers, requantized once."""
     if as_table(context.source, node):
@@ -110,7 +110,7 @@ def multiplication(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, *factors, result=result), last=last)
 
 
-@lowers(Maximum, Minimum, kind=table_or(Kind.MOVE), needs=("maximum", "minimum", "npu.lut"))
+@lowers(Maximum, Minimum, kind=table_or(Kind.MOVE))
 def extreme(context: Context, node: Node, result: Result) -> Emitted:
     """At one scale the greater integer is the greater real."""
     if as_table(context.source, node):

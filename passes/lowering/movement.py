@@ -34,7 +34,7 @@ def _is_last(context: Context, node: Node) -> bool:
     return node.type.rank >= 3 and context.is_last(node.operands[0])
 
 
-@lowers(Reshape, kind=Kind.MOVE, needs=("reshape",))
+@lowers(Reshape, kind=Kind.MOVE)
 def reshape(context: Context, node: Node, result: Result) -> Emitted:
     """Free from channels last too, where each pixel's channels are all there is."""
     shape = context.source.types[node.operands[0]].shape
@@ -44,7 +44,7 @@ def reshape(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, x, result=result), last=False)
 
 
-@lowers(Transpose, kind=Kind.MOVE, needs=("transpose",))
+@lowers(Transpose, kind=Kind.MOVE)
 def transpose(context: Context, node: Node, result: Result) -> Emitted:
     """From whichever layout is at hand; nothing to do where that is the wanted one."""
     op = node.op
@@ -57,7 +57,7 @@ def transpose(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(Transpose(order=axes), x, result=result), last=False)
 
 
-@lowers(Slice, kind=Kind.MOVE, needs=("slice",))
+@lowers(Slice, kind=Kind.MOVE)
 def slice_(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Slice)
@@ -68,7 +68,7 @@ def slice_(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, moved, last=last)
 
 
-@lowers(Concat, kind=Kind.MOVE, needs=("concat",))
+@lowers(Concat, kind=Kind.MOVE)
 def concat(context: Context, node: Node, result: Result) -> Emitted:
     """Operands of other scales are requantized to the result's first."""
     op = node.op
@@ -79,7 +79,7 @@ def concat(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(moved, *operands, result=result), last)
 
 
-@lowers(Pad, kind=Kind.MOVE, needs=("pad",))
+@lowers(Pad, kind=Kind.MOVE)
 def pad(context: Context, node: Node, result: Result) -> Emitted:
     """The padding's value becomes the integer that stands for it."""
     op = node.op
@@ -90,7 +90,7 @@ def pad(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, moved, last=last)
 
 
-@lowers(Tile, kind=Kind.MOVE, needs=("tile",))
+@lowers(Tile, kind=Kind.MOVE)
 def tile(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Tile)
@@ -98,7 +98,7 @@ def tile(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, Tile(repeats=per_axis(op.repeats, last=last)), last=last)
 
 
-@lowers(Expand, kind=Kind.MOVE, needs=("expand",))
+@lowers(Expand, kind=Kind.MOVE)
 def expand(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Expand)
@@ -112,7 +112,7 @@ def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
     return None if is_known(graph, node.operands[1]) else f"indices %{node.operands[1]} are computed, known ones wanted"
 
 
-@lowers(Gather, kind=Kind.MOVE, needs=("gather",), obstacle=computed_indices, raw=(1,))
+@lowers(Gather, kind=Kind.MOVE, obstacle=computed_indices, raw=(1,))
 def gather(context: Context, node: Node, result: Result) -> Emitted:
     x = context.take(node.operands[0], quant=result.quant)
     indices = context.builder.constant(context.source.constants[node.operands[1]], node.operands[1])

@@ -129,8 +129,6 @@ def pointwise(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(Lut(), x, name, result=result), last)
 
 
-lowers(*UNARY, kind=Kind.POINTWISE, needs=("npu.lut",))(pointwise)
-lowers(activation.PRelu, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table, raw=(1,))(pointwise)
-lowers(
-    elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, needs=("npu.lut",), obstacle=not_a_table
-)(pointwise)
+lowers(*UNARY, kind=Kind.POINTWISE)(pointwise)
+lowers(activation.PRelu, kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,))(pointwise)
+lowers(elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, obstacle=not_a_table)(pointwise)

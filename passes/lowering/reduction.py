@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from npuq.ir import Graph, Node, Quantization
+from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION
 from npuq.ir.ops.npu_pointwise import Softmax as NpuSoftmax
 from npuq.ir.ops.npu_window import ReduceSum as NpuReduceSum
 from npuq.ir.ops.npu_window import ResizeLinear
@@ -28,7 +29,7 @@ def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) 
     return last, tuple(sorted(moved_axis(axis, rank, last=last) for axis in axes))
 
 
-@lowers(ReduceMean, ReduceSum, kind=Kind.COMPUTE, needs=("npu.reduce_sum",))
+@lowers(ReduceMean, ReduceSum, kind=Kind.COMPUTE, becomes="npu.reduce_sum")
 def total(context: Context, node: Node, result: Result) -> Emitted:
     """The mean's division is part of the requantization."""
     op = node.op
@@ -49,7 +50,7 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
 
 
-@lowers(ReduceMax, ReduceMin, kind=Kind.MOVE, needs=("reduce_max", "reduce_min"))
+@lowers(ReduceMax, ReduceMin, kind=Kind.MOVE)
 def extreme(context: Context, node: Node, result: Result) -> Emitted:
     """The greatest integer is the greatest real."""
     op = node.op
@@ -59,7 +60,7 @@ def extreme(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(replace(op, axes=axes), x, result=result), last and op.keep)
 
 
-@lowers(ArgMax, ArgMin, kind=Kind.INDEX, needs=("argmax", "argmin"))
+@lowers(ArgMax, ArgMin, kind=Kind.INDEX)
 def position(context: Context, node: Node, result: Result) -> Emitted:
     """The order of the integers is that of the reals."""
     op = node.op
@@ -79,38 +80,29 @@ def too_long_for_softmax(graph: Graph, node: Node, target: Target) -> str | None
 SOFTMAX_LONGEST = 1 << 16
 
 
-@lowers(Softmax, kind=Kind.COMPUTE, needs=("npu.softmax",), obstacle=too_long_for_softmax)
+@lowers(Softmax, kind=Kind.COMPUTE, becomes="npu.softmax", obstacle=too_long_for_softmax)
 def softmax(context: Context, node: Node, result: Result) -> Emitted:
-    """Exponentials of x - max(x) by table, then one exact division; the result's own scale is 1/steps."""
+    """Exponentials of x - max(x) by table, then one exact division that takes the result's scale in."""
     op = node.op
     assert isinstance(op, Softmax)
     rank = node.type.rank
     last = rank >= 3 and context.is_last(node.operands[0])
-    quant, steps = softmax_quantization(context.target)
     scale = context.quant(node.operands[0]).scale
     table = np.rint(np.exp(np.arange(-255, 1) * np.float64(scale)) * (1 << 30)).astype(np.int32)
-    low, high = context.target.activation_range
-    direct = quant == result.quant
-    inner = result if direct else Result(quant, low, high, f"{result.name}.softmax", result.loc)
     integer = NpuSoftmax(
         axis=moved_axis(op.axis, rank, last=last),
-        steps=steps,
-        zero_point=quant.zero_point,
-        low=inner.low,
-        high=inner.high,
-        dtype=context.target.activation_dtype,
+        steps=round(2**SOFTMAX_FRACTION / result.quant.scale),
+        **context.clamp(result),
     )
     x = context.take(node.operands[0], last=last)
-    y = context.emit(integer, x, context.builder.constant(table, "exp"), result=inner)
-    return Emitted(y if direct else context.rescaled(y, result), last)
+    return Emitted(context.emit(integer, x, context.builder.constant(table, "exp"), result=result), last)
 
 
-def softmax_quantization(target: Target) -> tuple[Quantization, int]:
-    """The scale that a softmax gives by itself: all integers from zero's up to the greatest."""
+def softmax_quantization(target: Target) -> Quantization:
+    """The scale of a softmax that shares none: all integers from zero's up to the greatest, for 0 to 1."""
     low, high = target.activation_range
     zero_point = 0 if target.symmetric else low
-    steps = high - zero_point
-    return Quantization.per_tensor(1 / steps, zero_point), steps
+    return Quantization.per_tensor(1 / (high - zero_point), zero_point)
 
 
 def resize_kind(graph: Graph, node: Node) -> Kind:
@@ -119,7 +111,12 @@ def resize_kind(graph: Graph, node: Node) -> Kind:
     return Kind.MOVE if node.op.mode == "nearest" else Kind.COMPUTE
 
 
-@lowers(Resize, kind=resize_kind, needs=("npu.resize_linear", "resize"), obstacle=not_resizable)
+def resized(graph: Graph, node: Node) -> str:
+    """The integer form of a resize."""
+    return "resize" if resize_kind(graph, node) is Kind.MOVE else "npu.resize_linear"
+
+
+@lowers(Resize, kind=resize_kind, becomes=resized, obstacle=not_resizable)
 def resize(context: Context, node: Node, result: Result) -> Emitted:
     """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
     op = node.op

@@ -32,6 +32,7 @@ class Kind(StrEnum):
 
 Obstacle = Callable[[Graph, Node, Target], "str | None"]
 KindOf = Kind | Callable[[Graph, Node], Kind]
+Becomes = str | Callable[[Graph, Node], str]
 Emit = Callable[["Context", Node, "Result"], "Emitted"]
 
 
@@ -40,13 +41,13 @@ class Lowering:
     """The way of one float op to the integer level.
 
     `weights` maps a weight operand, where it is known and of `weight_rank`, to its axis of output channels; `bias` is
-    the position of the bias; `raw` operands stay what they are; all others are activations. `obstacle` gives the
-    reason why a node must run on the host.
+    the position of the bias; `raw` operands stay what they are; all others are activations. `becomes` names the integer
+    op, where it is not the float op's own name. `obstacle` gives the reason why a node must run on the host.
     """
 
     kind: KindOf
     emit: Emit
-    needs: tuple[str, ...] = ()
+    becomes: Becomes = ""
     obstacle: Obstacle | None = None
     weights: Mapping[int, int] = field(default_factory=dict)
     weight_rank: int | None = None
@@ -62,6 +63,12 @@ class Lowering:
         """The kind, which may depend on the node's attributes and on what is known."""
         return self.kind if isinstance(self.kind, Kind) else self.kind(graph, node)
 
+    def integer_op(self, graph: Graph, node: Node) -> str:
+        """The name of the integer op that the node becomes."""
+        if self.kind_of(graph, node) is Kind.POINTWISE:
+            return "npu.lut"
+        return (self.becomes if isinstance(self.becomes, str) else self.becomes(graph, node)) or node.op.name
+
 
 LOWERINGS: dict[type[Op], Lowering] = {}
 E = TypeVar("E", bound=Emit)
@@ -70,19 +77,19 @@ E = TypeVar("E", bound=Emit)
 def lowers(
     *ops: type[Op],
     kind: KindOf,
-    needs: tuple[str, ...] = (),
+    becomes: Becomes = "",
     obstacle: Obstacle | None = None,
     weights: Mapping[int, int] | None = None,
     weight_rank: int | None = None,
     bias: int | None = None,
     raw: tuple[int, ...] = (),
 ) -> Callable[[E], E]:
-    """Register the function that emits the integer form of `ops`; `needs` names the integer ops that it may use."""
+    """Register the function that emits the integer form of `ops`; the fields of `Lowering` say the rest."""
 
     def register(emit: E) -> E:
         for op in ops:
             assert op not in LOWERINGS, op.name
-            LOWERINGS[op] = Lowering(kind, emit, needs, obstacle, weights or {}, weight_rank, bias, raw)
+            LOWERINGS[op] = Lowering(kind, emit, becomes, obstacle, weights or {}, weight_rank, bias, raw)
         return emit
 
     return register

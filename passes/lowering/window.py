@@ -46,9 +46,11 @@ class Window:
 
 
 def too_many_axes(graph: Graph, node: Node, target: Target) -> str | None:
-    """Windows slide over one or two spatial axes."""
+    """Windows slide over one or two spatial axes, of a plane with four axes in all."""
     rank = graph.types[node.operands[0]].rank - 2
-    return f"{rank} spatial axes, the target has 1 and 2" if rank > 2 else None
+    if rank > 2:
+        return f"{rank} spatial axes, the target has 1 and 2"
+    return f"a plane has 4 axes, at most {target.max_rank} wanted" if target.max_rank < 4 else None
 
 
 def cannot_convolve(graph: Graph, node: Node, target: Target) -> str | None:
@@ -69,7 +71,7 @@ def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
     return cannot_convolve(graph, node, target)
 
 
-@lowers(Conv, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_convolve, weights={1: 0}, bias=2)
+@lowers(Conv, kind=Kind.COMPUTE, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2)
 def convolution(context: Context, node: Node, result: Result) -> Emitted:
     """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
     op = node.op
@@ -80,7 +82,7 @@ def convolution(context: Context, node: Node, result: Result) -> Emitted:
     return _convolve(context, node, result, weights, scales, op.groups, window)
 
 
-@lowers(ConvTranspose, kind=Kind.COMPUTE, needs=("npu.conv2d",), obstacle=cannot_transpose, weights={1: 1}, bias=2)
+@lowers(ConvTranspose, kind=Kind.COMPUTE, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2)
 def transposed_convolution(context: Context, node: Node, result: Result) -> Emitted:
     """A convolution of the input spread out by the stride, with the window turned around."""
     op = node.op
@@ -136,7 +138,7 @@ def _convolve(
     return _from_plane(context, op, operands, node, result)
 
 
-@lowers(MaxPool, kind=Kind.MOVE, needs=("npu.max_pool2d",), obstacle=too_many_axes)
+@lowers(MaxPool, kind=Kind.MOVE, becomes="npu.max_pool2d", obstacle=too_many_axes)
 def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     """The scale stays, so the greatest integer is the greatest real."""
     op = node.op
@@ -148,7 +150,7 @@ def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     return _from_plane(context, pool, (x,), node, result)
 
 
-@lowers(AveragePool, kind=Kind.COMPUTE, needs=("npu.average_pool2d",), obstacle=too_many_axes)
+@lowers(AveragePool, kind=Kind.COMPUTE, becomes="npu.average_pool2d", obstacle=too_many_axes)
 def average_pool(context: Context, node: Node, result: Result) -> Emitted:
     """The division by the number of elements is part of the requantization, per position where it varies."""
     op = node.op

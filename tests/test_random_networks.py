@@ -1,0 +1,144 @@
+"""The whole way on random networks: float as onnxruntime, integers as fake-quant, the program as its interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import pytest
+
+import npuq
+from npuq.backends.edge import to_edge
+from npuq.backends.npu import Program
+from npuq.backends.qdq import to_onnx
+from npuq.ir import Builder, Graph, Node, blobs, evaluate, parse, to_text, verify
+from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.passes.lowering.context import order
+from tests.backends.programs import inputs_of
+from tests.backends.test_execution import assert_equals_interpreter
+from tests.oracle.interpreter import OPS
+from tests.random_networks import data, network, session
+
+SEEDS = range(24)
+Sample = tuple[np.ndarray, ...]
+
+JUMPS = frozenset({"floor", "ceil", "round", "sign", "mod", "argmax", "argmin", "where", "less", "greater", "equal"})
+"""Ops that turn a last bit of float into a whole step."""
+
+
+@cache
+def imported(seed: int) -> Graph:
+    return npuq.load(network(seed))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_floats_are_what_onnxruntime_says(seed: int) -> None:
+    assert_float_equals(seed)
+
+
+@pytest.mark.parametrize("target", ["npu", "npu-asym"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_integers_are_right_at_every_level(seed: int, target: str) -> None:
+    assert_integers_right(seed, target)
+
+
+def assert_float_equals(seed: int) -> None:
+    """All outputs within 1e-4 of their range, save behind jumps."""
+    model, graph = network(seed), imported(seed)
+    jumps = any(node.op.name.split("_")[0] in JUMPS for node in graph.nodes)
+    run = evaluate(graph)
+    names = [value.name for value in model.graph.input]
+    assert list(graph.inputs) == names
+    assert list(graph.outputs) == [value.name for value in model.graph.output]
+    for sample in data(model, seed):
+        wanted = session(model).run(None, dict(zip(names, sample, strict=True)))
+        for name, given, array in zip(graph.outputs, map(np.asarray, run(*sample)), wanted, strict=True):
+            assert given.shape == array.shape, name
+            assert given.dtype == array.dtype, name
+            error = np.abs(given.astype(np.float64) - array) / max(
+                float(np.ptp(array)), float(np.abs(array).max()), 0.01
+            )
+            assert jumps or error.max() <= 1e-4, f"{name}: {error.max()}"
+
+
+def assert_integers_right(seed: int, target: str) -> None:
+    """Text, file, simulator, interpreter, fake-quant graph and its ONNX export agree."""
+    graph, samples = imported(seed), data(network(seed), seed)
+    calibration = [dict(zip(graph.inputs, sample, strict=True)) for sample in samples]
+    quantized = npuq.quantize(graph, calibration, target=target, method="min_max")
+    for level in (quantized.qdq, quantized.graph):
+        assert parse(to_text(level), blobs(level)) == verify(level)
+    program = Program.of_bytes(quantized.program.bytes)
+    assert program.graph == quantized.graph
+    edge = tuple(map(np.asarray, to_edge(program.graph, samples[0])[0]))
+    if all(node.op.name in OPS for node in program.graph.nodes):
+        floats = any(type_.dtype.is_float for type_ in program.graph.input_types)
+        assert_equals_interpreter(program, [edge, *([] if floats else [inputs_of(program.graph, seed)])])
+    for one, other in zip(quantized.simulate(*samples[0], raw=True), program.run(*edge, raw=True), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert_follows_fake_quant(quantized, samples[1])
+    assert_export_follows(quantized.qdq, samples[1])
+
+
+def assert_follows_fake_quant(quantized: npuq.Quantized, sample: Sample) -> None:
+    """Every quantized value is the fake-quant rule of its own operands' integers, to one step (two of some ops)."""
+    lowered, fake = quantized.lowered, quantized.qdq
+    places = {name: place for name, place in lowered.values.items() if place.name in lowered.graph.types}
+    run = evaluate(lowered.graph, [place.name for place in places.values()])
+    found = dict(zip(places, map(np.asarray, run(*to_edge(lowered.graph, sample)[0])), strict=True))
+    given = {
+        name: array.transpose(order(array.ndim, last=False)) if places[name].last else array
+        for name, array in found.items()
+    }
+    for (name, integers), wanted in zip(
+        given.items(), evaluate(cut(fake, given))(*sample, *given.values()), strict=True
+    ):
+        made = fake.producers[name].op.name if name in fake.producers else "input"
+        assert integers.shape == wanted.shape, name
+        steps = np.abs(integers.astype(np.int64) - np.asarray(wanted))
+        most = 2 if made in ("softmax", "resize") else 1
+        assert steps.max() <= most, f"%{name} of {made}: {steps.max()} steps"
+        assert steps.size < 50 or (steps > 0).mean() <= 0.15, f"%{name} of {made}: {(steps > 0).mean()} differ"
+
+
+def cut(fake: Graph, values: Mapping[str, np.ndarray]) -> Graph:
+    """The fake-quant graph in pieces: it reads the integers of `values` as inputs, and gives its own for each."""
+    builder = Builder(fake.name, dict(fake.inputs), dict(fake.constants), types={**fake.inputs})
+    builder.types.update((name, constant.type) for name, constant in fake.constants.items())
+    pairs = {node.operands[0]: node for node in fake.nodes if isinstance(node.op, Quantize)}
+    read = {pairs[name].result: builder.input(f"{name}.given", pairs[name].type) for name in values}
+    renamed: dict[str, str] = {name: name for name in builder.types}
+    for node in fake.nodes:
+        operands = [read.get(operand, renamed[operand]) for operand in node.operands]
+        renamed.update(zip(node.results, builder.copy(node, operands), strict=True))
+    return builder.build({f"y{index}": renamed[pairs[name].result] for index, name in enumerate(values)})
+
+
+def assert_export_follows(fake: Graph, sample: Sample) -> None:
+    """The exported QDQ model's integers are at most one step off wherever the integers that they come from agree."""
+    pairs = [node.result for node in fake.nodes if isinstance(node.op, Quantize)]
+    shown = Graph(fake.name, fake.inputs, fake.constants, fake.nodes, {name: name for name in dict.fromkeys(pairs)})
+    if not pairs:
+        return
+    given = session(to_onnx(shown)).run(list(shown.outputs), dict(zip(fake.inputs, sample, strict=True)))
+    wanted = evaluate(shown)(*sample)
+    equal: dict[str, bool] = {}
+    for name, one, other in zip(shown.outputs, given, map(np.asarray, wanted), strict=True):
+        steps = np.abs(one.astype(np.int64) - other)
+        equal[name] = not steps.any()
+        jumps = any(node.op.name in JUMPS for node in between(fake, name))
+        if not jumps and all(equal.get(node.operands[0], True) for node in between(fake, name)):
+            assert steps.max() <= 1, f"%{name}: {steps.max()} steps"
+
+
+def between(fake: Graph, name: str) -> list[Node]:
+    """The nodes from the nearest quantized values to a quantized value."""
+    found: list[Node] = []
+    waiting = list(fake.producers[name].operands)
+    while waiting:
+        node = fake.producers.get(waiting.pop())
+        if node is not None and node not in found:
+            found.append(node)
+            waiting.extend(() if isinstance(node.op, Dequantize) else node.operands)
+    return found
