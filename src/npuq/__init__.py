@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .api import Quantized, evaluate, load, quantize
     from .backends.npu import Program
     from .backends.target import load_target, targets
+    from .cache import enable_cache
     from .ir.errors import NpuqError
     from .passes.pipeline import chain, dump_to
 
@@ -23,6 +24,7 @@ _HOMES = {
     "Quantized": "api",
     "chain": "passes.pipeline",
     "dump_to": "passes.pipeline",
+    "enable_cache": "cache",
     "evaluate": "api",
     "load": "api",
     "load_target": "backends.target",
@@ -36,6 +38,7 @@ __all__ = [
     "Quantized",
     "chain",
     "dump_to",
+    "enable_cache",
     "evaluate",
     "load",
     "load_target",

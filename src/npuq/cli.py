@@ -215,6 +215,7 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     # XLA's own notes on the machine are not about the user's work.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    remember_compilations()
     try:
         sys.exit(app(arguments, standalone_mode=False))
     except (Exception, KeyboardInterrupt) as error:
@@ -224,6 +225,19 @@ def main() -> None:
         if text:
             print(f"npuq: {text}", file=sys.stderr)
         sys.exit(code)
+
+
+def remember_compilations() -> None:
+    """Let JAX, once it is loaded, keep what it compiles in the user's cache folder, where there can be one."""
+    from .cache import cache_folder, settings
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    for name, value in settings(folder).items():
+        os.environ.setdefault(name.upper(), str(value))
 
 
 def _told(error: BaseException) -> tuple[int, str]:
