@@ -24,7 +24,7 @@ def enable_cache(folder: str | Path | None = None) -> Path:
 
     chosen = Path(folder) if folder is not None else cache_folder()
     for name, value in settings(chosen).items():
-        jax.config.update(name, value)
+        jax.config.update(name, value)  # type: ignore[no-untyped-call]  # untyped in JAX
     return chosen
 
 
