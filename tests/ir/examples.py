@@ -9,6 +9,7 @@ from npuq.ir.ops import (
     activation,
     conv,
     elementwise,
+    layer_norm,
     logic,
     norm,
     npu_matrix,
@@ -17,6 +18,7 @@ from npuq.ir.ops import (
     observe,
     pool,
     quant,
+    recurrent,
     reduce,
     resize,
     shape,
@@ -188,6 +190,28 @@ WINDOW = (
     example(pool.MaxPool(window=(2,), stride=(2,), padding=((0, 0),), dilation=(1,)), "q8<0.5:3>[1,2,5]"),
 )
 
+NORM = (
+    example(layer_norm.LayerNorm(), "f32[2,3,4]", "f32[4]", "f32[4]"),
+    example(layer_norm.LayerNorm(axis=1, epsilon=0.5), "f16[2,3,4]", "f16[3,4]"),
+    example(layer_norm.RmsNorm(axis=-2), "f32[2,3,4]", "f32[3,4]"),
+)
+
+RECURRENT = (
+    example(
+        recurrent.Lstm(direction="bidirectional", activations=("HardSigmoid(0.3)", "Tanh", "Softsign") * 2, clip=3.0),
+        *("f32[5,2,3]", "f32[2,16,3]", "f32[2,16,4]", "f32[2,16]", "f32[2,2,4]", "f32[2,2,4]", "f32[2,12]", "i32[2]"),
+    ),
+    example(
+        recurrent.Lstm(direction="reverse", input_forget=True),
+        *("f32[5,1,3]", "f32[1,8,3]", "f32[1,8,2]", "f32[1,8]", "f32[1,1,2]", "f32[1,1,2]"),
+    ),
+    example(
+        recurrent.Gru(linear_before_reset=True),
+        *("f16[5,2,3]", "f16[1,6,3]", "f16[1,6,2]", "f16[1,6]", "f16[1,6]", "f16[1,2,2]", "i32[2]"),
+    ),
+    example(recurrent.Rnn(activations=("Relu",)), "f32[5,2,3]", "f32[1,2,3]", "f32[1,2,2]", "f32[1,2]", "f32[1,2,2]"),
+)
+
 QUANT = (
     example(quant.Quantize(scales=(0.5,), zero_points=(3,)), "f32[2,3]"),
     example(observe.Observe(bins=4), "f32[2,3]"),
@@ -218,4 +242,16 @@ INTEGER = (
     example(npu_window.ResizeLinear(), "i8[1,3,4,2]", "i16[6,3]", "i16[5,4]", "i32[1]", "i32[1]"),
 )
 
-EXAMPLES: tuple[Example, ...] = (*POINTWISE, *LOGIC, *REDUCE, *SHAPE, *RESIZE, *CONV, *WINDOW, *QUANT, *INTEGER)
+EXAMPLES: tuple[Example, ...] = (
+    *POINTWISE,
+    *LOGIC,
+    *REDUCE,
+    *SHAPE,
+    *RESIZE,
+    *CONV,
+    *WINDOW,
+    *NORM,
+    *RECURRENT,
+    *QUANT,
+    *INTEGER,
+)

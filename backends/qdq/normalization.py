@@ -1,0 +1,81 @@
+"""Exporters of normalisation by the data's own statistics and of recurrent layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npuq.ir import Node
+from npuq.ir.ops import layer_norm, recurrent
+
+from .writer import Writer, exports
+
+
+@exports(layer_norm.LayerNorm)
+def layer_normalization(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, layer_norm.LayerNorm)
+    write.last(node, "LayerNormalization", *write.operands(node), axis=op.axis, epsilon=op.epsilon)
+
+
+@exports(layer_norm.RmsNorm)
+def rms_normalization(write: Writer, node: Node) -> None:
+    """ONNX has the operator from opset 23 on."""
+    op = node.op
+    assert isinstance(op, layer_norm.RmsNorm)
+    x, scale = write.operands(node)
+    axes = write.integers(op.axes(node.type.rank), "axes")
+    square = write.step(node, "ReduceMean", write.step(node, "Mul", x, x), axes)
+    epsilon = write.constant(np.asarray(op.epsilon).astype(node.type.dtype.numpy), "epsilon")
+    root = write.step(node, "Sqrt", write.step(node, "Add", square, epsilon))
+    write.last(node, "Mul", write.step(node, "Div", x, root), scale)
+
+
+@exports(recurrent.Lstm)
+def lstm(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, recurrent.Lstm)
+    x, w, r, b, h0, c0, *rest = write.operands(node)
+    peepholes, lengths = (*rest, "", "")[:2]
+    biases = _biases(write, node, b)
+    attributes = {**_attributes(write, node, op), "input_forget": int(op.input_forget)}
+    write.last(node, "LSTM", x, w, r, biases, lengths, h0, c0, peepholes, **attributes)
+
+
+@exports(recurrent.Gru)
+def gru(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, recurrent.Gru)
+    x, w, r, wb, rb, h0, *lengths = write.operands(node)
+    biases = write.step(node, "Concat", wb, rb, axis=1)
+    attributes = {**_attributes(write, node, op), "linear_before_reset": int(op.linear_before_reset)}
+    write.last(node, "GRU", x, w, r, biases, *(lengths or [""]), h0, **attributes)
+
+
+@exports(recurrent.Rnn)
+def rnn(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, recurrent.Rnn)
+    x, w, r, b, h0, *lengths = write.operands(node)
+    write.last(node, "RNN", x, w, r, _biases(write, node, b), *(lengths or [""]), h0, **_attributes(write, node, op))
+
+
+def _biases(write: Writer, node: Node, b: str) -> str:
+    """ONNX wants a second bias, which is inside the first one here."""
+    type_ = write.graph.types[node.operands[3]]
+    return write.step(node, "Concat", b, write.constant(np.zeros(type_.shape, type_.dtype.numpy), "bias"), axis=1)
+
+
+def _attributes(write: Writer, node: Node, op: recurrent.Recurrent) -> dict[str, object]:
+    """What all recurrent operators have; constants of activations are always written, as runtimes differ in them."""
+    texts = [text for d in range(op.directions) for text in op.named(d)]
+    names, constants = zip(*map(recurrent.activation_parts, texts), strict=True)
+    attributes: dict[str, object] = {
+        "direction": op.direction,
+        "hidden_size": write.graph.types[node.operands[2]].shape[2],
+        "activations": list(names),
+    }
+    for place, name in enumerate(("activation_alpha", "activation_beta")):
+        given = [numbers[place] for numbers in constants if len(numbers) > place]
+        if given:
+            attributes[name] = given
+    return {**attributes, "clip": op.clip} if op.clip > 0 else attributes

@@ -1,0 +1,69 @@
+"""Normalisation by the statistics of the data itself, over the last axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import require
+from ..op import Op, op
+from ..types import TensorType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OverLastAxes(Op):
+    """An op that normalises over the axes from `axis` on; its factors have the shape of those axes."""
+
+    axis: int = -1
+    epsilon: float = 1e-5
+
+    def normalized(self, x: TensorType, *factors: TensorType) -> TensorType:
+        """Keep the type; requires floats, an axis of them, and factors of the shape from it on."""
+        require(x.dtype.is_float, f"operand {x}, floats wanted")
+        require(-x.rank <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
+        require(self.epsilon >= 0, f"epsilon {self.epsilon}, at least 0 wanted")
+        wanted = TensorType(x.dtype, x.shape[self.axis % x.rank :])
+        require(0 not in wanted.shape, f"statistics of no elements, shape {wanted.shape}")
+        for factor in factors:
+            require(factor == wanted, f"factor {factor}, {wanted} wanted")
+        return x
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        """The axes that share their statistics."""
+        return tuple(range(self.axis % rank, rank))
+
+
+@op("layer_norm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNorm(_OverLastAxes):
+    """scale * (x - mean) / sqrt(variance + epsilon) + bias over the axes from `axis` on; scale, bias: their shape."""
+
+    def infer(self, x: TensorType, scale: TensorType, bias: TensorType | None = None) -> TensorType:
+        """Keep the type."""
+        return self.normalized(x, scale, *(() if bias is None else (bias,)))
+
+    def evaluate(self, x: jax.Array, scale: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        """The variance is that of the centred elements, which no cancellation hurts."""
+        axes = self.axes(x.ndim)
+        centred = x - jnp.mean(x, axes, keepdims=True)
+        variance = jnp.mean(centred * centred, axes, keepdims=True)
+        y = centred / jnp.sqrt(variance + np.asarray(self.epsilon, x.dtype)) * scale
+        return y if bias is None else y + bias
+
+
+@op("rms_norm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RmsNorm(_OverLastAxes):
+    """scale * x / sqrt(mean(x * x) + epsilon) over the axes from `axis` on; scale: their shape."""
+
+    def infer(self, x: TensorType, scale: TensorType) -> TensorType:
+        """Keep the type."""
+        return self.normalized(x, scale)
+
+    def evaluate(self, x: jax.Array, scale: jax.Array) -> jax.Array:
+        """One mean of squares."""
+        square = jnp.mean(x * x, self.axes(x.ndim), keepdims=True)
+        return x / jnp.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale

@@ -1,0 +1,372 @@
+"""Recurrent layers as ONNX has them: scans over time in one or both directions.
+
+x [T, N, I] gives y [T, D, N, H] and the last state h [D, N, H], with D directions; w [D, G*H, I] and r [D, G*H, H]
+hold the G gates one after another. Steps from a sequence's length on give zeros and leave its state; a reverse
+direction begins at each sequence's last step. Results stand at the steps that they were computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import RuleError, require
+from ..op import Op, op
+from ..types import DType, TensorType
+
+Direction = Literal["forward", "reverse", "bidirectional"]
+State = tuple[jax.Array, ...]
+Function = Callable[[jax.Array], jax.Array]
+
+
+def _affine(x: jax.Array, alpha: float, beta: float) -> jax.Array:
+    return alpha * x + beta
+
+
+def _leaky_relu(x: jax.Array, alpha: float) -> jax.Array:
+    return jnp.where(x < 0, alpha * x, x)
+
+
+def _thresholded_relu(x: jax.Array, alpha: float) -> jax.Array:
+    return jnp.where(x >= alpha, x, jnp.zeros((), x.dtype))
+
+
+def _scaled_tanh(x: jax.Array, alpha: float, beta: float) -> jax.Array:
+    return alpha * jnp.tanh(beta * x)
+
+
+def _hard_sigmoid(x: jax.Array, alpha: float, beta: float) -> jax.Array:
+    return jnp.clip(alpha * x + beta, 0.0, 1.0)
+
+
+def _elu(x: jax.Array, alpha: float) -> jax.Array:
+    return jnp.where(x < 0, alpha * jnp.expm1(jnp.minimum(x, jnp.zeros((), x.dtype))), x)
+
+
+ACTIVATIONS: Mapping[str, tuple[Callable[..., jax.Array], tuple[float, ...]]] = MappingProxyType(
+    {
+        "Relu": (jax.nn.relu, ()),
+        "Tanh": (jnp.tanh, ()),
+        "Sigmoid": (jax.nn.sigmoid, ()),
+        "Affine": (_affine, (1.0, 0.0)),
+        "LeakyRelu": (_leaky_relu, (0.01,)),
+        "ThresholdedRelu": (_thresholded_relu, (1.0,)),
+        "ScaledTanh": (_scaled_tanh, (1.0, 1.0)),
+        "HardSigmoid": (_hard_sigmoid, (0.2, 0.5)),
+        "Elu": (_elu, (1.0,)),
+        "Softsign": (jax.nn.soft_sign, ()),
+        "Softplus": (jax.nn.softplus, ()),
+    }
+)
+"""The functions that a gate may have, by ONNX's names, with the defaults of their constants alpha and beta."""
+
+
+def activation(text: str) -> Function:
+    """The function that an activation's text names: `Tanh`, or `HardSigmoid(0.3, 0.5)` for constants of its own."""
+    name, constants = activation_parts(text)
+    return partial(_applied, ACTIVATIONS[name][0], constants)
+
+
+def activation_parts(text: str) -> tuple[str, tuple[float, ...]]:
+    """An activation's name and its constants; leading ones may be given, the others keep their defaults."""
+    name, _, rest = text.removesuffix(")").partition("(")
+    require(name in ACTIVATIONS, f"there is no activation {text!r}; there are {', '.join(ACTIVATIONS)}")
+    defaults = ACTIVATIONS[name][1]
+    try:
+        given = tuple(float(number) for number in rest.split(",")) if rest else ()
+    except ValueError:
+        raise RuleError(f"activation {text!r}: numbers wanted between the brackets") from None
+    require(len(given) <= len(defaults), f"activation {text!r}: {len(given)} numbers, at most {len(defaults)} wanted")
+    return name, given + defaults[len(given) :]
+
+
+def _applied(kind: Callable[..., jax.Array], constants: tuple[float, ...], x: jax.Array) -> jax.Array:
+    return kind(x, *constants)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recurrent(Op):
+    """A recurrent layer: directions, activations per direction, and a limit of what they read (0: none)."""
+
+    gates: ClassVar[int]
+    functions: ClassVar[tuple[str, ...]]
+    """The default activations of one direction."""
+
+    direction: Direction = "forward"
+    activations: tuple[str, ...] = ()
+    clip: float = 0.0
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.direction == "bidirectional" else 1
+
+    @property
+    def reversed(self) -> tuple[bool, ...]:
+        """For each direction, whether it runs backwards."""
+        return (False, True) if self.direction == "bidirectional" else (self.direction == "reverse",)
+
+    def named(self, direction: int) -> tuple[str, ...]:
+        """The activations of one direction."""
+        count = len(self.functions)
+        return self.activations[direction * count : (direction + 1) * count] or self.functions
+
+    def checked(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        biases: tuple[TensorType, ...],
+        states: tuple[TensorType, ...],
+    ) -> tuple[TensorType, TensorType]:
+        """The types of all steps and of the last state; requires operands that fit each other."""
+        d, wanted = self.directions, self.directions * len(self.functions)
+        require(len(self.activations) in (0, wanted), f"{len(self.activations)} activations, {wanted} wanted")
+        for text in self.activations:
+            activation_parts(text)
+        require(self.clip >= 0, f"clip {self.clip}, at least 0 wanted")
+        require(x.dtype.is_float and x.rank == 3, f"operand {x}, floats [steps, batch, features] wanted")
+        steps, batch, features = x.shape
+        require(r.rank == 3, f"recurrent weights {r}, rank 3 wanted")
+        hidden = r.shape[2]
+        rows = self.gates * hidden
+        named = (("weights", w, (d, rows, features)), ("recurrent weights", r, (d, rows, hidden)))
+        expected = (*named, *(("bias", bias, (d, rows)) for bias in biases))
+        for what, type_, shape in (*expected, *(("initial state", state, (d, batch, hidden)) for state in states)):
+            require(type_ == TensorType(x.dtype, shape), f"{what} {type_}, {TensorType(x.dtype, shape)} wanted")
+        return x.with_shape(steps, d, batch, hidden), x.with_shape(d, batch, hidden)
+
+    def limited(self, text: str) -> Function:
+        """An activation behind the clip."""
+        function = activation(text)
+        return (lambda x: function(jnp.clip(x, -self.clip, self.clip))) if self.clip > 0 else function
+
+
+def require_lengths(lengths: TensorType | None, x: TensorType) -> None:
+    """Require one i32 length per sequence."""
+    if lengths is not None:
+        wanted = TensorType(DType.I32, x.shape[1:2])
+        require(lengths == wanted, f"lengths {lengths}, {wanted} wanted")
+
+
+def reverse_steps(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """The first steps of each sequence [T, N, ...], as many as it is long, in reverse order."""
+    if lengths is None:
+        return jnp.flip(x, 0)
+    steps = jnp.arange(x.shape[0], dtype=jnp.int32)[:, None]
+    source = jnp.where(steps < lengths, lengths - 1 - steps, steps)
+    return jnp.take_along_axis(x, source.reshape(*source.shape, *(1,) * (x.ndim - 2)), 0)
+
+
+def scan_steps(
+    step: Callable[[State, jax.Array], State],
+    states: State,
+    x: jax.Array,
+    lengths: jax.Array | None,
+    *,
+    backwards: bool,
+) -> tuple[jax.Array, State]:
+    """Run `step(states, x[t])` over time; give the first state at every step [T, N, H] and the last states."""
+
+    def advance(carry: State, entry: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
+        index, now = entry
+        after = step(carry, now)
+        if lengths is None:
+            return after, after[0]
+        running = (index < lengths)[:, None]
+        kept = tuple(jnp.where(running, new, old) for new, old in zip(after, carry, strict=True))
+        return kept, jnp.where(running, after[0], jnp.zeros((), after[0].dtype))
+
+    ordered = reverse_steps(x, lengths) if backwards else x
+    last, every = jax.lax.scan(advance, states, (jnp.arange(x.shape[0], dtype=jnp.int32), ordered))
+    return reverse_steps(every, lengths) if backwards else every, last
+
+
+def _product(x: jax.Array, w: jax.Array) -> jax.Array:
+    """x [..., K] times the rows of w [M, K]."""
+    return jnp.matmul(x, w.T, precision=jax.lax.Precision.HIGHEST)
+
+
+@op("lstm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lstm(Recurrent):
+    """Long short-term memory, gates i, o, f, c: (y, h, c); `activations` f, g, h for each direction.
+
+    b is the sum of both biases; peepholes [D, 3*H] hold those of i, o, f. `input_forget` makes f = 1 - i.
+    """
+
+    gates: ClassVar[int] = 4
+    functions: ClassVar[tuple[str, ...]] = ("Sigmoid", "Tanh", "Tanh")
+
+    input_forget: bool = False
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        b: TensorType,
+        h0: TensorType,
+        c0: TensorType,
+        peepholes: TensorType | None = None,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType, TensorType]:
+        """All steps' results, the last one, and the last cell."""
+        y, h = self.checked(x, w, r, (b,), (h0, c0))
+        wanted = TensorType(x.dtype, (self.directions, 3 * h.shape[2]))
+        require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
+        require_lengths(lengths, x)
+        return y, h, h
+
+    def evaluate(
+        self,
+        x: jax.Array,
+        w: jax.Array,
+        r: jax.Array,
+        b: jax.Array,
+        h0: jax.Array,
+        c0: jax.Array,
+        peepholes: jax.Array | None = None,
+        lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The products with x of all steps at once, those with h in a scan."""
+        found = []
+        for d, backwards in enumerate(self.reversed):
+            holes = None if peepholes is None else jnp.split(peepholes[d], 3)
+            f, g, h = self.named(d)
+            # What a cell gives is not limited, only what its gates read.
+            functions = (self.limited(f), self.limited(g), activation(h))
+            step = partial(self._step, functions, r[d], holes)
+            sums = _product(x, w[d]) + b[d]
+            every, last = scan_steps(step, (h0[d], c0[d]), sums, lengths, backwards=backwards)
+            found.append((every, *last))
+        ys, hs, cs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs), jnp.stack(cs)
+
+    def _step(
+        self,
+        functions: tuple[Function, ...],
+        r: jax.Array,
+        holes: list[jax.Array] | None,
+        state: State,
+        sums: jax.Array,
+    ) -> State:
+        f, g, h = functions
+        hidden, cell = state
+        i, o, forget, candidate = jnp.split(sums + _product(hidden, r), 4, -1)
+        if holes is not None:
+            i, forget = i + holes[0] * cell, forget + holes[2] * cell
+        i = f(i)
+        forget = 1 - i if self.input_forget else f(forget)
+        cell = forget * cell + i * g(candidate)
+        if holes is not None:
+            o = o + holes[1] * cell
+        return f(o) * h(cell), cell
+
+
+@op("gru")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gru(Recurrent):
+    """Gated recurrent unit, gates z, r, h: (y, h); `activations` f, g for each direction.
+
+    `linear_before_reset` applies the reset gate to the product of the state, biased by rb, instead of to the state.
+    """
+
+    gates: ClassVar[int] = 3
+    functions: ClassVar[tuple[str, ...]] = ("Sigmoid", "Tanh")
+
+    linear_before_reset: bool = False
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        wb: TensorType,
+        rb: TensorType,
+        h0: TensorType,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType]:
+        """All steps' results and the last one."""
+        require_lengths(lengths, x)
+        return self.checked(x, w, r, (wb, rb), (h0,))
+
+    def evaluate(
+        self,
+        x: jax.Array,
+        w: jax.Array,
+        r: jax.Array,
+        wb: jax.Array,
+        rb: jax.Array,
+        h0: jax.Array,
+        lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The products with x of all steps at once, those with h in a scan."""
+        found = []
+        for d, backwards in enumerate(self.reversed):
+            f, g = map(self.limited, self.named(d))
+            step = partial(self._step, f, g, r[d], rb[d])
+            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + wb[d], lengths, backwards=backwards)
+            found.append((every, last))
+        ys, hs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs)
+
+    def _step(self, f: Function, g: Function, r: jax.Array, rb: jax.Array, state: State, sums: jax.Array) -> State:
+        (hidden,) = state
+        gated = 2 * hidden.shape[-1]
+        z, reset = jnp.split(f(sums[..., :gated] + _product(hidden, r[:gated]) + rb[:gated]), 2, -1)
+        if self.linear_before_reset:
+            inner = reset * (_product(hidden, r[gated:]) + rb[gated:])
+        else:
+            inner = _product(reset * hidden, r[gated:]) + rb[gated:]
+        candidate = g(sums[..., gated:] + inner)
+        return ((1 - z) * candidate + z * hidden,)
+
+
+@op("rnn")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rnn(Recurrent):
+    """The plain recurrent layer f(x w + h r + b): (y, h); one activation for each direction."""
+
+    gates: ClassVar[int] = 1
+    functions: ClassVar[tuple[str, ...]] = ("Tanh",)
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        b: TensorType,
+        h0: TensorType,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType]:
+        """All steps' results and the last one."""
+        require_lengths(lengths, x)
+        return self.checked(x, w, r, (b,), (h0,))
+
+    def evaluate(
+        self,
+        x: jax.Array,
+        w: jax.Array,
+        r: jax.Array,
+        b: jax.Array,
+        h0: jax.Array,
+        lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The products with x of all steps at once, those with h in a scan."""
+        found = []
+        for d, backwards in enumerate(self.reversed):
+            (f,) = map(self.limited, self.named(d))
+            step = partial(self._step, f, r[d])
+            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + b[d], lengths, backwards=backwards)
+            found.append((every, last))
+        ys, hs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs)
+
+    def _step(self, f: Function, r: jax.Array, state: State, sums: jax.Array) -> State:
+        return (f(sums + _product(state[0], r)),)
