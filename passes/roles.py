@@ -21,7 +21,9 @@ class Role:
 
 
 def role(graph: Graph, node: Node, target: Target) -> Role:
-    """The role of one float node on a target."""
+    """The role of one float node on a target; one that a pass has given to the host stays there."""
+    if node.host:
+        return Role(Kind.HOST, node.host)
     lowering = LOWERINGS.get(type(node.op))
     if lowering is None:
         return Role(Kind.HOST, f"there is no integer form of {node.op.name}")

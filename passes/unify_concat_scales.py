@@ -104,7 +104,9 @@ def covering(ops: Collection[Quantize]) -> Quantization:
 
 
 def _tied(graph: Graph, node: Node, unify_inputs: bool) -> tuple[str, ...]:
-    """The operands and results of a node that share one quantization."""
+    """The operands and results of a node that share one quantization: none where it runs in float on the host."""
+    if node.host:
+        return ()
     match node.op:
         case Concat():
             return (*node.operands, *node.results) if unify_inputs else ()

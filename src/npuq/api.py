@@ -23,9 +23,11 @@ from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.insert_fake_quant import insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.normalize_input import normalize_input
+from npuq.passes.output_values import output_values
 from npuq.passes.pipeline import Observe, Pass, chain
 from npuq.passes.samples import Sample, samples
 from npuq.passes.scales import Range
+from npuq.passes.split_output_concats import split_output_concats
 from npuq.passes.statistics import Observed, Statistics
 from npuq.passes.target import Target
 from npuq.passes.thresholds import thresholds
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 Data = Any
 Progress = Callable[[int], None]
+EFFORTS = (0, 1)
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 REPORT_SAMPLES = 8
 KNOWN_ANSWERS = 2
@@ -58,6 +61,7 @@ def quantize(
     target: str | Target = "npu",
     method: str = "kl_v2",
     percentile: float = 0.99999,
+    effort: int = 1,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     observe: Observe | None = None,
@@ -68,7 +72,9 @@ def quantize(
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
     of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what); graph outputs always take
-    min_max, so that no logit saturates. `mean` and `std` insert (x - mean) / std after the first input.
+    min_max, so that no logit saturates.
+    `effort` is 0 for calibration alone, 1 to correct biases as well. `mean` and `std` insert (x - mean) / std after the
+    first input.
     `observe(index, pass, graph)` sees the graph after each pass.
 
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
@@ -77,6 +83,8 @@ def quantize(
     chosen = target if isinstance(target, Target) else load_target(target)
     if method not in METHODS:
         raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
+    if effort not in EFFORTS:
+        raise NpuqError(f"effort {effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
     prepare = chain(canonicalise())
     if mean is not None or std is not None:
         numbers = {"mean": (0.0,) if mean is None else mean, "std": (1.0,) if std is None else std}
@@ -90,23 +98,27 @@ def quantize(
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     ranges = choose_ranges(float_graph, statistics, chosen, method, percentile)
     finish = chain(
-        correct_bias(ranges=ranges, means=statistics.means, target=chosen),
+        split_output_concats(extremes={name: found.range for name, found in statistics.items()}, target=chosen),
+        *((correct_bias(ranges=ranges, means=statistics.means, target=chosen),) if effort else ()),
         insert_fake_quant(ranges=ranges, target=chosen),
         lower_to_integer(target=chosen),
     )
-    levels: list[Graph] = []
+    levels: dict[str, Graph] = {}
     finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
-    return Quantized(float_graph, levels[1], chosen, method, statistics, ranges, chosen_samples.samples)
+    return Quantized(
+        float_graph, levels["insert-fake-quant"], chosen, method, statistics, ranges, chosen_samples.samples
+    )
 
 
 def choose_ranges(
     graph: Graph, statistics: Mapping[str, Statistics], target: Target, method: str, percentile: float
 ) -> dict[str, Range]:
-    """The (low, high) of every observed value by a calibration method."""
+    """The (low, high) of every observed value by a calibration method; what reaches an output keeps its whole range."""
+    whole = output_values(graph)
     return {
         name: thresholds(
             gathered,
-            "min_max" if name in graph.returned else method,
+            "min_max" if name in whole else method,
             bits=target.activation_dtype.bits,
             symmetric=target.symmetric,
             percentile=percentile,
@@ -196,11 +208,11 @@ class _Chosen:
         return tuple(self.kept[digest] for digest in sorted(self.kept))
 
 
-def _both(levels: list[Graph], observe: Observe | None, offset: int) -> Observe:
-    """Keep every graph, and show it to the caller's observer, counting on from the passes before."""
+def _both(levels: dict[str, Graph], observe: Observe | None, offset: int) -> Observe:
+    """Keep every graph by its pass's name, and show it to the caller's observer, counting on from the passes before."""
 
     def see(index: int, pass_: Pass, graph: Graph) -> None:
-        levels.append(graph)
+        levels[pass_.name] = graph
         if observe is not None:
             observe(index + offset, pass_, graph)
 
