@@ -189,7 +189,9 @@ def ppocr_rec() -> Bench:
 
 def reading(count: int, seed: int, vocabulary: Sequence[str]) -> tuple[Array, Array]:
     """Render f32[count,3,48,320] and the text of each line."""
-    rng, lines, texts = np.random.default_rng(seed), [], []
+    rng = np.random.default_rng(seed)
+    lines: list[Array] = []
+    texts: list[str] = []
     while len(lines) < count:
         text = " ".join(rng.choice(vocabulary, rng.integers(1, 4)))
         size, margin = int(rng.integers(24, 40)), int(rng.integers(4, 10))
