@@ -6,6 +6,7 @@ LayerNorm and GELU are written out in elementary arithmetic, as files of opsets 
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ LAYERS = 6
 HEADS = 12
 HIDDEN = 384
 MASKED = -10000.0
-DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
