@@ -1,0 +1,102 @@
+"""Which widths may stand beside each other: each rule is a function whose docstring is the rule.
+
+A rule gives ties between two units. The check of a template and the integer program of an assignment both come from
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .units import Unit, Units
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Two units of one width or, with `at_most`, a first one of no greater width than the second; `at` is the cause."""
+
+    at: str
+    first: str
+    second: str
+    at_most: bool = False
+
+    def holds(self, bits: Mapping[str, int]) -> bool:
+        one, other = bits[self.first], bits[self.second]
+        return one <= other if self.at_most else one == other
+
+
+Rule = Callable[[Units], Iterator[Tie]]
+
+RECURRENT = ("rnn", "lstm", "gru", "sru", "lstmp")
+UNMIXED = (*RECURRENT, "layer_norm")
+
+
+def neighbours_of_recurrent_ops(units: Units) -> Iterator[Tie]:
+    """A recurrent op or a layer normalization has the width of the ops before and after it."""
+    for unit in units:
+        if unit.op in UNMIXED:
+            yield from (tie for tie in _to_neighbours(units, unit) if not _joins_recurrent(units, tie))
+
+
+def neighbours_of_abs(units: Units) -> Iterator[Tie]:
+    """An abs takes no part in mixing: it has the width of the ops before and after it."""
+    for unit in units:
+        if unit.op == "abs":
+            yield from _to_neighbours(units, unit)
+
+
+def inputs_of_one_op(units: Units) -> Iterator[Tie]:
+    """All inputs of an op with several have one width."""
+    for unit in units:
+        if not _is_joining_recurrent(units, unit):
+            yield from (Tie(unit.name, one, other) for one, other in pairwise(units.parents(unit)))
+
+
+def recurrent_ops_before_concat(units: Units) -> Iterator[Tie]:
+    """A recurrent op or a layer normalization before a concat is no wider than the concat's other neighbours."""
+    for unit in units:
+        if _is_joining_recurrent(units, unit):
+            around = (*units.parents(unit), *units.children(unit))
+            for parent in units.parents(unit):
+                if units.by_name[parent].op in UNMIXED:
+                    yield from (Tie(unit.name, parent, other, True) for other in around if other != parent)
+
+
+RULES: tuple[Rule, ...] = (
+    neighbours_of_recurrent_ops,
+    neighbours_of_abs,
+    inputs_of_one_op,
+    recurrent_ops_before_concat,
+)
+
+
+def ties(units: Units) -> tuple[Tie, ...]:
+    """What all rules ask of the widths."""
+    return tuple(dict.fromkeys(tie for rule in RULES for tie in rule(units)))
+
+
+def violations(units: Units, bits: Mapping[str, int]) -> Iterator[str]:
+    """One line for each tie that the widths of the units break."""
+    for rule in RULES:
+        said = (rule.__doc__ or "").split("\n")[0].rstrip(".")
+        said = said[0].lower() + said[1:]
+        for tie in rule(units):
+            if not tie.holds(bits):
+                pair = f"%{tie.first} has {bits[tie.first]} bits, %{tie.second} {bits[tie.second]}"
+                yield f"{units.by_name[tie.at].place}: {said}: {pair}"
+
+
+def _to_neighbours(units: Units, unit: Unit) -> Iterator[Tie]:
+    for other in (*units.parents(unit), *units.children(unit)):
+        yield Tie(unit.name, unit.name, other)
+
+
+def _is_joining_recurrent(units: Units, unit: Unit) -> bool:
+    """Whether a unit is a concat that reads a recurrent op or a layer normalization, which has a rule of its own."""
+    return unit.op == "concat" and any(units.by_name[parent].op in UNMIXED for parent in units.parents(unit))
+
+
+def _joins_recurrent(units: Units, tie: Tie) -> bool:
+    return _is_joining_recurrent(units, units.by_name[tie.second])

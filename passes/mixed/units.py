@@ -1,0 +1,88 @@
+"""The ops whose width can be chosen, each with what is fused into it, and how they hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from npuq.ir import Graph, Node
+
+from ..lowering import Kind, activations
+from ..roles import Plan, plan
+from ..target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One integer op to be: `members` are the float nodes that become it, by their first results, the first its core.
+
+    `reads` are the quantized values that it takes, constants aside, `makes` those that it gives.
+    """
+
+    name: str
+    op: str
+    place: str
+    members: tuple[str, ...]
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The units of a float graph in order, and the unit that each quantized value has its width from.
+
+    An op that only moves elements of one value is no unit: it has its operand's width. What comes from outside (graph
+    inputs, host ops) has no source.
+    """
+
+    graph: Graph
+    where: Plan
+    by_name: Mapping[str, Unit]
+    sources: Mapping[str, str | None]
+
+    def __iter__(self) -> Iterator[Unit]:
+        return iter(self.by_name.values())
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def parents(self, unit: Unit) -> tuple[str, ...]:
+        """The units whose results a unit reads, in order, each once."""
+        found = (self.sources[value] for value in unit.reads)
+        return tuple(dict.fromkeys(name for name in found if name is not None and name != unit.name))
+
+    def children(self, unit: Unit) -> tuple[str, ...]:
+        """The units that read a unit's results, in order."""
+        return tuple(other.name for other in self if unit.name in self.parents(other))
+
+
+def units_of(graph: Graph, target: Target) -> Units:
+    """Find the units of a canonical float graph."""
+    where = plan(graph, target)
+    quantized = frozenset(where.quantized)
+    found: dict[str, Unit] = {}
+    sources: dict[str, str | None] = {name: None for name in graph.types}
+    for node in graph.nodes:
+        if where.of(node).kind in (Kind.HOST, Kind.INDEX):
+            continue
+        data = tuple(dict.fromkeys(name for name in activations(graph, node) if name not in graph.constants))
+        inside = next((sources[name] for name in data if name not in quantized and sources[name] is not None), None)
+        if where.of(node).kind is Kind.MOVE and len(data) == 1:
+            sources.update(dict.fromkeys(node.results, sources[data[0]]))
+            continue
+        name = inside if inside is not None else node.results[0]
+        found[name] = _joined(found.get(name), node, [value for value in data if value in quantized], quantized)
+        sources.update(dict.fromkeys(node.results, name))
+    return Units(graph, where, found, sources)
+
+
+def _joined(unit: Unit | None, node: Node, reads: list[str], quantized: frozenset[str]) -> Unit:
+    """The unit with one more node, or a new one."""
+    if unit is None:
+        unit = Unit(node.results[0], node.op.name, node.place, (), (), ())
+    return replace(
+        unit,
+        members=(*unit.members, node.results[0]),
+        reads=tuple(dict.fromkeys((*unit.reads, *reads))),
+        makes=(*unit.makes, *(result for result in node.results if result in quantized)),
+    )
