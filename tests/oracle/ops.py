@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .nonlinear import NONLINEAR
+
 Array = np.ndarray
 Attributes = Mapping[str, Any]
 
@@ -226,4 +228,5 @@ ORACLE: dict[str, Callable[..., Array]] = {
     "npu.reduce_sum": reduce_sum,
     "npu.resize_linear": resize_linear,
     "npu.softmax": softmax,
+    **NONLINEAR,
 }
