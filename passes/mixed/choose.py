@@ -1,4 +1,4 @@
-"""The choice of widths as an integer program: least predicted error within a cost, for one budget or the whole curve."""
+"""The choice of widths as an integer program: least predicted error within a cost, or the whole curve of both."""
 
 from __future__ import annotations
 

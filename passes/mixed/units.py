@@ -61,7 +61,7 @@ def units_of(graph: Graph, target: Target) -> Units:
     where = plan(graph, target)
     quantized = frozenset(where.quantized)
     found: dict[str, Unit] = {}
-    sources: dict[str, str | None] = {name: None for name in graph.types}
+    sources: dict[str, str | None] = dict.fromkeys(graph.types)
     for node in graph.nodes:
         if where.of(node).kind in (Kind.HOST, Kind.INDEX):
             continue

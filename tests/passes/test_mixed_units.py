@@ -22,7 +22,7 @@ graph @net(%x: f32[1,3,8,8], %s: f32[1,2,8,8]) {
   %e = erf %d : f32[1,2,8,8]
   %a = add %e, %r : f32[1,2,8,8]
   %k = concat %a, %s {axis=1} : f32[1,4,8,8]
-  %i = argmax %k {axis=1} : i64[1,1,8,8]
+  %i = argmax %k {axis=1} : i64[1,8,8]
   return %k, %i
 }
 """
