@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import matrix, movement, normalization, pointwise, quantization, reduce, resize, shapes, structure, window
+from . import (
+    matrix,
+    movement,
+    normalization,
+    pointwise,
+    quantization,
+    recurrent,
+    reduce,
+    resize,
+    shapes,
+    structure,
+    window,
+)
 from .load import Problem, check, load
 from .registry import Context, Node, converts, operators
 
@@ -19,6 +31,7 @@ __all__ = [
     "operators",
     "pointwise",
     "quantization",
+    "recurrent",
     "reduce",
     "resize",
     "shapes",

@@ -1,17 +1,18 @@
-"""Converters of normalisations: stored statistics are an op of their own, computed ones are primitives."""
+"""Converters of normalisations: the common ones are ops of their own, the others primitives."""
 
 from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.elementwise import Abs, Add, Div, Maximum, Mul, Pow, Sqrt, Sub
+from npuq.ir import DType, require
+from npuq.ir.ops.elementwise import Abs, Add, Div, Maximum, Mul, Pow, Reciprocal, Sqrt, Sub, broadcast
+from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.norm import BatchNorm
 from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
-from npuq.ir.ops.shape import Reshape
+from npuq.ir.ops.shape import Expand, Reshape
 
 from .axes import front
 from .registry import Context, Node, converts
@@ -45,6 +46,60 @@ def instance_normalization(context: Context, node: Node) -> str:
     deviation = context.add(Sqrt(), context.add(Add(), variance, epsilon))
     factor = context.add(Div(), context.add(Reshape(shape=column), scale), deviation)
     return context.add(Add(), context.add(Mul(), centred, factor), context.add(Reshape(shape=column), offset))
+
+
+@converts("LayerNormalization")
+def layer_normalization(context: Context, node: Node) -> tuple[str, ...]:
+    """Half floats are computed in single ones, and so are the mean and 1 / deviation, where those are read."""
+    x, axis = node.operand(0), front(node.int("axis", -1), context.type(node.operand(0)).rank)
+    shape = context.type(x).shape
+    epsilon = node.float("epsilon", 1e-5)
+    wide = _single(context, x)
+    factors = [_factor(context, name, shape[axis:]) for name in (node.operand(1), node.optional(2)) if name is not None]
+    y = context.add(LayerNorm(axis=axis - len(shape), epsilon=epsilon), wide, *factors)
+    results = [_as(context, y, context.type(x).dtype)]
+    if node.reads(1) or node.reads(2):
+        axes = tuple(range(axis, len(shape)))
+        mean = context.add(ReduceMean(axes=axes, keep=True), wide)
+        centred = context.add(Sub(), wide, mean)
+        variance = context.add(ReduceMean(axes=axes, keep=True), context.add(Mul(), centred, centred))
+        deviation = context.add(Sqrt(), context.add(Add(), variance, _number(context, epsilon, wide)))
+        results += [mean, context.add(Reciprocal(), deviation)]
+    return tuple(results)
+
+
+@converts("RMSNormalization")
+def rms_normalization(context: Context, node: Node) -> str:
+    """Half floats are computed in single ones."""
+    x, axis = node.operand(0), front(node.int("axis", -1), context.type(node.operand(0)).rank)
+    shape = context.type(x).shape
+    op = RmsNorm(axis=axis - len(shape), epsilon=node.float("epsilon", 1e-5))
+    y = context.add(op, _single(context, x), _factor(context, node.operand(1), shape[axis:]))
+    return _as(context, y, context.type(x).dtype)
+
+
+def _factor(context: Context, name: str, wanted: tuple[int, ...]) -> str:
+    """A factor of normalised elements, of their shape, in at least single precision."""
+    shape = context.type(name).shape
+    require(broadcast(shape, wanted)[-len(wanted) :] == wanted, f"a factor of shape {shape}, {wanted} wanted")
+    if len(shape) > len(wanted):
+        require(set(shape[: -len(wanted)]) == {1}, f"a factor of shape {shape}, {wanted} wanted")
+        shape = shape[-len(wanted) :]
+        name = context.add(Reshape(shape=shape), name)
+    return _single(context, name if shape == wanted else context.add(Expand(shape=wanted), name))
+
+
+def _single(context: Context, name: str) -> str:
+    """A half float as a single one; others as they are."""
+    return _as(context, name, DType.F32) if context.type(name).dtype in (DType.F16, DType.BF16) else name
+
+
+def _as(context: Context, name: str, dtype: DType) -> str:
+    return name if context.type(name).dtype is dtype else context.add(Cast(to=dtype), name)
+
+
+def _number(context: Context, value: float, like: str) -> str:
+    return context.constant(np.asarray(value, context.type(like).dtype.numpy), "epsilon")
 
 
 @converts("LpNormalization")

@@ -60,6 +60,15 @@ def sentences() -> dict[str, np.ndarray]:
     }
 
 
+def voices() -> dict[str, np.ndarray]:
+    """Four windows, from noise to vowels, each with a state that came before."""
+    rng, time = np.random.default_rng(0), np.arange(576) / 16000
+    vowel = sum(np.sin(2 * np.pi * 140 * order * time) / order for order in range(1, 9))
+    sound = np.linspace(0, 0.3, 4)[:, None] * vowel + rng.normal(0, 0.01, (4, 576))
+    state = rng.normal(0, 0.5, (2, 4, 128))
+    return {"input": sound.astype(np.float32), "state": state.astype(np.float32), "sr": np.asarray(16000)}
+
+
 @pytest.mark.zoo
 @pytest.mark.parametrize(("name", "shape"), NETS, ids=str)
 def test_an_image_net_computes_what_onnxruntime_computes(name: str, shape: tuple[int, ...]) -> None:
@@ -68,7 +77,7 @@ def test_an_image_net_computes_what_onnxruntime_computes(name: str, shape: tuple
 
 
 @pytest.mark.zoo
-@pytest.mark.parametrize(("name", "inputs"), [("basic_pitch", audio), ("minilm", sentences)])
+@pytest.mark.parametrize(("name", "inputs"), [("basic_pitch", audio), ("minilm", sentences), ("silero_vad", voices)])
 def test_another_net_computes_what_onnxruntime_computes(name: str, inputs: Callable[[], dict[str, np.ndarray]]) -> None:
     assert_equals_onnxruntime(name, inputs())
 
