@@ -172,7 +172,7 @@ class Quantized:
             self.program,
             self.samples,
             method=self.method,
-            count=self.statistics.samples,
+            statistics=self.statistics,
         )
 
     def simulate(self, *inputs: Any, raw: bool = False, **named: Any) -> tuple[np.ndarray, ...]:

@@ -101,9 +101,10 @@ def quantize(
         (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
         steps.start("measuring the layers")
         (folder / "report.json").write_text(quantized.report.to_json(), encoding="utf-8")
+        quantized.report.save_html(folder / "report.html")
     screen = show.console()
     screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
-    screen.print(f"\nwritten: {output}/{model.stem}.npuq, {model.stem}_qdq.onnx, report.json, steps/")
+    screen.print(f"\nwritten: {output}/{model.stem}.npuq, {model.stem}_qdq.onnx, report.html, report.json, steps/")
 
 
 @app.command()

@@ -1,159 +1,240 @@
-"""Two versions of a network on the same data, value by value."""
+"""Two versions of a network on the same data, value by value: with the errors of all layers before, and alone."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from npuq.backends.edge import to_edge
-from npuq.ir import DType, Graph, NpuqError, TensorType, evaluate
-from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir import DType, Graph, NpuqError, TensorType, compiler_options, evaluate, parameters
+from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
-BANDS = (0.0, 0.01, 0.1, 0.5, 1.0, math.inf)
-"""The borders of the classes of relative errors, each class without its upper border."""
+from .measures import Measures, Tally
 
-SMALL = 1e-6
-"""References of at most this magnitude do not count in the greatest relative and absolute error."""
+Progress = Callable[[int], None]
+Order = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the tested values r of one layer are from the reference l, over all samples.
+    """How far a layer of the tested network is from the same layer of the reference, over all samples.
 
-    `mean_relative` = sum |r - l| / sum |l|; `cosine` = 50 + 50 cos(l, r), in percent; `rmse` = sqrt(sum (r - l)^2 /
-    sum l^2); `most_relative` and `most_absolute` are the greatest |r - l| / |l| and |r - l| where |l| > 1e-6; `above`
-    and `below` are the shares of r > l and r < l; `bands` the shares of elements whose relative error is below 1 %,
-    10 %, 50 %, 100 %, or not.
-
-    0/0 is 0, since nothing is wrong where both are zero, and x/0 is infinite. The cosine of two zero tensors is 1, of
-    a zero and another one 0.
+    `index` counts the reference's nodes. `accumulated` measures the tested network as it runs, `alone` the layer
+    given the reference's values as operands, rounded and saturated to the integers that it reads; None where that was
+    not asked for.
     """
 
+    index: int
     name: str
     op: str
-    elements: int
-    mean_relative: float
-    cosine: float
-    rmse: float
-    most_relative: float
-    most_absolute: float
-    above: float
-    below: float
-    bands: tuple[float, ...]
+    place: str
+    accumulated: Measures
+    alone: Measures | None = None
 
 
-@dataclass
-class Tally:
-    """The running sums of one layer: memory does not grow with the samples."""
+@dataclass(frozen=True)
+class Pair:
+    """A value of both graphs: where it lies in the tested one, and its axes there, None where that is not known."""
 
-    elements: int = 0
-    error: float = 0.0
-    reference: float = 0.0
-    squared_error: float = 0.0
-    squared_reference: float = 0.0
-    squared_tested: float = 0.0
-    product: float = 0.0
-    most_relative: float = 0.0
-    most_absolute: float = 0.0
-    above: int = 0
-    below: int = 0
-    bands: np.ndarray = field(default_factory=lambda: np.zeros(len(BANDS) - 1, np.int64))
-
-    def add(self, reference: np.ndarray, tested: np.ndarray) -> None:
-        """Count one pair of arrays of the same shape."""
-        left, right = reference.astype(np.float64).ravel(), tested.astype(np.float64).ravel()
-        error, size = np.abs(right - left), np.abs(left)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(error == 0, 0.0, error / size)
-        self.elements += left.size
-        self.error += float(error.sum())
-        self.reference += float(size.sum())
-        self.squared_error += float(error @ error)
-        self.squared_reference += float(left @ left)
-        self.squared_tested += float(right @ right)
-        self.product += float(left @ right)
-        counted = size > SMALL
-        self.most_relative = max(self.most_relative, float(relative[counted].max(initial=0.0)))
-        self.most_absolute = max(self.most_absolute, float(error[counted].max(initial=0.0)))
-        self.above += int((right > left).sum())
-        self.below += int((right < left).sum())
-        self.bands += [int(((low <= relative) & (relative < high)).sum()) for low, high in pairwise(BANDS)]
-        self.bands[-1] += int((~(relative < math.inf)).sum())
-
-    def difference(self, name: str, op: str) -> Difference:
-        """The measures of what was counted."""
-        count = max(self.elements, 1)
-        return Difference(
-            name,
-            op,
-            self.elements,
-            _ratio(self.error, self.reference),
-            50 + 50 * self.cosine,
-            math.sqrt(_ratio(self.squared_error, self.squared_reference)),
-            self.most_relative,
-            self.most_absolute,
-            self.above / count,
-            self.below / count,
-            tuple(float(share) / count for share in self.bands),
-        )
-
-    @property
-    def cosine(self) -> float:
-        if self.squared_reference == 0 or self.squared_tested == 0:
-            return float(self.squared_reference == self.squared_tested)
-        return self.product / math.sqrt(self.squared_reference) / math.sqrt(self.squared_tested)
+    name: str
+    tested: str
+    order: Order | None = None
 
 
 def compare(
     reference: Graph,
     tested: Graph,
     samples: Iterable[Mapping[str, np.ndarray]],
-    progress: Callable[[int], None] = lambda count: None,
+    *,
+    alone: bool = False,
+    progress: Progress = lambda count: None,
 ) -> list[Difference]:
     """Measure every value that both graphs have by name, in the reference's order.
 
     The graphs may be of any level: where a value is quantized, its dequantized form is compared, and a value whose
     axes a backend has moved is moved back. Samples are batches by the reference's input names, any number of the
-    graph's own; `progress` is told how many are done. Raises `NpuqError` where the inputs differ or no value is
-    common to both.
+    graph's own; `progress` is told how many are done. With `alone` each layer is measured by itself, too. Raises
+    `NpuqError` where the inputs differ or no value is common to both.
     """
     _require_alike(reference, tested)
-    names = [name for node in reference.nodes for name in node.results if _comparable(reference, tested, name)]
-    if not names:
+    pairs = [
+        Pair(name, name) for node in reference.nodes for name in node.results if _comparable(reference, tested, name)
+    ]
+    if not pairs:
         raise NpuqError(f"{reference.name}, {tested.name}: no value has the same name and size in both")
-    sides = [_Side(graph, [_as_used(graph, name) for name in names]) for graph in (reference, tested)]
-    tallies = {name: Tally() for name in names}
+    batches = (list(sample.values()) for sample in samples)
+    return differences(reference, tested, pairs, batches, alone=alone, progress=progress)
+
+
+def differences(
+    reference: Graph,
+    tested: Graph,
+    pairs: Sequence[Pair],
+    batches: Iterable[Sequence[np.ndarray]],
+    *,
+    alone: bool,
+    progress: Progress = lambda count: None,
+) -> list[Difference]:
+    """Measure pairs of values over batches of inputs in the reference's order: `compare` with its pairs given."""
+    wanted = evaluate(reference, [_as_used(reference, pair.name) for pair in pairs])
+    used = [reference.types[_as_used(reference, pair.name)] for pair in pairs]
+    values = [_Value(tested, pair) for pair in pairs]
+    probe = Probe(tested, [value.used for value in values])
+    known, isolated = [Tally() for _ in pairs], [Tally() for _ in pairs]
     done = 0
-    for sample in samples:
-        for left, right in zip(*(side.run(list(sample.values())) for side in sides), strict=True):
-            for name, one, other in zip(names, left, right, strict=True):
-                tallies[name].add(one, _aligned(one, other))
-            progress(done := done + 1)
-    return [tally.difference(name, reference.producers[name].op.name) for name, tally in tallies.items()]
+    for left, right in _runs(reference, tested, batches):
+        exact = [real(np.asarray(array), type_) for array, type_ in zip(wanted(*left), used, strict=True)]
+        for value, tally, one, other in zip(values, known, exact, probe(right), strict=True):
+            tally.add(one, value.aligned(other, one))
+        if alone:
+            given = [value.encoded(one) for value, one in zip(values, exact, strict=True)]
+            for value, tally, one, other in zip(values, isolated, exact, probe(right, given), strict=True):
+                tally.add(one, value.aligned(other, one))
+        progress(done := done + 1)
+    places = {name: index for index, node in enumerate(reference.nodes) for name in node.results}
+    return [
+        Difference(
+            places[pair.name],
+            pair.name,
+            reference.producers[pair.name].op.name,
+            reference.producers[pair.name].place,
+            all_.measures,
+            own.measures if alone else None,
+        )
+        for pair, all_, own in zip(pairs, known, isolated, strict=True)
+    ]
 
 
-class _Side:
-    """One graph as a function from a batch to the real values of the compared names, run by run."""
+class Probe:
+    """A graph as a function from one run's inputs to the named values, compiled once.
 
-    def __init__(self, graph: Graph, values: list[str]) -> None:
-        self.graph, self.types = graph, [graph.types[value] for value in values]
-        self.function = evaluate(graph, values)
+    With `given`, an array for each name, whatever reads such a value sees the given array instead: each layer is then
+    alone with operands that are known.
+    """
 
-    def run(self, arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-        inputs, count = to_edge(self.graph, arrays)
+    def __init__(self, graph: Graph, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.types = [graph.types[name] for name in self.names]
+        self.known = parameters(graph)
+        places = {name: index for index, name in enumerate(self.names)}
+
+        def run(known: Mapping[str, jax.Array], inputs: Sequence[Any], given: Sequence[Any], replace: Any) -> list[Any]:
+            values, results = dict(known), {}
+            values.update(zip(graph.inputs, inputs, strict=True))
+            for node in graph.nodes:
+                computed = node.op.evaluate(*(values[operand] for operand in node.operands))
+                for name, array in zip(
+                    node.results, computed if isinstance(computed, tuple) else (computed,), strict=True
+                ):
+                    values[name] = results[name] = array
+                    if name in places:
+                        values[name] = jnp.where(replace, given[places[name]], array)
+            return [results[name] for name in self.names]
+
+        self.run = jax.jit(run, compiler_options=dict(compiler_options()))
+
+    @cached_property
+    def nothing(self) -> list[np.ndarray]:
+        """Arrays that stand where nothing is given."""
+        return [np.zeros(type_.shape, type_.dtype.numpy) for type_ in self.types]
+
+    def __call__(self, inputs: Sequence[np.ndarray], given: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            results = self.run(
+                self.known, inputs, self.nothing if given is None else given, np.bool_(given is not None)
+            )
+            return [np.asarray(result) for result in results]
+
+
+@dataclass
+class _Value:
+    """One compared value of the tested graph: its axes are found at the first array, where no pair has told them."""
+
+    graph: Graph
+    pair: Pair
+    used: str = field(init=False)
+    order: Order | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.used, self.order = _as_used(self.graph, self.pair.tested), self.pair.order
+
+    @property
+    def type(self) -> TensorType:
+        return self.graph.types[self.used]
+
+    def aligned(self, array: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """The real numbers of an array, their axes in the reference's order."""
+        numbers = real(array, self.type)
+        if self.order is None:
+            self.order = nearest_order(reference, numbers)
+        return numbers.transpose(np.argsort(self.order))
+
+    def encoded(self, exact: np.ndarray) -> np.ndarray:
+        """Real numbers of the reference as this value's readers want them."""
+        assert self.order is not None
+        moved, type_ = exact.transpose(self.order), self.type
+        producer = self.graph.producers[self.used]
+        if isinstance(producer.op, Dequantize):
+            integers = _integers(self.graph, producer.operands[0], moved)
+            return real(integers, self.graph.types[producer.operands[0]]).astype(type_.dtype.numpy)
+        return moved.astype(type_.dtype.numpy) if type_.quant is None else _integers(self.graph, self.used, moved)
+
+
+def nearest_order(reference: np.ndarray, tested: np.ndarray) -> Order:
+    """The order that the axes of `reference` have in `tested`; where several fit, the nearest array is meant."""
+    fitting = [order for order in orders(tested.ndim) if reference.transpose(order).shape == tested.shape]
+    if len(fitting) == 1:
+        return fitting[0]
+    return min(fitting, key=lambda order: float(np.abs(reference.transpose(order) - tested).sum()))
+
+
+def orders(rank: int) -> list[Order]:
+    """The orders that axes may have been brought into: none other, channels last, channels first."""
+    axes = tuple(range(rank))
+    return [axes] if rank < 3 else [axes, (0, *axes[2:], 1), (0, rank - 1, *axes[1:-1])]
+
+
+def real(array: np.ndarray, type_: TensorType) -> np.ndarray:
+    """The real numbers that an array stands for, in float64 where they have a scale."""
+    quant = type_.quant
+    if quant is None:
+        return array
+    shape = [-1 if axis == quant.axis else 1 for axis in range(type_.rank)]
+    centred = array - np.reshape(np.asarray(quant.zero_points, np.float64), shape)
+    return np.asarray(centred * np.reshape(np.asarray(quant.scales), shape))
+
+
+def _integers(graph: Graph, name: str, numbers: np.ndarray) -> np.ndarray:
+    """Numbers as the integers of a value, saturated as its own op does."""
+    type_, producer = graph.types[name], graph.producers.get(name)
+    assert type_.quant is not None
+    limits = [getattr(producer.op, side, None) if producer else None for side in ("low", "high")]
+    low, high = (limit if isinstance(limit, int) else end for limit, end in zip(limits, type_.dtype.range, strict=True))
+    integers: np.ndarray = to_integers(numbers.astype(np.float64), type_.quant, low, high)
+    return integers.astype(type_.dtype.numpy)
+
+
+def _runs(
+    reference: Graph, tested: Graph, batches: Iterable[Sequence[np.ndarray]]
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """The inputs of both graphs, one run after another."""
+    for batch in batches:
+        (left, count), (right, _) = to_edge(reference, batch), to_edge(tested, batch)
         for index in range(count):
-            sizes = [type_.shape[0] if type_.rank else 0 for type_ in self.graph.input_types]
-            part = [
-                array[index * size : (index + 1) * size] if size else array
-                for array, size in zip(inputs, sizes, strict=True)
-            ]
-            results = map(np.asarray, self.function(*part))
-            yield [_real(array, type_) for array, type_ in zip(results, self.types, strict=True)]
+            yield (
+                [_part(array, type_, index) for array, type_ in zip(left, reference.input_types, strict=True)],
+                [_part(array, type_, index) for array, type_ in zip(right, tested.input_types, strict=True)],
+            )
+
+
+def _part(array: np.ndarray, type_: TensorType, index: int) -> np.ndarray:
+    return array[index * type_.shape[0] : (index + 1) * type_.shape[0]] if type_.rank else array
 
 
 def _require_alike(reference: Graph, tested: Graph) -> None:
@@ -168,8 +249,8 @@ def _comparable(reference: Graph, tested: Graph, name: str) -> bool:
     if name not in reference.producers or name not in tested.producers:
         return False
     one, other = reference.types[name], tested.types[name]
-    orders = [tuple(one.shape[axis] for axis in order) for order in _orders(one.rank)]
-    return other.shape in orders and DType.BOOL not in (one.dtype, other.dtype)
+    shapes = [tuple(one.shape[axis] for axis in order) for order in orders(one.rank)]
+    return other.shape in shapes and DType.BOOL not in (one.dtype, other.dtype)
 
 
 def _as_used(graph: Graph, name: str) -> str:
@@ -179,29 +260,3 @@ def _as_used(graph: Graph, name: str) -> str:
         return name
     readers = [node for node in graph.users[user.result] if isinstance(node.op, Dequantize)]
     return readers[0].result if readers else name
-
-
-def _real(array: np.ndarray, type_: TensorType) -> Any:
-    """The real numbers that an array stands for."""
-    if type_.quant is None:
-        return array.astype(np.float64)
-    quant = type_.quant
-    shape = [-1 if axis == quant.axis else 1 for axis in range(type_.rank)]
-    return (array - np.reshape(np.asarray(quant.zero_points, np.float64), shape)) * np.reshape(quant.scales, shape)
-
-
-def _aligned(reference: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """The tested array with its axes in the reference's order; where several orders fit, the nearest one is meant."""
-    moved = (tested.transpose(np.argsort(order)) for order in _orders(tested.ndim))
-    fitting = [array for array in moved if array.shape == reference.shape]
-    return min(fitting, key=lambda array: float(np.abs(array - reference).sum()))
-
-
-def _orders(rank: int) -> list[tuple[int, ...]]:
-    """The orders that axes may have been brought into: none other, channels last, channels first."""
-    axes = tuple(range(rank))
-    return [axes] if rank < 3 else [axes, (0, *axes[2:], 1), (0, rank - 1, *axes[1:-1])]
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.inf if part else 0.0

@@ -62,7 +62,7 @@ class Steps:
 
 def layers(report: Report, limit: int | None = SHOWN) -> Group:
     """The layers of a quantized network, the noisiest first."""
-    table = _table("layer|op|runs on|>scale|>SQNR dB|>cosine|>MACs|>bytes|>cycles|notes")
+    table = _table("layer|op|runs on|>scale|>SQNR dB|>alone dB|>cosine|>MACs|>bytes|>cycles|notes")
     shown = _first(report.worst_first, limit)
     for layer in shown:
         table.add_row(
@@ -71,6 +71,7 @@ def layers(report: Report, limit: int | None = SHOWN) -> Group:
             Text(layer.where, "yellow" if layer.where == "host" else ""),
             "" if layer.scale is None else f"{layer.scale:.3g}",
             _decibels(layer.sqnr_db),
+            _decibels(layer.own_sqnr_db),
             "" if layer.cosine is None else f"{layer.cosine:.5f}",
             f"{layer.macs:,}",
             f"{layer.bytes:,}",
@@ -87,11 +88,12 @@ def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Group
     table = _table(
         "layer|op|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|>0-1 %|>1-10|>10-50|>50-100|>100+",
     )
-    shown = _first(sorted(found, key=lambda one: -one.mean_relative), limit)
-    for one in shown:
+    shown = _first(sorted(found, key=lambda one: -one.accumulated.mean_relative), limit)
+    for difference in shown:
+        one = difference.accumulated
         table.add_row(
-            one.name,
-            one.op,
+            difference.name,
+            difference.op,
             *(f"{one.mean_relative:.4g}", f"{one.cosine:.4f}", f"{one.rmse:.4g}"),
             *(f"{one.most_relative:.4g}", f"{one.most_absolute:.4g}"),
             *(f"{100 * share:.1f}" for share in (one.above, one.below, *one.bands)),

@@ -35,7 +35,8 @@ def out(run: Run, files: Files, tmp_path: Path) -> Path:
 
 
 def test_quantize_writes_program_qdq_report_and_steps(out: Path, files: Files) -> None:
-    assert sorted(entry.name for entry in out.iterdir()) == ["report.json", "small.npuq", "small_qdq.onnx", "steps"]
+    written = ["report.html", "report.json", "small.npuq", "small_qdq.onnx", "steps"]
+    assert sorted(entry.name for entry in out.iterdir()) == written
     assert not [name for name in os.listdir(out.parent) if name.startswith(".")]
     x = np.load(files.data)[:1]
     graph = npuq.load(files.model)

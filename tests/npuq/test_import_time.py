@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("jax", "numpy", "onnx", "scipy", "PIL", "flatbuffers")
+HEAVY = ("jax", "numpy", "onnx", "scipy", "PIL", "flatbuffers", "matplotlib", "jinja2")
 
 
 def imported(code: str) -> set[str]:

@@ -1,0 +1,126 @@
+"""How far one array of numbers is from another: running sums, and the measures made of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+BANDS = (0.01, 0.1, 0.5, 1.0)
+"""The upper borders of the classes of relative errors, each without its border; a last class holds the rest."""
+
+SMALL = 1e-6
+"""References of at most this magnitude do not count in the greatest relative and absolute error."""
+
+CHUNK = 1 << 15
+"""Elements that are measured at once: few enough for a cache."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How far the tested values r are from the reference l, over all elements of all samples.
+
+    | field | formula |
+    |---|---|
+    | `mean_relative` | sum \\|r - l\\| / sum \\|l\\| |
+    | `cosine` | 50 + 50 cos(l, r), in percent |
+    | `rmse` | sqrt(sum (r - l)^2 / sum l^2) |
+    | `most_relative`, `most_absolute` | the greatest \\|r - l\\| / \\|l\\| and \\|r - l\\| where \\|l\\| > 1e-6 |
+    | `above`, `below` | the shares of r > l and of r < l |
+    | `bands` | the shares with a relative error below 1, 10, 50 and 100 %, and of the rest |
+
+    0/0 is 0, since nothing is wrong where both are zero; x/0 is infinite, and so is its relative error. The cosine of
+    two zero tensors is 1, of a zero and another one 0. What is no number counts in the last band.
+    """
+
+    elements: int
+    mean_relative: float
+    cosine: float
+    rmse: float
+    most_relative: float
+    most_absolute: float
+    above: float
+    below: float
+    bands: tuple[float, ...]
+
+    @property
+    def sqnr_db(self) -> float:
+        """10 log10(sum l^2 / sum (r - l)^2): infinite for equal values, negative infinity for noise on silence."""
+        if self.rmse == 0:
+            return math.inf
+        return -math.inf if math.isinf(self.rmse) else -20 * math.log10(self.rmse)
+
+
+@dataclass
+class Tally:
+    """The running sums of one layer: memory does not grow with the samples."""
+
+    elements: int = 0
+    error: float = 0.0
+    reference: float = 0.0
+    squared_error: float = 0.0
+    squared_reference: float = 0.0
+    squared_tested: float = 0.0
+    product: float = 0.0
+    most_relative: float = 0.0
+    most_absolute: float = 0.0
+    above: int = 0
+    below: int = 0
+    within: np.ndarray = field(default_factory=lambda: np.zeros(len(BANDS), np.int64))
+
+    def add(self, reference: np.ndarray, tested: np.ndarray) -> None:
+        """Count one pair of arrays of the same shape."""
+        left, right = reference.ravel(), tested.ravel()
+        for start in range(0, left.size, CHUNK):
+            part = slice(start, start + CHUNK)
+            self._add(left[part].astype(np.float64), right[part].astype(np.float64))
+
+    def _add(self, left: np.ndarray, right: np.ndarray) -> None:
+        difference = right - left
+        error, size = np.abs(difference), np.abs(left)
+        self.elements += left.size
+        self.error += float(error.sum())
+        self.reference += float(size.sum())
+        # No BLAS: its sums depend on its threads.
+        self.squared_error += float(np.square(difference).sum())
+        self.squared_reference += float(np.square(left).sum())
+        self.squared_tested += float(np.square(right).sum())
+        self.product += float((left * right).sum())
+        self.above += int(np.count_nonzero(difference > 0))
+        self.below += int(np.count_nonzero(difference < 0))
+        both_zero = int(np.count_nonzero((size == 0) & (error == 0)))
+        self.within += [int(np.count_nonzero(error < border * size)) + both_zero for border in BANDS]
+        counted = size > SMALL
+        self.most_absolute = max(self.most_absolute, float(error.max(initial=0.0, where=counted)))
+        relative = np.divide(error, size, out=np.zeros_like(error), where=counted)
+        self.most_relative = max(self.most_relative, float(relative.max(initial=0.0)))
+
+    @property
+    def measures(self) -> Measures:
+        """The measures of what was counted."""
+        count = max(self.elements, 1)
+        borders = [0, *self.within.tolist(), self.elements]
+        return Measures(
+            self.elements,
+            _ratio(self.error, self.reference),
+            50 + 50 * self.cosine,
+            math.sqrt(_ratio(self.squared_error, self.squared_reference)),
+            self.most_relative,
+            self.most_absolute,
+            self.above / count,
+            self.below / count,
+            tuple((high - low) / count for low, high in pairwise(borders)),
+        )
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between all references and all tested values."""
+        if self.squared_reference == 0 or self.squared_tested == 0:
+            return float(self.squared_reference == self.squared_tested)
+        return self.product / math.sqrt(self.squared_reference) / math.sqrt(self.squared_tested)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.inf if part else 0.0

@@ -1,0 +1,8 @@
+"""The report: where each layer runs, at what scale, how far it is from float, and what it costs; as JSON and HTML."""
+
+from __future__ import annotations
+
+from .contents import Agreement, CurvePoint, Details, Layer, Report, Tensor
+from .make import make_report
+
+__all__ = ["Agreement", "CurvePoint", "Details", "Layer", "Report", "Tensor", "make_report"]

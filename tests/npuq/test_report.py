@@ -1,0 +1,129 @@
+"""The report's page: whole, well-formed, alone, and the same every time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import npuq
+from npuq.report import Agreement, CurvePoint, Report
+
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+REFERENCES = ("src", "href", "srcset", "data", "action", "poster", "xlink:href")
+
+
+class Reader(HTMLParser):
+    """The elements of a page, each closed where it must be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.rows: list[str] = []
+        self.in_row = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        assert len(given) == len(attributes), f"<{tag}> with an attribute twice"
+        self.ids += [value for name, value in attributes if name == "id" and value]
+        self.references += [value or "" for name, value in attributes if name in REFERENCES]
+        assert not [name for name in given if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "th" and given.get("scope") == "row":
+            self.in_row = True
+            self.rows.append("")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.in_row = self.in_row and tag != "th"
+
+    def handle_data(self, data: str) -> None:
+        if self.in_row:
+            self.rows[-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def report(model: onnx.ModelProto) -> Report:
+    data = np.random.default_rng(5).normal(size=(12, 3, 8, 8)).astype(np.float32)
+    return npuq.quantize(npuq.load(model), data).report
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing(report: Report) -> None:
+    text = report.to_html()
+    seen = Reader(text)
+    assert not seen.open
+    assert len(seen.ids) == len(set(seen.ids))
+    assert {reference for reference in seen.references if not reference.startswith("#")} == set()
+    assert {reference[1:] for reference in seen.references} <= set(seen.ids)
+    assert "default-src 'none'" in text
+    assert "@import" not in text
+    assert "url(h" not in text
+
+
+def test_the_page_holds_every_layer_the_worst_first(report: Report) -> None:
+    seen = Reader(report.to_html())
+    assert seen.rows == [layer.name for layer in report.worst_first]
+    assert len(seen.rows) == len(report.layers) > 3
+
+
+def test_each_value_has_its_histogram_and_every_element_is_counted(report: Report) -> None:
+    assert {tensor.name for tensor in report.details.tensors} >= {"x", "r", "p", "y"}
+    text = report.to_html()
+    for tensor in report.details.tensors:
+        assert sum(tensor.counts) == round(tensor.elements * (1 - tensor.zeros))
+        assert tensor.start <= tensor.minimum
+        assert tensor.start + tensor.width * len(tensor.counts) >= tensor.maximum
+        assert f"<h3>{tensor.name}</h3>" in text
+
+
+def test_the_verdict_has_the_numbers(report: Report) -> None:
+    text = report.to_html()
+    agreed = report.agreement["y"]
+    assert f"the largest of 4 outputs is the same in {agreed.equal} of 8 samples" in text
+    assert f"{report.output_sqnr_db:.1f} dB SQNR at the output" in text
+    assert f"All {len(report.layers)} layers run on the NPU, with no repairs" in text
+
+
+def test_names_are_escaped(report: Report) -> None:
+    layers = tuple(replace(layer, name=f"<script>{layer.name}", notes=("a & b",)) for layer in report.layers)
+    text = replace(report, layers=layers, repairs=(("<b>", "</ul>"),), curve=(CurvePoint(0.5, 30.0, "<i>"),)).to_html()
+    Reader(text)
+    assert text.count("<script>") == 1
+    assert "a &amp; b" in text
+
+
+def test_the_page_of_what_was_not_measured(report: Report) -> None:
+    text = replace(report, layers=(), outputs={"y": None}, agreement={}).to_html()
+    Reader(text)
+    assert "No output was measured" in text
+    exact = replace(report, outputs={"y": math.inf}, agreement={"y": Agreement(1, 1, 4)}).to_html()
+    assert (
+        "The outputs equal the float network&#39;s, and the largest of 4 outputs is the same in 1 of 1 sample." in exact
+    )
+
+
+def test_the_same_report_is_the_same_page(report: Report, tmp_path: Path) -> None:
+    report.save_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.to_html()
+
+
+def test_own_errors_are_those_of_one_layer(report: Report) -> None:
+    """The first layer has no errors before it: alone and accumulated are the same."""
+    first = report.layers[0]
+    assert first.own_sqnr_db == first.sqnr_db
+    assert all(layer.own_sqnr_db is not None and layer.own_sqnr_db > 20 for layer in report.layers)
