@@ -1,0 +1,127 @@
+"""Traces of a loss's Hessian at each point, and the rise of the loss that they predict (HAWQ)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from npuq.ir import parameters
+
+from ..float_forward import compile_options
+from .noise import Place, Point, instrumented, measured_values
+from .variants import NARROW, Variants, on_grid
+
+Loss = Callable[..., Any]
+"""Outputs, and the sample's label where there are labels, to a scalar."""
+
+Arrays = dict[str, jax.Array]
+
+AT_ONCE = 4
+"""Probes that run as one: each has its own copy of every value."""
+
+
+def hessian_traces(
+    function: Callable[[Arrays], jax.Array], at: Arrays, draw: Callable[[Any], Arrays], keys: jax.Array
+) -> Arrays:
+    """Hutchinson's estimate of the trace of each diagonal block of a Hessian: the mean of v . H v over the probes.
+
+    `at` has the arrays at which `function` is taken; `draw` makes a probe v of each key: an array of +1 and -1 for each
+    of them. H v is the derivative of the gradient along v, for all blocks at once: what one block adds to another's
+    estimate has the mean zero.
+    """
+
+    def along(key: Any) -> Arrays:
+        probe = draw(key)
+        _, product = jax.jvp(jax.grad(function), (at,), (probe,))
+        return {name: jnp.vdot(probe[name], product[name]) for name in at}
+
+    return {name: found.mean() for name, found in jax.lax.map(along, keys, batch_size=AT_ONCE).items()}
+
+
+def predicted_rise(
+    variants: Variants,
+    loss: Loss | None = None,
+    labels: Sequence[Any] | None = None,
+    *,
+    probes: int = 16,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """The mean rise of the loss that each point causes where it is narrow, f64[points].
+
+    It is tr(H) / n * |d|^2 / 2 with the trace of the loss's Hessian over the n numbers at the point and d, what
+    rounding does to them (Dong et al., HAWQ-V2: Hessian aware trace-weighted quantization, 2020; there for weights,
+    here for results too). Biases are left alone, negative traces count as zero. `loss` takes the tuple of float
+    outputs of one sample and, with `labels`, one for each of the variants' samples, the sample's label. Without a loss
+    it is the squared distance of the outputs from where they are, over their mean power: its Hessian is that of Gauss
+    and Newton, its rise the predicted error.
+    """
+    one = jax.jit(_for_one(variants, loss, probes), compiler_options=compile_options(jax.default_backend()))
+    total = np.zeros(len(variants.points))
+    for index, sample in enumerate(variants.samples):
+        with jax.enable_x64(True):
+            label = None if labels is None else labels[index]
+            total += np.asarray(one(sample, label, jax.random.fold_in(jax.random.key(seed), index)), np.float64)
+        if progress is not None:
+            progress(index + 1)
+    return np.maximum(total / len(variants.samples), 0.0)
+
+
+def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[..., jax.Array]:
+    """The rise at each point as a function of one sample, its label, and a random key."""
+    units, points = variants.units, variants.points
+    function = instrumented(units, points, measured_values(units.graph))
+    known, powers = parameters(units.graph), variants.powers
+    index_of = {point: index for index, point in enumerate(points)}
+
+    def run(inputs: Sequence[jax.Array], label: Any, key: jax.Array) -> jax.Array:
+        squares: Arrays = {}
+        zeros: Arrays = {}
+
+        def look(point: Point, name: str, x: jax.Array) -> jax.Array:
+            index = index_of[point]
+            if not variants.is_bias(point, name):
+                narrow = (
+                    variants.known[index][name][NARROW]
+                    if point.place is Place.KNOWN
+                    else on_grid(x, variants.grids[index, NARROW])
+                )
+                squares[_key(index, name)] = jnp.square(narrow - x).mean() / 2
+                zeros[_key(index, name)] = jnp.zeros_like(x)
+            return x
+
+        exact = function(known, inputs, look)
+
+        def risen(deltas: Arrays) -> jax.Array:
+            def move(point: Point, name: str, x: jax.Array) -> jax.Array:
+                key = _key(index_of[point], name)
+                return x + deltas[key] if key in deltas else x
+
+            outputs = tuple(function(known, inputs, move))
+            if loss is None:
+                pairs = zip(outputs, exact, powers, strict=True)
+                return sum((jnp.square(y - x).sum() / power for y, x, power in pairs), jnp.float32(0)) / len(powers)
+            return jnp.asarray(loss(outputs) if label is None else loss(outputs, label), jnp.float32)
+
+        def draw(probe: jax.Array) -> Arrays:
+            parts = jax.random.split(probe, len(zeros))
+            return {
+                name: jax.random.rademacher(part, zero.shape, zero.dtype)
+                for part, (name, zero) in zip(parts, zeros.items(), strict=True)
+            }
+
+        traces = hessian_traces(risen, zeros, draw, jax.random.split(key, probes))
+        rises = jnp.zeros(len(points), jnp.float32)
+        for name, trace in traces.items():
+            rises = rises.at[int(name.split()[0])].add(trace * squares[name])
+        return rises
+
+    return run
+
+
+def _key(index: int, name: str) -> str:
+    return f"{index} {name}"

@@ -1,0 +1,199 @@
+"""Every choice of widths in one compiled function: grids are its arguments, so that no choice compiles anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from npuq.ir import Graph, Quantization, parameters
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+from ..calibrate import MOST_WORKERS
+from ..float_forward import compile_options
+from ..lowering import LOWERINGS
+from ..samples import Sample
+from .noise import Place, Point, instrumented, known_values, measured_values, points_of
+from .units import Units
+
+NARROW, WIDE = 1, 0
+Known = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """A float graph whose points are narrow or wide: fake quantization in float32, with traced scales and limits.
+
+    `grids` f32[points, 2, 4] has scale, zero point, least and greatest integer of each, wide first; `known` the
+    constants of each KNOWN point by name, wide first. `reference` is the float graph that errors are measured against.
+    """
+
+    units: Units
+    points: tuple[Point, ...]
+    grids: np.ndarray
+    known: dict[int, Known]
+    reference: Graph
+    samples: tuple[Sample, ...]
+
+    @classmethod
+    def of(cls, units: Units, wide: Graph, narrow: Graph, reference: Graph, samples: Iterable[Sample]) -> Variants:
+        """Read both grids of every point from the fake-quant graphs in which all ops are wide, or narrow."""
+        points = points_of(units)
+        grids, known = np.ones((len(points), 2, 4), np.float32), {}
+        pairs = [
+            {node.operands[0]: node.op for node in graph.nodes if isinstance(node.op, Quantize)}
+            for graph in (wide, narrow)
+        ]
+        for index, point in enumerate(points):
+            if point.place is Place.KNOWN:
+                one, other = (_known(units, point.unit, graph) for graph in (wide, narrow))
+                known[index] = {name: (array, other[name]) for name, array in one.items()}
+                continue
+            for width, ops in enumerate(pairs):
+                op = ops[point.value]
+                grids[index, width] = op.quant.scale, op.quant.zero_point, op.low, op.high
+        return cls(units, points, grids, known, reference, tuple(samples))
+
+    def outputs(self, narrow: np.ndarray) -> list[np.ndarray]:
+        """The measured values, [samples, ...] each, with the points of `narrow`, bool[points], narrow."""
+        with jax.enable_x64(True):
+            found = self._run(self._parameters, self._inputs, self.grids, self.known, narrow)
+            return [np.asarray(value, np.float64) for value in found]
+
+    def error(self, narrow: np.ndarray) -> float:
+        """The noise of the outputs over their signal, against the float graph: 10^(-SQNR / 10)."""
+        return self._ratio(self.outputs(narrow), self._exact)
+
+    def alone(self, progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """What each point alone adds to the error, f64[points]: one at a time narrow, all others wide.
+
+        So its own noise is not buried under that of others; small independent noises add up in power.
+        """
+        base = self.outputs(np.zeros(len(self.points), bool))
+        done = 0
+        found = []
+        with ThreadPoolExecutor(_workers()) as pool:
+            for outputs in pool.map(self.outputs, np.eye(len(self.points), dtype=bool)):
+                found.append(self._ratio(outputs, base))
+                done += 1
+                if progress is not None:
+                    progress(done)
+        return np.asarray(found, np.float64)
+
+    def _ratio(self, outputs: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+        ratios = [
+            float(np.square(one - other).sum()) / signal
+            for one, other, signal in zip(outputs, wanted, self._signals, strict=True)
+            if signal > 0
+        ]
+        return sum(ratios) / max(len(ratios), 1)
+
+    @cached_property
+    def powers(self) -> list[float]:
+        """The mean power of each measured value over the samples, summed over its elements; 1 where it is zero."""
+        return [signal / len(self.samples) or 1.0 for signal in self._signals]
+
+    def is_bias(self, point: Point, name: str) -> bool:
+        """Whether a constant is a bias, which follows the weights and adds no noise of its own."""
+        if point.place is not Place.KNOWN:
+            return False
+        graph = self.units.graph
+        nodes = [graph.producers[member] for member in self.units.by_name[point.unit].members]
+        return all(
+            index == LOWERINGS[type(node.op)].bias
+            for node in nodes
+            for index, operand in enumerate(node.operands)
+            if operand == name
+        )
+
+    @cached_property
+    def _signals(self) -> list[float]:
+        return [float(np.square(value).sum()) for value in self._exact]
+
+    @cached_property
+    def _exact(self) -> list[np.ndarray]:
+        """What the float graph itself gives."""
+        wanted = measured_values(self.reference)
+        units = Units(self.reference, self.units.where, {}, {})
+        run = jax.jit(
+            jax.vmap(
+                lambda known, inputs: instrumented(units, (), wanted)(known, inputs, _untouched), in_axes=(None, 0)
+            ),
+            compiler_options=compile_options(jax.default_backend()),
+        )
+        with jax.enable_x64(True):
+            return [np.asarray(value, np.float64) for value in run(parameters(self.reference), self._inputs)]
+
+    @cached_property
+    def _inputs(self) -> list[np.ndarray]:
+        return [np.stack(arrays) for arrays in zip(*self.samples, strict=True)]
+
+    @cached_property
+    def _parameters(self) -> dict[str, jax.Array]:
+        return parameters(self.units.graph)
+
+    @cached_property
+    def _run(self) -> Callable[..., list[jax.Array]]:
+        function = instrumented(self.units, self.points, measured_values(self.units.graph))
+        index_of = {point: index for index, point in enumerate(self.points)}
+
+        def run(known: Any, inputs: Any, grids: jax.Array, constants: Any, narrow: jax.Array) -> list[jax.Array]:
+            def touch(point: Point, name: str, x: jax.Array) -> jax.Array:
+                index = index_of[point]
+                if point.place is Place.KNOWN:
+                    wide, small = constants[index][name]
+                    return jnp.where(narrow[index], small, wide)
+                return on_grid(x, grids[index, narrow[index].astype(jnp.int32)])
+
+            return function(known, inputs, touch)
+
+        options = compile_options(jax.default_backend())
+        compiled: Callable[..., list[jax.Array]] = jax.jit(
+            jax.vmap(run, in_axes=(None, 0, None, None, None)), compiler_options=options
+        )
+        return compiled
+
+
+def on_grid(x: jax.Array, grid: Any) -> jax.Array:
+    """The nearest numbers of a grid: scale, zero point, least and greatest integer."""
+    scale, zero_point, low, high = grid
+    nearest: jax.Array = (jnp.clip(jnp.round(x * (1 / scale)) + zero_point, low, high) - zero_point) * scale
+    return nearest
+
+
+def _untouched(point: Point, name: str, x: jax.Array) -> jax.Array:
+    return x
+
+
+def _known(units: Units, unit: str, quantized: Graph) -> dict[str, np.ndarray]:
+    """The constants of a unit as a fake-quant graph holds them, by their names in the float graph."""
+    found = {}
+    for member in units.by_name[unit].members:
+        node = units.graph.producers[member]
+        operands = quantized.producers[member].operands
+        for name in known_values(units.graph, node):
+            producer = quantized.producers[operands[node.operands.index(name)]]
+            assert isinstance(producer.op, Dequantize)
+            found[name] = _real(quantized.constants[producer.operands[0]].array, producer.op.quant)
+    return found
+
+
+def _real(integers: np.ndarray, quant: Quantization) -> np.ndarray:
+    """What integers stand for, in float32."""
+    along = [-1 if index == quant.axis else 1 for index in range(integers.ndim)]
+    scales, zero_points = (
+        np.reshape(np.asarray(part, np.float64), along) for part in (quant.scales, quant.zero_points)
+    )
+    return np.asarray((integers.astype(np.float64) - zero_points) * scales, np.float32)
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
