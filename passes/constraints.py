@@ -11,6 +11,7 @@ from typing import Any
 
 from npuq.ir import Constant, Graph, Node
 from npuq.ir.arithmetic import within
+from npuq.ir.ops.npu_norm import LARGEST_BIAS
 
 from .intervals import accumulator_proven, value_intervals
 from .target import Target
@@ -19,6 +20,9 @@ Constraint = Callable[[Graph, Node, Target], "str | None"]
 
 RESCALERS = ("npu.add", "npu.requantize")
 WEIGHTED = ("npu.conv2d", "npu.matmul")
+NORMS = ("npu.layer_norm", "npu.rms_norm")
+SIGNED = ("npu.add", *NORMS)
+"""The ops whose multipliers may be negative."""
 
 
 def supported_op(graph: Graph, node: Node, target: Target) -> str | None:
@@ -91,6 +95,17 @@ def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
     return None
 
 
+def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """The biases of a normalisation are constants of magnitude at most 2^59, so that their sums stay inside 63 bits."""
+    if node.op.name not in NORMS:
+        return None
+    constant = graph.constants.get(node.operands[2])
+    if constant is None:
+        return f"bias %{node.operands[2]} is computed, a constant wanted"
+    low, high = _extremes(constant)
+    return None if within((low, high), (-LARGEST_BIAS, LARGEST_BIAS)) else f"biases in [{low}, {high}], beyond 2^59"
+
+
 def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """No side of a window is longer than `max_window`."""
     window = getattr(node.op, "window", ())
@@ -119,13 +134,13 @@ def rounding_matches(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Multipliers are constants of `multiplier_bits` bits; only a sum's may be negative."""
+    """Multipliers are constants of `multiplier_bits` bits; only a sum's and a normalisation's may be negative."""
     constant, reason = _operand(graph, node, "multiplier")
     if constant is None:
         return reason
     low, high = _extremes(constant)
     most = (1 << target.multiplier_bits) - 1
-    least = -most if node.op.name == "npu.add" else 0
+    least = -most if node.op.name in SIGNED else 0
     return None if least <= low and high <= most else f"multipliers in [{low}, {high}], within [{least}, {most}] wanted"
 
 
@@ -171,6 +186,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     clamp_fits,
     weights_fit,
     bias_fits,
+    norm_bias_fits,
     window_fits,
     stride_fits,
     dilation_fits,

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import matrix, movement, pointwise, reduction, window
+from . import division, matrix, movement, norm, pointwise, reduction, window
 from .registry import LOWERINGS, Kind, Lowering, activations
 
-__all__ = ["LOWERINGS", "Kind", "Lowering", "activations", "matrix", "movement", "pointwise", "reduction", "window"]
+__all__ = [
+    "LOWERINGS",
+    "Kind",
+    "Lowering",
+    "activations",
+    "division",
+    "matrix",
+    "movement",
+    "norm",
+    "pointwise",
+    "reduction",
+    "window",
+]

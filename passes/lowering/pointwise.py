@@ -131,4 +131,4 @@ def pointwise(context: Context, node: Node, result: Result) -> Emitted:
 
 lowers(*UNARY, kind=Kind.POINTWISE)(pointwise)
 lowers(activation.PRelu, kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,))(pointwise)
-lowers(elementwise.Pow, elementwise.Div, elementwise.Mod, kind=Kind.POINTWISE, obstacle=not_a_table)(pointwise)
+lowers(elementwise.Pow, elementwise.Mod, kind=Kind.POINTWISE, obstacle=not_a_table)(pointwise)

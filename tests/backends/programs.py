@@ -7,7 +7,9 @@ import numpy as np
 from npuq.ir import Builder, Graph, Quantization, TensorType, parse_type
 from npuq.ir.arithmetic import accumulator_interval, common_multipliers, multipliers_and_shifts
 from npuq.ir.ops.elementwise import Maximum
+from npuq.ir.ops.npu_division import Div
 from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
+from npuq.ir.ops.npu_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.npu_pointwise import Add, Lut, Mul, Requantize, Softmax
 from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 from npuq.ir.ops.reduce import ArgMax
@@ -35,6 +37,14 @@ class Maker:
         scales = tuple(float(scale) for scale in self.random.uniform(0.001, 0.01, shape[-1]).astype(np.float32))
         quant = Quantization(scales, (0,) * len(scales), len(shape) - 1)
         return self.builder.constant(w, "w", quant), self.builder.constant(bias, "b"), w, bias
+
+    def gains(self, count: int) -> tuple[str, str, str]:
+        """Multipliers, biases and the shift of a normalisation whose elements have 27 fraction bits."""
+        multipliers = self.random.integers(-(1 << 31) + 1, 1 << 31, count).astype(np.int32)
+        biases = self.random.integers(-(1 << 58), 1 << 58, count)
+        shift = np.array([53], np.int32)
+        constant = self.builder.constant
+        return constant(multipliers, "gain"), constant(biases, "bias"), constant(shift, "s")
 
     def conv(self, x: str, shape: tuple[int, int, int, int], scale: float, name: str, **attributes: object) -> str:
         """A convolution with random weights."""
@@ -116,7 +126,13 @@ def every_op() -> Graph:
         name="product",
         quant=per_tensor(0.5),
     )
-    greatest = builder.add(Maximum(), product, product, name="greatest")
+    factors = maker.gains(8)
+    layer = builder.add(
+        LayerNorm(axis=2, fraction=15, epsilon=40), product, *factors, name="layer", quant=per_tensor(0.05)
+    )
+    quotient = builder.add(Div(factor=5, shift=2), layer, joined, name="quotient", quant=per_tensor(0.5))
+    rms = builder.add(RmsNorm(axis=2, fraction=15), quotient, *factors, name="rms", quant=per_tensor(0.05))
+    greatest = builder.add(Maximum(), rms, rms, name="greatest")
     rows = builder.add(Reshape(shape=(1, -1 % 1 + builder.types[greatest].size // 8, 8)), greatest, name="rows")
     columns = builder.add(Transpose(order=(0, 2, 1)), rows, name="columns")
     scores = builder.add(

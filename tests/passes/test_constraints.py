@@ -87,6 +87,7 @@ def test_programs_within_the_limits_break_none(make: Callable[[], Graph], name: 
         (with_number(small(), "a", 4, 30), {}, "a: npu.conv2d: shifts in [30, 40], within [31, 62] wanted"),
         (with_number(small(), "c", 3, 10), {}, "c: npu.add: shifts in [10, 10], within [11, 62] wanted"),
         (with_number(every_op(), "soft", 1, -1), {}, "npu.softmax: a table of exponentials with negative entries"),
+        (with_number(every_op(), "layer", 2, 1 << 60), {}, "%layer: npu.layer_norm: biases in ["),
         (with_quant(small(), "c", Quantization.per_tensor(0.5, 3)), {}, "%c has the zero point 3, 0 wanted"),
         (
             with_op(small(), "b.2", accumulator=(-(2**33), 2**33)),

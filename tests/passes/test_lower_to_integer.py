@@ -10,7 +10,7 @@ import pytest
 from npuq.backends.edge import simulator
 from npuq.backends.target import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType, blobs, evaluate, parse, to_text, verify
-from npuq.ir.ops import activation, conv, elementwise, pool, reduce, resize, shape
+from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, reduce, resize, shape
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import lower, lower_to_integer
@@ -118,6 +118,19 @@ def squared(builder: Builder, random: np.random.Generator) -> str:
     return builder.add(elementwise.Mul(), x, x)
 
 
+def normalized(op: Op, *shape: int, factors: int = 2) -> Make:
+    def make(builder: Builder, random: np.random.Generator) -> str:
+        y = convolution()(builder, random)
+        return builder.add(op, y, *(known(builder, random, *shape) for _ in range(factors)))
+
+    return make
+
+
+def divided(builder: Builder, random: np.random.Generator) -> str:
+    x, y = inputs(builder, (1, 3, 5, 4), (1, 3, 1, 1))
+    return builder.add(elementwise.Div(), x, builder.add(activation.Clip(low=0.5, high=4.0), y))
+
+
 CASES: dict[str, Make] = {
     "conv": convolution(),
     "conv strided, uneven padding": convolution(stride=(2, 3), padding=((0, 1), (2, 1))),
@@ -159,6 +172,10 @@ CASES: dict[str, Make] = {
     "softmax": unary(reduce.Softmax(axis=1), 2, 9),
     "softmax of channels": after_convolution(reduce.Softmax(axis=1)),
     "softmax, reshape": after_convolution(reduce.Softmax(axis=1), shape.Reshape(shape=(6, 63))),
+    "layer norm": normalized(layer_norm.LayerNorm(), 7),
+    "layer norm of planes": normalized(layer_norm.LayerNorm(axis=2, epsilon=0.1), 9, 7, factors=1),
+    "rms norm": normalized(layer_norm.RmsNorm(axis=1), 6, 9, 7, factors=1),
+    "div": divided,
     "nearest": after_convolution(resize.Resize(shape=(1, 6, 18, 14), scales=(1.0, 1.0, 2.0, 2.0))),
     "linear resize": after_convolution(
         resize.Resize(shape=(1, 6, 13, 9), scales=(1.0, 1.0, 13 / 9, 9 / 7), mode="linear")

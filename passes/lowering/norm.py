@@ -1,0 +1,92 @@
+"""Normalisation by the statistics of the data: gain and bias become integers beside the normalized elements."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from npuq.ir import Graph, Node, require
+from npuq.ir.arithmetic import common_multipliers
+from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.npu_norm import LARGEST_BIAS, LARGEST_EPSILON, LONGEST, normal_fraction, variance_fraction
+from npuq.ir.ops.npu_norm import LayerNorm as NpuLayerNorm
+from npuq.ir.ops.npu_norm import RmsNorm as NpuRmsNorm
+
+from ..target import Target
+from .context import Context, Emitted, Result
+from .registry import Kind, is_known, lowers
+
+
+def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
+    """Scale and bias are known, and no more elements share their statistics than 63 bits allow."""
+    if not all(is_known(graph, operand) for operand in node.operands[1:]):
+        return "scale or bias is computed, known ones wanted"
+    count = graph.types[node.operands[1]].size
+    return f"statistics of {count} elements, at most {LONGEST}" if count > LONGEST else None
+
+
+@lowers(
+    LayerNorm,
+    RmsNorm,
+    kind=Kind.COMPUTE,
+    becomes=lambda graph, node: f"npu.{node.op.name}",
+    obstacle=cannot_normalize,
+    raw=(1, 2),
+)
+def normalisation(context: Context, node: Node, result: Result) -> Emitted:
+    """Exact sums and one reciprocal root a row, then one multiplier and one bias an element, rounded once."""
+    op = node.op
+    assert isinstance(op, (LayerNorm, RmsNorm))
+    quant = context.quant(node.operands[0])
+    x = context.take(node.operands[0])
+    type_ = context.builder.types[x]
+    axis = op.axis % type_.rank
+    count = math.prod(type_.shape[axis:])
+    fraction, epsilon = _epsilon(context, node, count, op.epsilon, quant.scale, variance_fraction(count, type_.dtype))
+    integer = (NpuLayerNorm if isinstance(op, LayerNorm) else NpuRmsNorm)(
+        axis=axis, fraction=fraction, epsilon=epsilon, input_zero_point=quant.zero_point, **context.tail(result)
+    )
+    scale = _known(context, node.operands[1])
+    bias = _known(context, node.operands[2]) if len(node.operands) > 2 else np.zeros_like(scale)
+    factors = _factors(context.target, scale / result.quant.scale, bias / result.quant.scale, normal_fraction(count))
+    names = ("gain", "bias", "s")
+    constants = (
+        context.builder.constant(array, f"{result.name}.{name}") for array, name in zip(factors, names, strict=True)
+    )
+    return Emitted(context.emit(integer, x, *constants, result=result), last=False)
+
+
+def _known(context: Context, value: str) -> np.ndarray:
+    array = context.source.constant(value)
+    assert array is not None
+    return array.astype(np.float64)
+
+
+def _epsilon(context: Context, node: Node, count: int, real: float, scale: float, most: int) -> tuple[int, int]:
+    """The variance's fraction bits and epsilon in their units: as many bits as leave epsilon within its limit."""
+    exact = Fraction(real) * count**2 / Fraction(scale) ** 2
+    fraction = next((f for f in range(most, -1, -1) if exact * 4**f <= LARGEST_EPSILON), 0)
+    wanted = round(exact * 4**fraction)
+    if wanted > LARGEST_EPSILON:
+        context.notes.append((node.place, f"epsilon {real:.3g} is beyond the variance of its operand, which it hides"))
+    return fraction, min(max(wanted, 1), LARGEST_EPSILON)
+
+
+def _factors(
+    target: Target, gains: np.ndarray, biases: np.ndarray, fraction: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Multipliers, biases and their shift, as far as the target's shifts and a bias of 59 bits reach."""
+    low, high = target.shift_range
+    greatest = float(np.abs(biases).max(initial=0.0))
+    if greatest > 0:
+        high = min(high, math.floor(math.log2(LARGEST_BIAS)) - math.frexp(greatest)[1])
+    require(low <= high, f"a bias of {greatest:.3g} steps is too large to be added; raise the result's scale")
+    least = max(low - fraction, 2)
+    reals = gains.ravel() if gains.any() else np.full(gains.size, 2.0 ** (30 - high + fraction))
+    multipliers, shift = common_multipliers(reals, (least, high - fraction))
+    multipliers = multipliers if gains.any() else np.zeros_like(multipliers)
+    total = shift + np.int32(fraction)
+    integers = np.rint(np.ldexp(biases, int(total[0]))).astype(np.int64)
+    return multipliers.reshape(gains.shape), integers, total.astype(np.int32)
