@@ -10,18 +10,20 @@ from .fuse_bias import fuse_bias
 from .fuse_pad import fuse_pad
 from .pipeline import Pipeline, chain
 from .recognise_activations import recognise_activations
+from .recognise_norms import recognise_norms
 
 
 def canonicalise() -> Pipeline:
     """Fold, clean, recognise and fuse, in the order in which each pass leaves the most to the next.
 
-    Activations are recognised before constants move into weights, where a part of their formula might go. Identities
-    go again at the end, since fusion can make some.
+    Activations and norms are recognised before constants move into weights, where a part of their formula might go.
+    Identities go again at the end, since fusion can make some.
     """
     return chain(
         fold_constants(),
         drop_identity(),
         recognise_activations(),
+        recognise_norms(),
         fuse_pad(),
         fuse_batch_norm(),
         fuse_bias(),

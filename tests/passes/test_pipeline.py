@@ -53,8 +53,8 @@ def test_a_pipeline_prints_its_passes_and_their_options() -> None:
 
 def test_the_standard_chain() -> None:
     assert str(canonicalise()) == (
-        "fold-constants | drop-identity | recognise-activations | fuse-pad | fuse-batch-norm | fuse-bias"
-        " | drop-identity | drop-dead-code"
+        "fold-constants | drop-identity | recognise-activations | recognise-norms | fuse-pad | fuse-batch-norm"
+        " | fuse-bias | drop-identity | drop-dead-code"
     )
 
 
