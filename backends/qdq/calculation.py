@@ -113,7 +113,7 @@ def matmul(write: Writer, node: Node) -> None:
     a, b, *bias = write.operands(node)
     if not bias:
         write.last(node, "MatMul", a, b)
-    elif all(write.graph.types[operand].rank == 2 for operand in node.operands[:2]):
+    elif all(write.types[operand].rank == 2 for operand in node.operands[:2]):
         write.last(node, "Gemm", a, b, *bias)
     else:
         write.last(node, "Add", write.step(node, "MatMul", a, b), *bias)
@@ -166,7 +166,7 @@ def dequantize(write: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, quant.Dequantize)
     (q,) = write.operands(node)
-    dtype = write.graph.types[node.operands[0]].dtype
+    dtype = write.types[node.operands[0]].dtype
     if dtype.bits <= 16 or (dtype is DType.I32 and not any(op.zero_points)):
         zero_point = (_zero_point(write, op.quant.zero_points, op.axis, dtype),) if dtype.bits <= 16 else ()
         write.last(node, "DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))

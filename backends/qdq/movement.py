@@ -32,7 +32,7 @@ def slice_(write: Writer, node: Node) -> None:
     """ONNX counts negative stops from the end, so that "before the first" lies one size further."""
     op = node.op
     assert isinstance(op, shape.Slice)
-    sizes = write.graph.types[node.operands[0]].shape
+    sizes = write.types[node.operands[0]].shape
     stops = tuple(stop if stop >= 0 else stop - size for stop, size in zip(op.stops, sizes, strict=True))
     bounds = (("starts", op.starts), ("stops", stops), ("axes", tuple(range(len(sizes)))), ("steps", op.steps))
     write.last(node, "Slice", *write.operands(node), *(write.integers(values, name) for name, values in bounds))
@@ -94,7 +94,7 @@ def resize(write: Writer, node: Node) -> None:
         attributes["extrapolation_value"] = op.extrapolation
         bounds = [start for start, _ in op.roi] + [end for _, end in op.roi]
         roi = write.constant(np.asarray(bounds, np.float32), "roi")
-    sizes = write.graph.types[node.operands[0]].shape
+    sizes = write.types[node.operands[0]].shape
     scales = np.asarray(op.scales, np.float32)
     if np.array_equal(scales, np.asarray([new / old for new, old in zip(op.shape, sizes, strict=True)], np.float32)):
         write.last(node, "Resize", x, roi, "", write.integers(op.shape, "sizes"), **attributes)

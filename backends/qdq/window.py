@@ -68,7 +68,7 @@ def average_pool(write: Writer, node: Node) -> None:
     dtype = node.type.dtype
     attributes["pads"] = _pads(((0, 0),) * len(op.window))
     padded = _padded(write, node, x, op, np.zeros((), dtype.numpy))
-    factor = math.prod(op.window) / op.counts(write.graph.types[node.operands[0]].shape[2:])
+    factor = math.prod(op.window) / op.counts(write.types[node.operands[0]].shape[2:])
     mean = write.step(node, "AveragePool", padded, **attributes)
     write.last(node, "Mul", mean, write.constant(factor.astype(dtype.numpy), "factor"))
 

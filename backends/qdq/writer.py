@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -47,37 +47,13 @@ def to_onnx(graph: Graph) -> ModelProto:
     Inputs, outputs and inner values keep their names, except where an output's name belongs to another value: that
     one becomes `name.raw`. Raises `NpuqError` for ops that ONNX does not have, such as integer ones.
     """
-    from onnx import helper
-
-    size = sum(constant.type.bytes for constant in graph.constants.values())
-    if size > LARGEST:
-        raise NpuqError(f"{graph.name}: {size} bytes of constants, an ONNX file holds at most {LARGEST}")
     write = Writer(graph)
-    for name, constant in graph.constants.items():
-        write.tensors.append(_tensor(constant.array, write.names[name]))
     for node in graph.nodes:
         export = EXPORTERS.get(type(node.op))
         if export is None:
             raise NpuqError(f"{node.place}: {node.op.name} has no ONNX form; export the fake-quant graph instead")
-        try:
-            export(write, node)
-        except RuleError as error:
-            raise NpuqError(f"{node.place}: {node.op.name}: {error}") from None
-    for name, value in graph.outputs.items():
-        if write.names[value] != name:
-            write.nodes.append(helper.make_node("Identity", [write.names[value]], [name], name=name))
-    inner = [write.info(result, write.names[result]) for node in graph.nodes for result in node.results]
-    proto = helper.make_graph(
-        write.nodes,
-        graph.name,
-        [write.info(name, name) for name in graph.inputs],
-        [write.info(value, name) for name, value in graph.outputs.items()],
-        write.tensors,
-        value_info=[info for info in inner if info.name not in graph.outputs],
-    )
-    return helper.make_model(
-        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="npuq"
-    )
+        write.at(node, export)
+    return write.model()
 
 
 @dataclass
@@ -88,11 +64,16 @@ class Writer:
     nodes: list[NodeProto] = field(default_factory=list)
     tensors: list[TensorProto] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    types: dict[str, TensorType] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _known: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         graph = self.graph
+        size = sum(constant.type.bytes for constant in graph.constants.values())
+        if size > LARGEST:
+            raise NpuqError(f"{graph.name}: {size} bytes of constants, an ONNX file holds at most {LARGEST}")
+        self.types.update(graph.types)
         self._taken.update(graph.types, graph.outputs)
         self.names.update({name: name for name in graph.inputs})
         for name, value in graph.outputs.items():
@@ -103,6 +84,39 @@ class Writer:
             if value not in self.names:
                 self.names[value] = self.fresh(f"{value}.raw") if value in given else value
 
+    def at(self, node: Node, export: Callable[[Self, Node], None]) -> None:
+        """Write a node; what it refuses is told with its place."""
+        try:
+            export(self, node)
+        except RuleError as error:
+            raise NpuqError(f"{node.place}: {node.op.name}: {error}") from None
+
+    def model(self, **metadata: str) -> ModelProto:
+        """The model of what has been written, without what no output needs."""
+        from onnx import helper
+
+        graph, nodes = self.graph, list(self.nodes)
+        for name, value in graph.outputs.items():
+            if self.names[value] != name:
+                nodes.append(helper.make_node("Identity", [self.names[value]], [name], name=name))
+        kept, needed = _needed(nodes, graph.outputs)
+        made = {name for node in kept for name in node.output}
+        stored = [_tensor(known.array, self.names[name]) for name, known in graph.constants.items()]
+        inner = {self.names[result]: graph.types[result] for node in graph.nodes for result in node.results}
+        proto = helper.make_graph(
+            kept,
+            graph.name,
+            [_info(name, type_) for name, type_ in graph.inputs.items()],
+            [_info(name, graph.types[value]) for name, value in graph.outputs.items()],
+            [tensor for tensor in (*stored, *self.tensors) if tensor.name in needed],
+            value_info=[_info(name, type_) for name, type_ in inner.items() if name in made - graph.outputs.keys()],
+        )
+        model = helper.make_model(
+            proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="npuq"
+        )
+        helper.set_model_props(model, metadata)
+        return model
+
     def fresh(self, wanted: str) -> str:
         """`wanted`, with a number behind it where that name is taken."""
         name, count = wanted, 0
@@ -111,13 +125,6 @@ class Writer:
             name = f"{wanted}.{count}"
         self._taken.add(name)
         return name
-
-    def info(self, value: str, name: str) -> ValueInfoProto:
-        """The declared type of a value under its ONNX name."""
-        from onnx import helper
-
-        type_ = self.graph.types[value]
-        return helper.make_tensor_value_info(name, element_type(type_), type_.shape)
 
     def operands(self, node: Node) -> list[str]:
         """The ONNX names of a node's operands."""
@@ -156,6 +163,23 @@ def element_type(type_: TensorType) -> int:
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(type_.dtype.numpy))
+
+
+def _needed(nodes: Iterable[NodeProto], outputs: Iterable[str]) -> tuple[list[NodeProto], set[str]]:
+    """The nodes that outputs need, and the names that they read."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(list(nodes)):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    return kept[::-1], needed
+
+
+def _info(name: str, type_: TensorType) -> ValueInfoProto:
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, element_type(type_), type_.shape)
 
 
 def _tensor(array: np.ndarray, name: str) -> TensorProto:

@@ -1,0 +1,34 @@
+"""Emitters of integer matrix products."""
+
+from __future__ import annotations
+
+from npuq.ir import DType, Node
+from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
+
+from .products import matrix_product
+from .rounding import clamped, requantized
+from .writer import ExactWriter, emits
+
+
+@emits(MatMul)
+def matmul(write: ExactWriter, node: Node) -> None:
+    """The weights are stored as they are and widened by the model."""
+    op = node.op
+    assert isinstance(op, MatMul)
+    x, *_ = write.operands(node)
+    weights = write.known(node, 1, "weights")
+    narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
+    w = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
+    sums = matrix_product(write, node, write.cast(node, x, DType.F64), w)
+    sums = write.step(node, "Add", sums, write.constant(write.known(node, 2, "bias"), "bias"))
+    write.store(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 3))))
+
+
+@emits(BatchMatMul)
+def batch_matmul(write: ExactWriter, node: Node) -> None:
+    """Both operands are centred before."""
+    op = node.op
+    assert isinstance(op, BatchMatMul)
+    a, b = (write.centred(node, index, zero_point, DType.F64) for index, zero_point in enumerate(op.zero_points))
+    sums = matrix_product(write, node, a, b)
+    write.store(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 2))))

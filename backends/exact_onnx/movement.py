@@ -1,0 +1,44 @@
+"""Emitters of ops that move, choose and compare integers: those of floats, in an element type that has kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from npuq.ir import DType, Node, Op
+from npuq.ir.ops import elementwise, reduce, resize, shape
+
+from ..qdq.writer import EXPORTERS
+from .writer import ExactWriter, emits
+
+WIDENED: tuple[type[Op], ...] = (
+    elementwise.Maximum,
+    elementwise.Minimum,
+    reduce.ReduceMax,
+    reduce.ReduceMin,
+    reduce.ArgMax,
+    reduce.ArgMin,
+    resize.Resize,
+    shape.Pad,
+)
+"""Ops of which onnxruntime lacks kernels for 16-bit integers."""
+
+
+@emits(*WIDENED)
+def widened(write: ExactWriter, node: Node) -> None:
+    """16-bit integers pass through 32 bits."""
+    export = EXPORTERS[type(node.op)]
+    if not any(write.types[operand].dtype in (DType.I16, DType.U16) for operand in node.operands):
+        export(write, node)
+        return
+    operands = []
+    for operand, name in zip(node.operands, write.operands(node), strict=True):
+        wide = write.cast(node, name, DType.I32)
+        write.names[wide], write.types[wide] = wide, write.types[operand].with_dtype(DType.I32)
+        operands.append(wide)
+    if node.type.dtype not in (DType.I16, DType.U16):
+        export(write, replace(node, operands=tuple(operands)))
+        return
+    result = write.fresh(f"{write.names[node.result]}.wide")
+    write.names[result] = result
+    export(write, replace(node, operands=tuple(operands), results=(result,), types=(node.type.with_dtype(DType.I32),)))
+    write.store(node, result)

@@ -1,0 +1,67 @@
+"""Exact sums of products: which carrier holds the integers.
+
+Convolutions run in ConvInteger on unsigned 8-bit lanes with unsigned weights: the one combination whose int32 sums are
+exact in onnxruntime on every processor (signed weights go through 16-bit saturating pairs on x86 without VNNI).
+Matrix products run in float64, exact while every partial sum stays within 2**53, which the graph's proofs say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import DType, Node, require
+
+from .writer import ExactWriter
+
+MOST_TERMS = ((1 << 31) - 1) // (255 * 255)
+"""The products of two unsigned bytes that an int32 surely holds."""
+
+_MIDDLE = 128
+
+Lane = tuple[int, str, int]
+"""A factor, unsigned bytes, and the byte that means zero."""
+
+
+def convolution(
+    write: ExactWriter, node: Node, x: str, dtype: DType, weights: np.ndarray, pads: Sequence[int], **attributes: Any
+) -> str:
+    """The sums, int64 [N, O, H, W], of x [N, C, H, W] with integer weights [O, C / groups, KH, KW]; padding is 0."""
+    terms = int(np.prod(weights.shape[1:]))
+    require(terms <= MOST_TERMS, f"sums of {terms} products, at most {MOST_TERMS} fit the exact ONNX form")
+    sums = ""
+    for x_factor, data, x_zero in _data_lanes(write, node, x, dtype):
+        for w_factor, bytes_, w_zero in _weight_lanes(write, weights):
+            zeros = (write.constant(np.asarray(zero, np.uint8), "zero") for zero in (x_zero, w_zero))
+            part = write.step(node, "ConvInteger", data, bytes_, *zeros, pads=pads, **attributes)
+            wide = write.cast(node, part, DType.I64)
+            factor = x_factor * w_factor
+            scaled = write.step(node, "Mul", wide, write.scalar(factor)) if factor > 1 else wide
+            sums = write.step(node, "Add", sums, scaled) if sums else scaled
+    return sums
+
+
+def matrix_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
+    """a [..., M, K] times b [..., K, N], both float64 integers, as int64."""
+    return write.cast(node, write.step(node, "MatMul", a, b), DType.I64)
+
+
+def _data_lanes(write: ExactWriter, node: Node, x: str, dtype: DType) -> list[Lane]:
+    """x = sum of factor * (bytes - zero)."""
+    low = write.cast(node, x, DType.U8)
+    middle = write.constant(np.asarray(_MIDDLE, np.uint8), "middle")
+    if dtype.bits <= 8:
+        return [(1, write.step(node, "BitwiseXor", low, middle), _MIDDLE)]
+    wide = write.step(node, "Add", write.cast(node, x, DType.I32), write.scalar(1 << 15, np.int32))
+    upper = write.step(node, "Div", wide, write.scalar(256, np.int32))
+    return [(256, write.cast(node, upper, DType.U8), _MIDDLE), (1, low, 0)]
+
+
+def _weight_lanes(write: ExactWriter, weights: np.ndarray) -> list[Lane]:
+    """weights = sum of factor * (bytes - zero); one lane where they fit a byte."""
+    if weights.size == 0 or (weights.min() >= -128 and weights.max() <= 127):
+        return [(1, write.constant((weights + _MIDDLE).astype(np.uint8), "w"), _MIDDLE)]
+    upper = write.constant(((weights >> 8) + _MIDDLE).astype(np.uint8), "w")
+    return [(256, upper, _MIDDLE), (1, write.constant((weights & 255).astype(np.uint8), "w"), 0)]

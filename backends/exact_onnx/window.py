@@ -1,0 +1,131 @@
+"""Emitters of integer ops of sliding windows and of sums over axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npuq.ir import DType, Node
+from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+
+from .products import convolution, matrix_product
+from .rounding import clamped, requantized
+from .writer import ExactWriter, emits
+
+NONE = (0, 0, 0, 0)
+
+
+@emits(Conv2d)
+def conv2d(write: ExactWriter, node: Node) -> None:
+    """Rule B3: padding of zeros is the operator's, what else surrounds x is written out."""
+    op = node.op
+    assert isinstance(op, Conv2d)
+    x, pads = write.first(node, 0), _pads(op.padding)
+    if op.pad_value or op.expand != (1, 1) or min(pads) < 0:
+        x, pads = _surrounded(write, node, x, op), NONE
+    weights = write.known(node, 1, "weights").transpose(3, 2, 0, 1)
+    attributes = {"strides": op.stride, "dilations": op.dilation, "group": op.groups}
+    sums = convolution(write, node, x, write.types[node.operands[0]].dtype, weights, pads, **attributes)
+    bias = write.known(node, 2, "bias").reshape(-1, 1, 1)
+    sums = write.step(node, "Add", sums, write.constant(bias, "bias"))
+    m, s = (factor.reshape(-1, 1, 1) for factor in write.factors(node, 3))
+    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, m, s)))
+
+
+@emits(MaxPool2d)
+def max_pool(write: ExactWriter, node: Node) -> None:
+    """Comparisons are exact in float32, for which there is a kernel at every width."""
+    op = node.op
+    assert isinstance(op, MaxPool2d)
+    real = write.cast(node, write.first(node, 0), DType.F32)
+    attributes = {"kernel_shape": op.window, "strides": op.stride, "dilations": op.dilation}
+    write.store_first(node, write.step(node, "MaxPool", real, pads=_pads(op.padding), **attributes))
+
+
+@emits(AveragePool2d)
+def average_pool(write: ExactWriter, node: Node) -> None:
+    """Rule P1: a convolution with ones; the zero point leaves as often as there are elements inside."""
+    op = node.op
+    assert isinstance(op, AveragePool2d)
+    type_ = write.types[node.operands[0]]
+    channels = type_.shape[3]
+    ones = np.ones((channels, 1, *op.window), np.int64)
+    attributes = {"strides": op.stride, "dilations": op.dilation, "group": channels}
+    sums = convolution(write, node, write.first(node, 0), type_.dtype, ones, _pads(op.padding), **attributes)
+    if op.input_zero_point:
+        inside = np.multiply.outer(*(_counts(op, axis, type_.shape[1 + axis]) for axis in (0, 1)))
+        sums = write.step(node, "Sub", sums, write.constant(inside * op.input_zero_point, "zero"))
+    m, s = write.factors(node, 1)
+    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, m, s)))
+
+
+@emits(ReduceSum)
+def reduce_sum(write: ExactWriter, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, ReduceSum)
+    shape = write.types[node.operands[0]].shape
+    wide = write.cast(node, write.operands(node)[0], DType.I64)
+    attributes = {"keepdims": int(op.keep), "noop_with_empty_axes": 1}
+    sums = write.step(node, "ReduceSum", wide, write.integers(op.axes, "axes"), **attributes)
+    if op.input_zero_point:
+        zero = math.prod(shape[axis] for axis in op.axes) * op.input_zero_point
+        sums = write.step(node, "Sub", sums, write.scalar(zero))
+    write.store(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 1))))
+
+
+@emits(ResizeLinear)
+def resize_linear(write: ExactWriter, node: Node) -> None:
+    """Rule P2: two matrix products around the plane."""
+    op = node.op
+    assert isinstance(op, ResizeLinear)
+    x = write.cast(node, write.first(node, 0), DType.F64)
+    if op.input_zero_point:
+        x = write.step(node, "Sub", x, write.scalar(op.input_zero_point, np.float64))
+    rows, columns = (write.known(node, index, what).astype(np.float64) for index, what in ((1, "rows"), (2, "columns")))
+    wide = write.step(node, "MatMul", x, write.constant(columns.T, "columns"))
+    sums = matrix_product(write, node, write.constant(rows, "rows"), wide)
+    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 3))))
+
+
+def _pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """All widths before, then all after."""
+    return tuple(before for before, _ in padding) + tuple(after for _, after in padding)
+
+
+def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:
+    """x [N, C, H, W] with the elements between neighbours, then its border; a negative border crops."""
+    dtype = write.types[node.operands[0]].dtype
+    n, h, w, c = write.types[node.operands[0]].shape
+    wide = write.cast(node, x, DType.I32)
+    value = write.scalar(op.pad_value, np.int32)
+    if op.expand != (1, 1):
+        down, right = op.expand
+        apart = write.step(node, "Reshape", wide, write.integers((n, c, h, 1, w, 1), "shape"))
+        gaps = write.integers((0, 0, 0, 0, 0, 0, 0, 0, 0, down - 1, 0, right - 1), "pads")
+        filled = write.step(node, "Pad", apart, gaps, value)
+        whole = write.step(node, "Reshape", filled, write.integers((n, c, h * down, w * right), "shape"))
+        wide = _cropped(write, node, whole, (0, 0), ((h - 1) * down + 1, (w - 1) * right + 1))
+        h, w = (h - 1) * down + 1, (w - 1) * right + 1
+    (top, bottom), (left, right) = op.padding
+    wide = _cropped(write, node, wide, (max(-top, 0), max(-left, 0)), (h + min(bottom, 0), w + min(right, 0)))
+    border = tuple(max(width, 0) for width in (0, 0, top, left, 0, 0, bottom, right))
+    if any(border):
+        wide = write.step(node, "Pad", wide, write.integers(border, "pads"), value)
+    return write.cast(node, wide, dtype)
+
+
+def _cropped(write: ExactWriter, node: Node, x: str, starts: tuple[int, int], stops: tuple[int, int]) -> str:
+    """Height and width from their starts to their stops."""
+    bounds = (write.integers(values, name) for name, values in (("starts", starts), ("stops", stops), ("axes", (2, 3))))
+    return write.step(node, "Slice", x, *bounds)
+
+
+def _counts(op: AveragePool2d, axis: int, size: int) -> np.ndarray:
+    """How many elements of a row or column each window meets."""
+    (before, after), width = op.padding[axis], op.window[axis]
+    reach = (width - 1) * op.dilation[axis]
+    starts = np.arange(-before, size + after - reach, op.stride[axis])
+    met = starts[:, None] + np.arange(width) * op.dilation[axis]
+    counts: np.ndarray = np.count_nonzero((met >= 0) & (met < size), axis=1)
+    return counts

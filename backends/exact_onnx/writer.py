@@ -1,0 +1,183 @@
+"""From an integer graph to an ONNX model: the interface, the layouts, and the table of emitters of integer ops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import numpy as np
+
+from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, TensorType, require
+from npuq.ir.ops.logic import Cast
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+from ..qdq.writer import EXPORTERS, Writer
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Interface = Literal["integer", "fixed", "float"]
+"""What a model takes and gives: the program's integers; floats in and integers spelled as floats out; floats."""
+
+INTERFACES: tuple[Interface, ...] = get_args(Interface)
+
+LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+"""The orders of axes that move channels behind and before height and width."""
+
+Emit = Callable[["ExactWriter", Node], None]
+E = TypeVar("E", bound=Emit)
+
+EMITTERS: dict[type[Op], Emit] = {}
+"""Who writes each op so that its integers are exact; float ops of host segments are not here."""
+
+
+def emits(*ops: type[Op]) -> Callable[[E], E]:
+    """Register the function that writes nodes of these ops."""
+
+    def register(emit: E) -> E:
+        for op in ops:
+            assert op not in EMITTERS, op.name
+            EMITTERS[op] = emit
+        return emit
+
+    return register
+
+
+def to_exact_onnx(graph: Graph, *, interface: Interface = "fixed") -> ModelProto:
+    """Write an integer graph as a plain ONNX model of opset 21 whose integers are the graph's, bit for bit.
+
+    `interface` says what the model takes and gives: "integer", the graph's own types; "fixed", float32 inputs, which
+    the model quantizes by rule Q1, and outputs that are integers in float32; "float", float32 inputs, and outputs
+    dequantized by rule Q2. What has no scale keeps its type. Scales and zero points stand in the model's metadata.
+    Raises `NpuqError` for an op without an exact form, and for weights that are not known.
+    """
+    if interface not in INTERFACES:
+        raise NpuqError(f"there is no interface {interface!r}; there are {', '.join(INTERFACES)}")
+    shown = graph if interface == "integer" else _between_floats(graph, interface)
+    write = ExactWriter(shown)
+    for node in shown.nodes:
+        write.at(node, _emitter(node))
+    return write.model(**_metadata(graph, interface))
+
+
+def _between_floats(graph: Graph, interface: Interface) -> Graph:
+    """The graph with float inputs, which it quantizes, and with float outputs."""
+    builder = Builder(graph.name, reserved=set(graph.types))
+    entered = {}
+    for name, type_ in graph.inputs.items():
+        builder.reserved.discard(name)
+        if type_.quant is None:
+            builder.input(name, type_)
+            continue
+        builder.input(name, TensorType(DType.F32, type_.shape))
+        entered[name] = builder.add(_quantize(type_), name, name=f"{name}.q")
+    builder.constants.update(graph.constants)
+    builder.types.update({name: known.type for name, known in graph.constants.items()})
+    for node in graph.nodes:
+        builder.reserved.difference_update(node.results)
+        builder.copy(node, (entered.get(operand, operand) for operand in node.operands))
+    outputs = {}
+    for name, value in graph.outputs.items():
+        inner, type_ = entered.get(value, value), graph.types[value]
+        quant = type_.quant
+        if quant is None:
+            outputs[name] = inner
+        elif interface == "float":
+            op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+            outputs[name] = builder.add(op, inner, name=f"{name}.dq")
+        else:
+            # A cast of integers that mean something else is refused in graphs, which this one no longer is.
+            outputs[name] = builder.fresh(f"{name}.fixed")
+            cast = Node(Cast(to=DType.F32), (inner,), (outputs[name],), (TensorType(DType.F32, type_.shape),))
+            builder.types[outputs[name]] = cast.type
+            builder.nodes.append(cast)
+    return builder.build(outputs)
+
+
+def _quantize(type_: TensorType) -> Quantize:
+    """The op that makes integers of this type."""
+    quant, (low, high) = type_.quant, type_.dtype.range
+    assert quant is not None
+    scales, zero_points, axis = quant.scales, quant.zero_points, quant.axis
+    return Quantize(scales=scales, zero_points=zero_points, axis=axis, dtype=type_.dtype, low=low, high=high)
+
+
+def _emitter(node: Node) -> Emit:
+    emit = EMITTERS.get(type(node.op)) or EXPORTERS.get(type(node.op))
+    if emit is None:
+        raise NpuqError(f"{node.place}: {node.op.name} has no exact ONNX form; the .npuq program runs it")
+    return emit
+
+
+def _metadata(graph: Graph, interface: Interface) -> dict[str, str]:
+    """What the integers at the edges mean, for readers of the model."""
+    ends = {"inputs": graph.inputs, "outputs": {name: graph.types[value] for name, value in graph.outputs.items()}}
+    found = {
+        f"npuq.{side}": json.dumps(
+            {
+                name: {"dtype": type_.dtype.value, "scale": type_.quant.scale, "zero_point": type_.quant.zero_point}
+                for name, type_ in types.items()
+                if type_.quant is not None and type_.quant.axis is None
+            }
+        )
+        for side, types in ends.items()
+    }
+    return {"npuq.interface": interface, **found}
+
+
+@dataclass
+class ExactWriter(Writer):
+    """A model under construction, with the channels-first form of every value that an op made in it."""
+
+    planes: dict[str, str] = field(default_factory=dict)
+
+    def known(self, node: Node, index: int, what: str) -> np.ndarray:
+        """The integers of an operand that must be known, as int64."""
+        array = self.graph.constant(node.operands[index])
+        require(array is not None, f"computed {what}; the exact ONNX form wants them as constants")
+        assert array is not None
+        return array.astype(np.int64)
+
+    def factors(self, node: Node, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Multipliers and shifts, operands `index` and the next; one of each has no axes."""
+        both = self.known(node, index, "multipliers"), self.known(node, index + 1, "shifts")
+        m, s = (factor.reshape(()) if factor.shape == (1,) else factor for factor in both)
+        return m, s
+
+    def centred(self, node: Node, index: int, zero_point: int, dtype: DType) -> str:
+        """An operand less its zero point, in a wider element type."""
+        wide = self.cast(node, self.operands(node)[index], dtype)
+        return self.step(node, "Sub", wide, self.scalar(zero_point, dtype.numpy)) if zero_point else wide
+
+    def cast(self, node: Node, x: str, dtype: DType) -> str:
+        """x in another element type; of integers, ONNX keeps the low bits."""
+        return self.step(node, "Cast", x, to=_number(dtype))
+
+    def first(self, node: Node, index: int) -> str:
+        """An operand [N, H, W, C] as [N, C, H, W]."""
+        value = node.operands[index]
+        if value not in self.planes:
+            self.planes[value] = self.step(node, "Transpose", self.names[value], perm=FIRST)
+        return self.planes[value]
+
+    def store(self, node: Node, x: str) -> None:
+        """Let x, of a wider element type, be the node's result."""
+        self.last(node, "Cast", x, to=_number(node.type.dtype))
+
+    def store_first(self, node: Node, x: str) -> None:
+        """Let x [N, C, H, W], of a wider element type, be the node's result [N, H, W, C]."""
+        plane = self.cast(node, x, node.type.dtype)
+        self.planes[node.result] = plane
+        self.last(node, "Transpose", plane, perm=LAST)
+
+    def scalar(self, value: Any, dtype: Any = np.int64) -> str:
+        """One number as a constant."""
+        return self.constant(np.asarray(value, dtype), "c")
+
+
+def _number(dtype: DType) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(dtype.numpy))
