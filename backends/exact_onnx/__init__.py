@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from . import edge, matrix, movement, pointwise, window
-from .writer import EMITTERS, INTERFACES, Interface, to_exact_onnx
+from . import edge, matrix, movement, nonlinear, pointwise, window
+from .writer import EMITTERS, Interface, as_interface, to_exact_onnx
 
 __all__ = [
     "EMITTERS",
-    "INTERFACES",
     "Interface",
+    "as_interface",
     "edge",
     "matrix",
     "movement",
+    "nonlinear",
     "pointwise",
     "to_exact_onnx",
     "window",

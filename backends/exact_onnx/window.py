@@ -15,6 +15,8 @@ from .writer import ExactWriter, emits
 
 NONE = (0, 0, 0, 0)
 
+Pair = tuple[int, int]
+
 
 @emits(Conv2d)
 def conv2d(write: ExactWriter, node: Node) -> None:
@@ -105,18 +107,22 @@ def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:
         gaps = write.integers((0, 0, 0, 0, 0, 0, 0, 0, 0, down - 1, 0, right - 1), "pads")
         filled = write.step(node, "Pad", apart, gaps, value)
         whole = write.step(node, "Reshape", filled, write.integers((n, c, h * down, w * right), "shape"))
-        wide = _cropped(write, node, whole, (0, 0), ((h - 1) * down + 1, (w - 1) * right + 1))
+        wide = _cropped(write, node, whole, (h * down, w * right), (0, 0), ((h - 1) * down + 1, (w - 1) * right + 1))
         h, w = (h - 1) * down + 1, (w - 1) * right + 1
     (top, bottom), (left, right) = op.padding
-    wide = _cropped(write, node, wide, (max(-top, 0), max(-left, 0)), (h + min(bottom, 0), w + min(right, 0)))
+    wide = _cropped(write, node, wide, (h, w), (max(-top, 0), max(-left, 0)), (h + min(bottom, 0), w + min(right, 0)))
     border = tuple(max(width, 0) for width in (0, 0, top, left, 0, 0, bottom, right))
     if any(border):
         wide = write.step(node, "Pad", wide, write.integers(border, "pads"), value)
     return write.cast(node, wide, dtype)
 
 
-def _cropped(write: ExactWriter, node: Node, x: str, starts: tuple[int, int], stops: tuple[int, int]) -> str:
-    """Height and width from their starts to their stops."""
+def _cropped(
+    write: ExactWriter, node: Node, x: str, sizes: tuple[int, int], starts: tuple[int, int], stops: tuple[int, int]
+) -> str:
+    """Height and width from their starts to their stops, where that leaves anything out."""
+    if starts == (0, 0) and stops == sizes:
+        return x
     bounds = (write.integers(values, name) for name, values in (("starts", starts), ("stops", stops), ("axes", (2, 3))))
     return write.step(node, "Slice", x, *bounds)
 

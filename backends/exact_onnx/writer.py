@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Interface = Literal["integer", "fixed", "float"]
 """What a model takes and gives: the program's integers; floats in and integers spelled as floats out; floats."""
-
-INTERFACES: tuple[Interface, ...] = get_args(Interface)
 
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """The orders of axes that move channels behind and before height and width."""
@@ -53,13 +51,19 @@ def to_exact_onnx(graph: Graph, *, interface: Interface = "fixed") -> ModelProto
     dequantized by rule Q2. What has no scale keeps its type. Scales and zero points stand in the model's metadata.
     Raises `NpuqError` for an op without an exact form, and for weights that are not known.
     """
-    if interface not in INTERFACES:
-        raise NpuqError(f"there is no interface {interface!r}; there are {', '.join(INTERFACES)}")
     shown = graph if interface == "integer" else _between_floats(graph, interface)
     write = ExactWriter(shown)
     for node in shown.nodes:
         write.at(node, _emitter(node))
     return write.model(**_metadata(graph, interface))
+
+
+def as_interface(name: str) -> Interface:
+    """The interface of this name."""
+    for known in get_args(Interface):
+        if known == name:
+            return cast(Interface, known)
+    raise NpuqError(f"there is no interface {name!r}; there are {', '.join(get_args(Interface))}")
 
 
 def _between_floats(graph: Graph, interface: Interface) -> Graph:

@@ -65,13 +65,17 @@ def quantize(
     effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases as well.")] = 1,
     mean: Numbers = None,
     std: Numbers = None,
+    output_dequant: Annotated[
+        bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
+    ] = False,
     all_: All = False,
 ) -> None:
-    """Calibrate a network and write its integer program, its QDQ-ONNX form, a report and the graph after each pass.
+    """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
 
     With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
     """
     from npuq import api, show
+    from npuq.backends.exact_onnx import to_exact_onnx
     from npuq.backends.qdq import to_onnx
     from npuq.backends.target import load_target
     from npuq.data import read_data
@@ -98,13 +102,16 @@ def quantize(
         )
         steps.start("writing the program")
         quantized.program.save(folder / f"{model.stem}.npuq")
+        exact = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
+        (folder / f"{model.stem}_quantize.onnx").write_bytes(exact.SerializeToString(deterministic=True))
         (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
         steps.start("measuring the layers")
         (folder / "report.json").write_text(quantized.report.to_json(), encoding="utf-8")
         quantized.report.save_html(folder / "report.html")
     screen = show.console()
     screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
-    screen.print(f"\nwritten: {output}/{model.stem}.npuq, {model.stem}_qdq.onnx, report.html, report.json, steps/")
+    models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
+    screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
 
 
 @app.command()
@@ -143,20 +150,32 @@ def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", sho
 @app.command()
 def emit(
     graph: Annotated[
-        Path, typer.Argument(help="A quantized graph: an .ir text or a QDQ .onnx file.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A quantized graph: an .ir text, a QDQ .onnx file or an .npuq program.", show_default=False
+        ),
     ],
     output: Out,
     target: Target = "npu",
     shape: Shapes = None,
+    interface: Annotated[
+        str,
+        typer.Option(help="Of an .onnx file: integer, fixed (floats in, integers in float out) or float."),
+    ] = "fixed",
 ) -> None:
-    """Write the program of a graph that is quantized already."""
+    """Write the program of a graph that is quantized already; with -o FILE.onnx, an ONNX model of the same integers."""
+    from npuq.backends.exact_onnx import as_interface, to_exact_onnx
     from npuq.backends.target import load_target
     from npuq.backends.whole_file import write_file
     from npuq.execute import program_of
     from npuq.files import read_graph
 
-    chosen = load_target(target)
-    write_file(output, program_of(read_graph(graph, _shapes(shape)), chosen).bytes)
+    wanted = as_interface(interface)
+    program = program_of(read_graph(graph, _shapes(shape)), load_target(target))
+    if output.suffix == ".onnx":
+        write_file(output, to_exact_onnx(program.graph, interface=wanted).SerializeToString(deterministic=True))
+    else:
+        write_file(output, program.bytes)
 
 
 @app.command()

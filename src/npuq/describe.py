@@ -66,6 +66,7 @@ def describe_onnx(path: Path) -> str:
             + (f", made by {model.producer_name} {model.producer_version}".rstrip() if model.producer_name else ""),
             *(f"input {declared}" for declared in inputs(graph)),
             *(f"output {output.name}" for output in graph.output),
+            *(f"{entry.key} {entry.value}" for entry in model.metadata_props if entry.key.startswith("npuq.")),
             _constants(sizes, sum(size * _width(tensor.data_type) for size, tensor in zip(sizes, stored, strict=True))),
         ]
         operators = Counter(node.op_type for node in nodes_within(graph))

@@ -16,7 +16,7 @@ import pytest
 import npuq
 from npuq import cli
 from npuq.api import METHODS
-from npuq.backends.edge import simulator
+from npuq.backends.edge import simulator, to_edge
 from npuq.backends.npu import program
 from npuq.backends.target import FOLDER
 from npuq.files import load_text, read_graph
@@ -35,7 +35,7 @@ def out(run: Run, files: Files, tmp_path: Path) -> Path:
 
 
 def test_quantize_writes_program_qdq_report_and_steps(out: Path, files: Files) -> None:
-    written = ["report.html", "report.json", "small.npuq", "small_qdq.onnx", "steps"]
+    written = ["report.html", "report.json", "small.npuq", "small_qdq.onnx", "small_quantize.onnx", "steps"]
     assert sorted(entry.name for entry in out.iterdir()) == written
     assert not [name for name in os.listdir(out.parent) if name.startswith(".")]
     x = np.load(files.data)[:1]
@@ -48,6 +48,8 @@ def test_quantize_writes_program_qdq_report_and_steps(out: Path, files: Files) -
     (y,) = session.run(None, {"x": x})
     step = quantized.scales["y"]
     np.testing.assert_allclose(y, quantized.simulate(x)[0], atol=1.01 * step)
+    session = onnxruntime.InferenceSession(out / "small_quantize.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], quantized.simulate(x, raw=True)[0])
 
 
 def test_steps_are_texts_that_parse_back(out: Path, files: Files) -> None:
@@ -156,6 +158,28 @@ def test_emit_gives_the_same_program_from_either_quantized_form(out: Path, run: 
         assert [node.op for node in emitted.graph.nodes] == [node.op for node in original.graph.nodes]
         x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
         np.testing.assert_array_equal(emitted.run(x, raw=True)[0], original.run(x, raw=True)[0])
+
+
+@pytest.mark.parametrize("interface", ["integer", "fixed", "float"])
+def test_emit_writes_the_exact_model_with_each_interface(out: Path, run: Run, tmp_path: Path, interface: str) -> None:
+    assert run("emit", out / "small.npuq", "-o", tmp_path / "e.onnx", "--interface", interface).code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
+    program = npuq.Program.load(out / "small.npuq")
+    x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    given = to_edge(program.graph, (x,))[0][0] if interface == "integer" else x
+    (y,) = session.run(None, {"x": given})
+    assert y.dtype == (np.int8 if interface == "integer" else np.float32)
+    np.testing.assert_array_equal(y, program.run(x, raw=interface != "float")[0])
+    (logits,) = program.graph.output_types
+    said = json.loads(session.get_modelmeta().custom_metadata_map["npuq.outputs"])
+    assert logits.quant is not None
+    assert said["y"] == {"dtype": "i8", "scale": logits.quant.scale, "zero_point": 0}
+    assert f'"scale": {logits.quant.scale!r}' in run("inspect", tmp_path / "e.onnx").out
+
+
+def test_emit_refuses_an_unknown_interface(out: Path, run: Run, tmp_path: Path) -> None:
+    done = run("emit", out / "small.npuq", "-o", tmp_path / "e.onnx", "--interface", "text")
+    assert (done.code, done.err) == (2, "npuq: there is no interface 'text'; there are integer, fixed, float\n")
 
 
 def test_emit_wants_a_quantized_graph(run: Run, files: Files, tmp_path: Path) -> None:
