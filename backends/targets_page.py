@@ -11,7 +11,7 @@ from typing import Any
 
 from npuq.passes.constraints import CONSTRAINTS
 from npuq.passes.intervals import accumulator_proven
-from npuq.passes.target import Target
+from npuq.passes.target import Target, Width
 
 from .target import load_target, targets
 
@@ -21,6 +21,15 @@ A target is a TOML file: `npuq targets` lists those that come with npuq, and `--
 field below is wanted; a wrong one is an error that names it.
 
 Made by `python -m npuq.backends.targets_page > docs/targets.md`.
+"""
+
+WIDTHS = """
+## Widths
+
+Each `[[widths]]` table is one width of activations, the first one the default. `--bits` asks for another, for all
+layers; where layers of different widths meet, an `npu.requantize` stands between them. Data of a width come with its
+weights, its accumulator and its bias. A product takes one multiplier as many turns as `mac_turns` says for its
+weights' type.
 """
 
 SHIFTS = """
@@ -34,8 +43,8 @@ in [2^-32, 1): whatever an 8-bit layer needs whose result has a coarser scale th
 activations may need more than 1; there the operands are shifted left by up to `rescale_pre_shift` first, which the
 disassembly writes as a negative q.
 
-Activations of `npu` use the range [-128, 127], their scale is max(|low|, |high|) / 127. Weights use [-127, 127], so
-that their products with activations negate.
+Symmetric activations use the whole range of their type, their scale is max(|low|, |high|) / 127 at 8 bits and / 32767
+at 16. Weights leave the least integer out (int8: [-127, 127]), so that their products with activations negate.
 
 """
 
@@ -49,9 +58,13 @@ def targets_page() -> str:
         "|---" * (len(loaded) + 1) + "|",
     ]
     for field in fields(Target):
-        if field.name not in ("name", "integer_ops"):
-            values = " | ".join(_cell(getattr(target, field.name)) for target in loaded)
-            lines.append(f"| `{field.name}` | {values} |")
+        if field.name not in ("name", "integer_ops", "widths"):
+            lines.append(_row(field.name, [getattr(target, field.name) for target in loaded]))
+    lines.append(WIDTHS)
+    columns = [(target, width) for target in loaded for width in target.widths]
+    lines.append(f"| field | {' | '.join(f'`{target.name}`, {width.bits} bits' for target, width in columns)} |")
+    lines.append("|---" * (len(columns) + 1) + "|")
+    lines += [_row(field.name, [getattr(width, field.name) for _, width in columns]) for field in fields(Width)]
     for target in loaded:
         lines.append(f"\n`{target.name}` runs: {', '.join(f'`{name}`' for name in target.integer_ops)}.")
     lines.append(SHIFTS + "## Rules\n")
@@ -61,6 +74,10 @@ def targets_page() -> str:
     for rule in (*CONSTRAINTS, accumulator_proven):
         lines.append(f"* **{rule.__name__.replace('_', ' ')}**: {inspect.cleandoc(rule.__doc__ or '')}")
     return "\n".join(lines) + "\n"
+
+
+def _row(name: str, values: list[Any]) -> str:
+    return f"| `{name}` | {' | '.join(map(_cell, values))} |"
 
 
 def _cell(value: Any) -> str:

@@ -14,7 +14,8 @@ from npuq.ir.arithmetic import within
 from npuq.ir.ops.npu_norm import LARGEST_BIAS
 
 from .intervals import accumulator_proven, value_intervals
-from .target import Target
+from .precision import width_of
+from .target import Target, weight_range
 
 Constraint = Callable[[Graph, Node, Target], "str | None"]
 
@@ -49,49 +50,55 @@ def few_axes(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Results with a scale have one, the type `activation_dtype` and, if `symmetric`, the zero point 0."""
+    """Results with a scale have one, the `activation_dtype` of a width and, where it is `symmetric`, no zero point."""
     for name, type_ in zip(node.results, node.types, strict=True):
         if type_.quant is None:
             continue
-        if type_.dtype is not target.activation_dtype or type_.quant.axis is not None:
-            return f"%{name} is {type_}, one scale and {target.activation_dtype} wanted"
-        if target.symmetric and type_.quant.zero_point:
-            return f"%{name} has the zero point {type_.quant.zero_point}, 0 wanted on a symmetric target"
+        width = target.width_of(type_.dtype)
+        if width is None or type_.quant.axis is not None:
+            dtypes = " or ".join(width.activation_dtype for width in target.widths)
+            return f"%{name} is {type_}, one scale and {dtypes} wanted"
+        if width.symmetric and type_.quant.zero_point:
+            return f"%{name} has the zero point {type_.quant.zero_point}, 0 wanted at a symmetric width"
     return None
 
 
 def clamp_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """A clamp of activations stays inside `activation_range`."""
+    """A clamp of activations stays inside the `activation_range` of its width."""
     op: Any = node.op
-    if not hasattr(op, "low") or getattr(op, "dtype", None) is not target.activation_dtype:
+    width = target.width_of(op.dtype) if hasattr(op, "low") and hasattr(op, "dtype") else None
+    if width is None:
         return None
-    low, high = target.activation_range
+    low, high = width.activation_range
     return None if low <= op.low <= op.high <= high else f"clamp [{op.low}, {op.high}], within [{low}, {high}] wanted"
 
 
 def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Weights are constants of `weight_dtype` inside `weight_range`, with scales per output channel or one for all."""
+    """Weights are constants of the data's `weight_dtypes`, without the least integer, scaled per channel or as one."""
     if node.op.name not in WEIGHTED:
         return None
     constant = graph.constants.get(node.operands[1])
-    if constant is None or constant.type.dtype is not target.weight_dtype:
-        return f"weights %{node.operands[1]} are not constants of type {target.weight_dtype}"
+    dtypes = width_of(graph, node, target).weight_dtypes
+    if constant is None or constant.type.dtype not in dtypes:
+        return f"weights %{node.operands[1]} are not constants of type {' or '.join(dtypes)}"
     quant = constant.type.quant
     if target.weight_granularity == "tensor" and quant is not None and len(set(quant.scales)) > 1:
         return f"weights %{node.operands[1]} have {len(quant.scales)} scales, one wanted"
     low, high = _extremes(constant)
-    if within((low, high), target.weight_range):
+    wanted = weight_range(constant.type.dtype)
+    if within((low, high), wanted):
         return None
-    return f"weights in [{low}, {high}], within {list(target.weight_range)} wanted"
+    return f"weights in [{low}, {high}], within {list(wanted)} wanted"
 
 
 def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """A bias is a constant of at most `bias_bits` bits."""
+    """A bias is a constant of at most the `bias_bits` of its data's width."""
     if node.op.name not in WEIGHTED:
         return None
     constant = graph.constants.get(node.operands[2])
-    if constant is None or constant.type.dtype.bits > target.bias_bits:
-        return f"bias %{node.operands[2]} is not a constant of at most {target.bias_bits} bits"
+    bits = width_of(graph, node, target).bias_bits
+    if constant is None or constant.type.dtype.bits > bits:
+        return f"bias %{node.operands[2]} is not a constant of at most {bits} bits"
     return None
 
 
@@ -155,11 +162,12 @@ def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def accumulator_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Every partial sum fits `accumulator_bits`, by the recorded proof; a sum of two activations has 64 bits."""
+    """Partial sums fit the `accumulator_bits` of their data's width, by the recorded proof; `npu.add` has 64 bits."""
     interval = getattr(node.op, "accumulator", None)
-    if interval is None or node.op.name == "npu.add" or within(interval, target.accumulator_range):
+    width = width_of(graph, node, target)
+    if interval is None or node.op.name == "npu.add" or within(interval, width.accumulator_range):
         return None
-    return f"sums of {list(interval)} leave the accumulator's {list(target.accumulator_range)}"
+    return f"sums of {list(interval)} leave the accumulator's {list(width.accumulator_range)}"
 
 
 def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -169,10 +177,11 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
         return reason
     if (reason := table_size_fits(constant.type.shape[-1], target)) is not None:
         return reason
-    if node.op.name == "npu.lut" and constant.type.dtype is target.activation_dtype:
+    width = target.width_of(constant.type.dtype)
+    if node.op.name == "npu.lut" and width is not None:
         low, high = _extremes(constant)
-        if not within((low, high), target.activation_range):
-            return f"table entries in [{low}, {high}], within {list(target.activation_range)} wanted"
+        if not within((low, high), width.activation_range):
+            return f"table entries in [{low}, {high}], within {list(width.activation_range)} wanted"
     if node.op.name == "npu.softmax" and (constant.array.min() < 0 or constant.array[-1] <= 0):
         return "a table of exponentials with negative entries, or without a positive last one"
     return None

@@ -17,24 +17,27 @@ from .insert_fake_quant import Ranges, insert_fake_quant
 from .lowering import LOWERINGS, Kind
 from .lowering.registry import is_weight
 from .pipeline import graph_pass
-from .roles import plan
+from .precision import Precisions
+from .roles import EVERYWHERE, plan
 from .target import Target
 
 Means = Mapping[Channels, np.ndarray]
 
 
 @graph_pass("correct-bias")
-def correct_bias(graph: Graph, *, ranges: Ranges, means: Means, target: Target) -> Graph:
+def correct_bias(
+    graph: Graph, *, ranges: Ranges, means: Means, target: Target, precision: Precisions = EVERYWHERE
+) -> Graph:
     """Subtract from every bias the mean error of its output channel that the rounded weights will cause.
 
     The mean error of a sum of products is the error of its weights times the mean of its input, (W - Wq) E[x] (Nagel
     et al., Data-free quantization through weight equalization and bias correction, 2019, section 4.2), with one mean
-    per channel and zeros for padding. `means` holds E[x] of what `weighted_inputs` names; `ranges` and `target` are
-    those of `insert_fake_quant`, whose weights these are. Nodes without a bias get one. Raises PassError where a mean
-    is missing.
+    per channel and zeros for padding. `means` holds E[x] of what `weighted_inputs` names; `ranges`, `target` and
+    `precision` are those of `insert_fake_quant`, whose weights these are. Nodes without a bias get one. Raises
+    PassError where a mean is missing.
     """
-    rounded = insert_fake_quant(ranges=ranges, target=target)(graph)
-    inputs = _weighted(graph, target)
+    rounded = insert_fake_quant(ranges=ranges, target=target, precision=precision)(graph)
+    inputs = _weighted(graph, target, precision)
 
     def correct(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         channels = inputs.get(node.result) if len(node.results) == 1 else None
@@ -52,14 +55,14 @@ def correct_bias(graph: Graph, *, ranges: Ranges, means: Means, target: Target) 
     return rewrite(graph, correct)
 
 
-def weighted_inputs(graph: Graph, target: Target) -> tuple[Channels, ...]:
+def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
     """The values, with the axes of their channels, whose means `correct_bias` wants."""
-    return tuple(dict.fromkeys(_weighted(graph, target).values()))
+    return tuple(dict.fromkeys(_weighted(graph, target, precision).values()))
 
 
-def _weighted(graph: Graph, target: Target) -> dict[str, Channels]:
+def _weighted(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
     """The input and its channel axis of every node with weights that the target computes, by the node's result."""
-    where = plan(graph, target)
+    where = plan(graph, target, precision)
     found: dict[str, Channels] = {}
     for node in graph.nodes:
         lowering = LOWERINGS.get(type(node.op))

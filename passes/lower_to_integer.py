@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from npuq.ir import Builder, Graph, Node, NpuqError, TensorType, verify
+from npuq.ir.arithmetic import within
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 from .fold_constants import fold_constants
@@ -44,7 +45,7 @@ def lower(graph: Graph, target: Target) -> Lowered:
     values = {
         node.operands[0]: emitted
         for node in graph.nodes
-        if isinstance(node.op, Quantize)
+        if isinstance(node.op, Quantize) and not context.is_dequantized(node.operands[0])
         for emitted in context.emitted(node.result)
         if emitted.name in integers.types
     }
@@ -57,9 +58,11 @@ class _Lowering:
 
     context: Context
     floats: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
 
     def run(self) -> Graph:
         graph, builder = self.context.source, self.context.builder
+        self.roles = _roles(graph, self.context.target)
         for name, type_ in graph.inputs.items():
             self.input(name, type_)
         for node in graph.nodes:
@@ -85,6 +88,9 @@ class _Lowering:
     def quantize(self, node: Node) -> None:
         """Emit the integer op that ends in this quantize; a host segment where there is none."""
         core, result = self.core(node)
+        if core is not None and isinstance(core.op, Dequantize):
+            self.context.give(node.result, self.converted(core, replace(result, name=node.result)))
+            return
         if core is None:
             self.edge(node)
             return
@@ -101,8 +107,8 @@ class _Lowering:
         assert isinstance(op, Quantize)
         core = graph.producers[node.operands[0]]
         loc = core.loc or node.loc
-        result = Result(op.quant, op.low, op.high, node.operands[0], loc)
-        if self.lowerable(core):
+        result = Result(op.quant, op.dtype, op.low, op.high, node.operands[0], loc)
+        if self.is_conversion(core, op) or self.lowerable(core):
             return core, result
         low, high = op.low, op.high
         inner = core
@@ -117,6 +123,22 @@ class _Lowering:
                 return inner, replace(result, low=low, high=max(low, high), loc=inner.loc or loc)
         return None, result
 
+    def is_conversion(self, core: Node, op: Quantize) -> bool:
+        """Whether a quantize gives integers another scale or width, one of each for all elements."""
+        integers = self.context.source.types[core.operands[0]] if isinstance(core.op, Dequantize) else None
+        if integers is None or core.operands[0] in self.context.source.constants:
+            return False
+        return op.axis is None and integers.dtype.bits <= 32 and core.op.axis is None  # type: ignore[attr-defined]
+
+    def converted(self, core: Node, result: Result) -> Emitted:
+        """The integers behind a dequantize at another scale or width, in the layout in which they are at hand."""
+        (at_hand,) = self.context.emitted(core.operands[0])
+        old = self.context.builder.types[at_hand.name]
+        whole = within(old.dtype.range, (result.low, result.high))
+        if whole and (old.quant, old.dtype) == (result.quant, result.dtype):
+            return at_hand
+        return Emitted(self.context.rescaled(at_hand.name, result), at_hand.last)
+
     def lowerable(self, node: Node) -> bool:
         """Whether a node has an integer form and all its data are integers."""
         kind = self.role(node).kind
@@ -127,7 +149,7 @@ class _Lowering:
         graph = self.context.source
         lowering = LOWERINGS[type(node.op)]
         wanted = [*activations(graph, node), *(node.operands[i] for i in lowering.parameters if i < len(node.operands))]
-        return all(self.is_dequantized(operand) for operand in wanted)
+        return all(self.context.is_dequantized(operand) for operand in wanted)
 
     def is_table(self, node: Node) -> bool:
         """Whether a pointwise node and those before it read one dequantized value."""
@@ -152,12 +174,8 @@ class _Lowering:
         kind = self.role(node).kind
         return kind if kind is Kind.POINTWISE else Kind.HOST
 
-    def is_dequantized(self, value: str) -> bool:
-        producer = self.context.source.producers.get(value)
-        return producer is not None and isinstance(producer.op, Dequantize)
-
     def role(self, node: Node) -> Role:
-        return role(self.context.source, node, self.context.target)
+        return self.roles[node.results[0]]
 
     def edge(self, node: Node) -> None:
         """Quantize a value that the host makes."""
@@ -191,9 +209,24 @@ class _Lowering:
         if node is not None and isinstance(node.op, Dequantize):
             return self.context.take(value)
         if node is not None and self.role(node).kind is Kind.INDEX and self.lowerable(node):
-            result = Result(self.context.quant(node.operands[0]), 0, 0, value, node.loc)
+            quant, dtype = self.context.quant(node.operands[0]), self.context.dtype(node.operands[0])
+            result = Result(quant, dtype, 0, 0, value, node.loc)
             return LOWERINGS[type(node.op)].emit(self.context, node, result).name
         return self.float(value)
+
+
+def _roles(graph: Graph, target: Target) -> dict[str, Role]:
+    """The role of every node by its first result; its width is that of the integers that it goes back to."""
+    bits: dict[str, int] = {}
+    found: dict[str, Role] = {}
+    for node in graph.nodes:
+        width = target.width_of(graph.types[node.operands[0]].dtype) if isinstance(node.op, Dequantize) else None
+        read = (bits[operand] for operand in node.operands if operand in bits)
+        own = width.bits if width is not None else next(read, target.default_bits)
+        found[node.results[0]] = role(graph, node, target, own)
+        if not isinstance(node.op, Dequantize) or node.operands[0] not in graph.constants:
+            bits.update(dict.fromkeys(node.results, own))
+    return found
 
 
 HOST_EDGE = "at the edge of a host segment"

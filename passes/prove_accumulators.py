@@ -10,6 +10,7 @@ from npuq.ir.arithmetic import within
 
 from .intervals import accumulator_needed, value_intervals
 from .pipeline import graph_pass
+from .precision import width_of
 from .target import Target
 
 
@@ -26,10 +27,11 @@ def prove_accumulators(graph: Graph, *, target: Target) -> Graph:
         needed = accumulator_needed(graph, nodes[node.results[0]], known)
         if needed is None:
             return None
-        if node.op.name != "npu.add" and not within(needed, target.accumulator_range):
+        width = width_of(graph, node, target)
+        if node.op.name != "npu.add" and not within(needed, width.accumulator_range):
             raise NpuqError(
                 f"{node.place}: {node.op.name}: sums of {list(needed)} leave the accumulator of "
-                f"{target.accumulator_bits} bits; use a target with a wider one, or split the layer"
+                f"{width.accumulator_bits} bits; use a target with a wider one, or split the layer"
             )
         op: Any = node.op
         return builder.copy(replace(node, op=replace(op, accumulator=needed)), operands)

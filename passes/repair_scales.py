@@ -19,7 +19,10 @@ from .lowering import Kind, activations
 from .roles import Plan
 from .target import Target
 
-Quants = dict[str, Quantization]
+Held = tuple[str, int]
+"""A value and the bits of a width at which it is held."""
+
+Quants = dict[Held, Quantization]
 
 
 def repair_scales(
@@ -27,7 +30,7 @@ def repair_scales(
     where: Plan,
     quants: Quants,
     weights: Mapping[str, Quantization],
-    groups: Collection[frozenset[str]],
+    groups: Collection[frozenset[Held]],
     target: Target,
 ) -> tuple[Quants, tuple[tuple[str, str], ...]]:
     """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
@@ -36,34 +39,35 @@ def repair_scales(
     and rescalings, which may shift their operands left first, reach further. The values that share the scale share the
     repair; a raised scale may ask for the next one, until all hold.
     """
-    shared = {name: group for group in groups for name in group}
+    shared = {held: group for group in groups for held in group}
     quants, notes = dict(quants), []
     changed = True
     while changed:
         changed = False
         for node in graph.nodes:
-            name = _quantized_result(graph, node, quants)
+            bits = where.bits[node.results[0]]
+            name = _quantized_result(graph, node, where)
             if name is None or where.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
                 continue
             rescales = _rescales(graph, where, node)
-            gain = _rescaled_gain(graph, node, quants) if rescales else _gain(graph, node, quants, weights)
+            gain = _rescaled_gain(graph, node, quants, bits) if rescales else _gain(graph, node, quants, bits, weights)
             shift = (target.rescale_shift_range if rescales else target.shift_range)[0]
             least = gain * 2.0**shift / MULTIPLIERS[1]
-            old = quants[name]
+            old = quants[name, bits]
             if least <= old.scale:
                 continue
             raised = float(np.nextafter(np.float32(least), np.float32(np.inf)))
-            for member in shared.get(name, frozenset({name})) & quants.keys():
+            for member in shared.get((name, bits), frozenset({(name, bits)})) & quants.keys():
                 quants[member] = replace(quants[member], scales=(raised,))
             notes.append((node.place, f"scale raised from {old.scale:.3g} to {raised:.3g}, so that its shift fits"))
             changed = True
     return quants, tuple(notes)
 
 
-def _quantized_result(graph: Graph, node: Node, quants: Quants) -> str | None:
+def _quantized_result(graph: Graph, node: Node, where: Plan) -> str | None:
     """The value at which the node's result is quantized: its own, or that of the clamps behind it."""
     name = node.results[0]
-    while name not in quants:
+    while name not in where.held:
         user = graph.only_user(name)
         if user is None:
             return None
@@ -76,24 +80,25 @@ def _rescales(graph: Graph, where: Plan, node: Node) -> bool:
     return where.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
 
 
-def _rescaled_gain(graph: Graph, node: Node, quants: Quants) -> float:
+def _rescaled_gain(graph: Graph, node: Node, quants: Quants, bits: int) -> float:
     """The greatest scale of the operands, where it is another than the result's."""
-    return max((quants[operand].scale for operand in activations(graph, node) if operand in quants), default=0.0)
+    held = ((operand, bits) for operand in activations(graph, node))
+    return max((quants[one].scale for one in held if one in quants), default=0.0)
 
 
-def _gain(graph: Graph, node: Node, quants: Quants, weights: Mapping[str, Quantization]) -> float:
+def _gain(graph: Graph, node: Node, quants: Quants, bits: int, weights: Mapping[str, Quantization]) -> float:
     """The factor of a node's sums, its result scale aside."""
     if node.results[0] in weights:
-        return quants[node.operands[0]].scale * max(weights[node.results[0]].scales)
+        return quants[node.operands[0], bits].scale * max(weights[node.results[0]].scales)
     match node.op:
         case Mul() | MatMul():
-            return math.prod(quants[operand].scale for operand in node.operands)
+            return math.prod(quants[operand, bits].scale for operand in node.operands)
         case ReduceSum():
-            return quants[node.operands[0]].scale
+            return quants[node.operands[0], bits].scale
         case ReduceMean(axes=axes):
             shape = graph.types[node.operands[0]].shape
-            return quants[node.operands[0]].scale / math.prod(shape[axis] for axis in axes)
+            return quants[node.operands[0], bits].scale / math.prod(shape[axis] for axis in axes)
         case AveragePool():
             counts = node.op.counts(graph.types[node.operands[0]].shape[2:])
-            return quants[node.operands[0]].scale / float(counts.min())
+            return quants[node.operands[0], bits].scale / float(counts.min())
     return 0.0

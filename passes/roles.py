@@ -9,7 +9,11 @@ from npuq.ir import DType, Graph, Node
 
 from .constraints import LIMITS, table_size_fits
 from .lowering import LOWERINGS, Kind, activations
+from .precision import Precisions
 from .target import Target
+
+EVERYWHERE = Precisions()
+"""The target's default width for all nodes."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,8 @@ class Role:
     reason: str = ""
 
 
-def role(graph: Graph, node: Node, target: Target) -> Role:
-    """The role of one float node on a target; one that a pass has given to the host stays there."""
+def role(graph: Graph, node: Node, target: Target, bits: int) -> Role:
+    """The role of one float node of so many bits on a target; one that a pass has given to the host stays there."""
     if node.host:
         return Role(Kind.HOST, node.host)
     lowering = LOWERINGS.get(type(node.op))
@@ -38,8 +42,7 @@ def role(graph: Graph, node: Node, target: Target) -> Role:
         reason = rule(graph, node, target)
         if reason is not None:
             return Role(Kind.HOST, reason)
-    entries = 1 << target.activation_dtype.bits
-    if becomes in TABLED and (reason := table_size_fits(entries, target)) is not None:
+    if becomes in TABLED and (reason := table_size_fits(1 << bits, target)) is not None:
         return Role(Kind.HOST, reason)
     return Role(lowering.kind_of(graph, node))
 
@@ -50,40 +53,88 @@ TABLED = ("npu.lut", "npu.softmax")
 
 @dataclass(frozen=True)
 class Plan:
-    """The roles of all nodes, by their first result, and the values that get a scale, in order."""
+    """The roles and widths of all nodes, by their first result, and the widths of the values that get a scale.
+
+    `held` has the values in order, each with the bits at which it is made first, then those to which it is converted.
+    """
 
     roles: Mapping[str, Role]
-    quantized: tuple[str, ...]
+    bits: Mapping[str, int]
+    held: Mapping[str, tuple[int, ...]]
 
     def of(self, node: Node) -> Role:
         return self.roles[node.results[0]]
 
+    @property
+    def quantized(self) -> tuple[str, ...]:
+        """The values that get a scale, in order."""
+        return tuple(self.held)
 
-def plan(graph: Graph, target: Target) -> Plan:
-    """Decide for every node where it runs and for every value whether it gets a scale.
+
+def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Plan:
+    """Decide for every node where it runs and at what width, and for every value whether it gets a scale.
 
     A value gets one where an integer op reads or makes it, unless it is interior: read only by a clamp that the
     producing op applies for free, or by a pointwise op that shares a table with its producer.
     """
-    roles = {node.results[0]: role(graph, node, target) for node in graph.nodes}
-    interior = _interior(graph, roles)
-    wanted: dict[str, None] = {}
+    roles = {node.results[0]: role(graph, node, target, precision.bits(node, target)) for node in graph.nodes}
+    made, bits = _widths(graph, roles, target, precision)
+    interior = _interior(graph, roles, bits)
+    wanted: dict[str, set[int]] = {}
     for node in graph.nodes:
         kind = roles[node.results[0]].kind
         if kind is Kind.HOST:
             continue
         for operand in activations(graph, node):
-            wanted[operand] = None
+            wanted.setdefault(operand, set()).add(bits[node.results[0]])
         if kind is not Kind.INDEX:
-            wanted.update(dict.fromkeys(node.results))
-    return Plan(roles, tuple(name for name in graph.types if name in wanted and name not in interior))
+            for result in node.results:
+                wanted.setdefault(result, set())
+    held = {}
+    for name in graph.types:
+        if name in wanted and name not in interior:
+            own = () if name in graph.constants else (made[name],)
+            held[name] = (*own, *sorted(wanted[name].difference(own)))
+    return Plan(roles, bits, held)
+
+
+def _widths(
+    graph: Graph, roles: Mapping[str, Role], target: Target, precision: Precisions
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The bits at which each computed value is made, and those of each node by its first result.
+
+    Where nothing is said of them, nodes that move elements or find their positions have the widest width that an
+    operand is made at; graph inputs and results of the host have the widest that their users want.
+    """
+    wanted: dict[str, int] = {}
+    follows: set[str] = set()
+    for node in reversed(graph.nodes):
+        name, kind = node.results[0], roles[node.results[0]].kind
+        if kind is Kind.HOST:
+            continue
+        bits = precision.bits(node, target)
+        if kind in (Kind.MOVE, Kind.INDEX) and precision.named(node).bits is None:
+            follows.add(name)
+            bits = max(wanted.get(result, 0) for result in node.results)
+        for operand in activations(graph, node):
+            wanted[operand] = max(bits, wanted.get(operand, 0))
+    default = precision.every.bits or target.default_bits
+    made = {name: wanted.get(name, 0) or default for name in graph.inputs}
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        name = node.results[0]
+        read = [made[operand] for operand in activations(graph, node) if operand in made]
+        found[name] = max(read, default=default) if name in follows else precision.bits(node, target)
+        host = roles[name].kind is Kind.HOST
+        made.update({result: (wanted.get(result, 0) or default) if host else found[name] for result in node.results})
+    return made, found
 
 
 CLAMPS = ("relu", "clip")
 
 
-def _interior(graph: Graph, roles: Mapping[str, Role]) -> frozenset[str]:
-    """The values that live only inside one integer op."""
+def _interior(graph: Graph, roles: Mapping[str, Role], bits: Mapping[str, int]) -> frozenset[str]:
+    """The values that live only inside one integer op, which has one width."""
     interior: set[str] = set()
     absorbed: dict[str, Kind] = {}
     for node in graph.nodes:
@@ -93,6 +144,8 @@ def _interior(graph: Graph, roles: Mapping[str, Role]) -> frozenset[str]:
         kind = absorbed.get(result, roles[result].kind)
         user = graph.only_user(result)
         if user is None or roles[user.results[0]].kind is not Kind.POINTWISE:
+            continue
+        if bits[user.results[0]] != bits[result]:
             continue
         if activations(graph, user).count(result) > 1 and kind is not Kind.POINTWISE:
             continue

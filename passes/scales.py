@@ -6,28 +6,28 @@ import math
 
 import numpy as np
 
-from npuq.ir import Quantization, require
+from npuq.ir import DType, Quantization, require
 
-from .target import Target
+from .target import Width, weight_range
 
 Range = tuple[float, float]
 LEAST = float(np.finfo(np.float32).tiny)
 """The least scale: a normal float32 number, so that no product with it is flushed to zero."""
 
 
-def activation_quantization(range_: Range, target: Target) -> Quantization:
+def activation_quantization(range_: Range, width: Width) -> Quantization:
     """The quantization of an activation whose real values lie in `range_`.
 
-    Symmetric targets: scale = max(|low|, |high|) / high integer, zero point 0. Asymmetric ones: the range widened to
+    Symmetric widths: scale = max(|low|, |high|) / high integer, zero point 0. Asymmetric ones: the range widened to
     hold zero, mapped onto all integers, with the zero point rounded half to even. A range that is just zero gets
     the scale 1.
     """
     low, high = min(range_[0], 0.0), max(range_[1], 0.0)
     require(math.isfinite(low) and math.isfinite(high), f"the range [{range_[0]}, {range_[1]}] is not finite")
-    least, greatest = target.activation_range
+    least, greatest = width.activation_range
     if low == high:
         return Quantization.per_tensor(1.0, 0)
-    if target.symmetric:
+    if width.symmetric:
         return Quantization.per_tensor(max(max(-low, high) / greatest, LEAST))
     scale = float(np.float32(max((high - low) / (greatest - least), LEAST)))
     zero_point = int(np.rint(least - low / scale))
@@ -35,9 +35,9 @@ def activation_quantization(range_: Range, target: Target) -> Quantization:
 
 
 def weight_quantization(
-    weights: np.ndarray, axis: int | None, target: Target, *, least: np.ndarray | float = 0.0
+    weights: np.ndarray, axis: int | None, dtype: DType, *, least: np.ndarray | float = 0.0
 ) -> Quantization:
-    """Symmetric scales of a weight array, one per slice of `axis` (one for all where it is None).
+    """Symmetric scales of weights, for integers of `dtype`: one per slice of `axis`, one for all where it is None.
 
     `least` bounds the scales from below, so that a bias fits its accumulator. A slice of zeros gets the scale 1.
     """
@@ -46,6 +46,6 @@ def weight_quantization(
         peaks = absolute.max(initial=0.0).reshape(1)
     else:
         peaks = absolute.max(axis=tuple(index for index in range(weights.ndim) if index != axis), initial=0.0)
-    scales = np.maximum(peaks / target.weight_range[1], least)
+    scales = np.maximum(peaks / weight_range(dtype)[1], least)
     scales = np.where(scales > 0, np.maximum(scales, LEAST), 1.0)
     return Quantization(tuple(float(scale) for scale in scales.astype(np.float32)), (0,) * len(scales), axis)

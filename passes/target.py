@@ -21,8 +21,66 @@ LAYOUT_OPS = ("transpose", "reshape", "npu.requantize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Width:
+    """What one width of activations comes with; its `bits` name it.
+
+    `mac_turns` are the turns of a multiplier that one product takes, for each of `weight_dtypes`; a product of two
+    activations takes those of the first.
+    """
+
+    activation_dtype: DType
+    symmetric: bool
+    """Activations have the zero point 0."""
+    activation_range: Bounds
+    weight_dtypes: tuple[DType, ...]
+    """The first is the default; their integers are symmetric: `weight_range`."""
+    accumulator_bits: int
+    bias_bits: int
+    mac_turns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        (low, high), dtype = self.activation_range, self.activation_dtype
+        require(dtype.is_integer, f"activation_dtype: {dtype} is no integer type")
+        least, greatest = dtype.range
+        require(least <= low < high <= greatest, f"activation_range [{low}, {high}] is not within {dtype}'s")
+        require(len(self.weight_dtypes) > 0, "weight_dtypes: at least one wanted")
+        for weight in self.weight_dtypes:
+            require(weight.is_signed and weight.bits <= 16, f"weight_dtypes: {weight}, i4, i8 or i16 wanted")
+        require(self.accumulator_bits in (32, 48, 64), f"accumulator_bits {self.accumulator_bits}; 32, 48 or 64 wanted")
+        require(self.bias_bits in (32, 64), f"bias_bits {self.bias_bits}; 32 or 64 wanted")
+        turns = f"mac_turns {list(self.mac_turns)}, a positive one for each of {len(self.weight_dtypes)} weight types"
+        require(len(self.mac_turns) == len(self.weight_dtypes) and min(self.mac_turns) > 0, f"{turns} wanted")
+
+    @property
+    def bits(self) -> int:
+        """The width of an activation."""
+        return self.activation_dtype.bits
+
+    @property
+    def accumulator_range(self) -> Bounds:
+        return (-(1 << (self.accumulator_bits - 1)), (1 << (self.accumulator_bits - 1)) - 1)
+
+    @property
+    def bias_dtype(self) -> DType:
+        return DType.I32 if self.bias_bits == 32 else DType.I64
+
+    def weight_dtype(self, bits: int | None = None) -> DType:
+        """The weights of so many bits, the default ones where None; raises `NpuqError` where there are none."""
+        for dtype in self.weight_dtypes:
+            if bits in (None, dtype.bits):
+                return dtype
+        known = ", ".join(str(dtype.bits) for dtype in self.weight_dtypes)
+        raise NpuqError(f"{self.bits}-bit activations have no weights of {bits} bits; they have {known}")
+
+
+def weight_range(dtype: DType) -> Bounds:
+    """The integers of weights: symmetric, so that their products with activations negate."""
+    return (-dtype.range[1], dtype.range[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The widths, ranges, limits and speeds of one NPU.
+    """The widths, limits and speeds of one NPU; the first of `widths` is the default.
 
     `shift_field` bounds the machine's shift register q, `npuq.ir.arithmetic.right_shift` of the IR's whole shift: what
     is left of it after the 31 fraction bits of a normalised multiplier. The IR's own bounds are `shift_range`.
@@ -31,17 +89,9 @@ class Target:
     name: str
     description: str
 
-    activation_dtype: DType
-    symmetric: bool
-    """Activations have the zero point 0."""
-    activation_range: Bounds
-
-    weight_dtype: DType
-    weight_range: Bounds
+    widths: tuple[Width, ...]
     weight_granularity: Granularity
 
-    accumulator_bits: int
-    bias_bits: int
     multiplier_bits: int
     shift_field: Bounds
     rescale_pre_shift: int
@@ -62,16 +112,8 @@ class Target:
     sram_bytes: int
 
     def __post_init__(self) -> None:
-        for what, (low, high), dtype in (
-            ("activation_range", self.activation_range, self.activation_dtype),
-            ("weight_range", self.weight_range, self.weight_dtype),
-        ):
-            require(dtype.is_integer, f"{what}: {dtype} is no integer type")
-            least, greatest = dtype.range
-            require(least <= low < high <= greatest, f"{what} [{low}, {high}] is not within {dtype}'s")
-        require(-self.weight_range[0] == self.weight_range[1], f"weight_range {self.weight_range} is not symmetric")
-        require(self.accumulator_bits in (32, 48, 64), f"accumulator_bits {self.accumulator_bits}; 32, 48 or 64 wanted")
-        require(self.bias_bits in (32, 64), f"bias_bits {self.bias_bits}; 32 or 64 wanted")
+        bits = [width.bits for width in self.widths]
+        require(0 < len(bits) == len(set(bits)), f"widths of {bits} bits, at least one and each once wanted")
         require(self.multiplier_bits == 31, f"multiplier_bits {self.multiplier_bits}; 31 wanted, fewer are a rounding")
         low, high = self.shift_range
         require(2 <= low <= high <= 62, f"shift_field {self.shift_field} means shifts [{low}, {high}], outside [2, 62]")
@@ -96,28 +138,66 @@ class Target:
         return (low - self.rescale_pre_shift, high)
 
     @property
-    def accumulator_range(self) -> Bounds:
-        return (-(1 << (self.accumulator_bits - 1)), (1 << (self.accumulator_bits - 1)) - 1)
+    def default_bits(self) -> int:
+        """The width of an activation of which nothing else is said."""
+        return self.widths[0].bits
+
+    def width(self, bits: int) -> Width:
+        """The width of so many bits; raises `NpuqError` that lists those that there are."""
+        for width in self.widths:
+            if width.bits == bits:
+                return width
+        raise NpuqError(f"{self.name} has no activations of {bits} bits; it has {_spelled(self.widths)}")
+
+    def width_of(self, dtype: DType) -> Width | None:
+        """The width whose activations are of an element type, if there is one."""
+        return next((width for width in self.widths if width.activation_dtype is dtype), None)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Target:
-        """Build a target from untrusted values; lists stand for tuples, names for element types.
+        """Build a target from untrusted values; lists stand for tuples, names for element types, tables for widths.
 
         Raises `NpuqError` that names the field: unknown, missing, of the wrong type, or out of its range.
         """
-        hints = get_type_hints(cls)
-        names = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in names:
-                raise NpuqError(f"a target has no {key!r}; it has {', '.join(names)}")
-        missing = [name for name in names if name not in values]
-        if missing:
-            raise NpuqError(f"the target lacks {', '.join(missing)}")
-        return cls(**{name: _typed(name, values[name], hints[name]) for name in names})
+        return cls(**_fields(cls, "target", values))
+
+    def values(self) -> dict[str, Any]:
+        """What `of` builds an equal target from: numbers, names, element types and tuples of these."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        widths = (tuple((field.name, getattr(width, field.name)) for field in fields(width)) for width in self.widths)
+        return plain | {"widths": tuple(widths)}
+
+
+def _spelled(widths: tuple[Width, ...]) -> str:
+    return " and ".join(str(width.bits) for width in widths)
+
+
+def _fields(cls: type, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass from untrusted values, all of them and no other."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls)]
+    for key in values:
+        if key not in names:
+            raise NpuqError(f"a {what} has no {key!r}; it has {', '.join(names)}")
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise NpuqError(f"the {what} lacks {', '.join(missing)}")
+    return {name: _typed(name, values[name], hints[name]) for name in names}
+
+
+def _width(value: Any) -> Width:
+    """A width from a table, or from pairs of name and value."""
+    try:
+        values = dict(value)
+    except (TypeError, ValueError):
+        raise NpuqError(f"widths: {value!r} is no table") from None
+    return Width(**_fields(Width, "width", values))
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """The value as the field wants it, or an error."""
+    if hint is Width:
+        return _width(value)
     if hint is DType:
         if value in list(DType):
             return DType(value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Resha
 
 from .pipeline import graph_pass
 
-Ranges = Mapping[str, tuple[float, float]]
-"""The lowest and the highest number of each value, by its name."""
+Range = tuple[float, float]
+K = TypeVar("K", bound=Hashable)
 
 MOVES = (Expand, Gather, GatherElements, Identity, MaxPool, Pad, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)
 """The ops that give elements of their first operand."""
@@ -43,7 +44,7 @@ def scale_groups(graph: Graph, unify_inputs: bool = True) -> list[frozenset[str]
     return [frozenset(group) for group in found.values()]
 
 
-def unify(ranges: Ranges, groups: Iterable[Collection[str]]) -> dict[str, tuple[float, float]]:
+def unify(ranges: Mapping[K, Range], groups: Iterable[Collection[K]]) -> dict[K, Range]:
     """Give all values of a group the range from its lowest to its highest number; values without a range get none."""
     found = dict(ranges)
     for group in groups:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from npuq.ir import Graph, Node
+from npuq.passes.constraints import WEIGHTED
+from npuq.passes.precision import width_of
 from npuq.passes.target import Target
 
 from .contents import Contents
@@ -104,14 +106,23 @@ def macs_of(graph: Graph, node: Node) -> int:
     return results if node.op.name == "npu.mul" else 0
 
 
+def mac_turns(graph: Graph, node: Node, target: Target) -> int:
+    """The turns of a multiplier that each product of an op takes, by the widths of its data and weights."""
+    width = width_of(graph, node, target)
+    if node.op.name in WEIGHTED:
+        return dict(zip(width.weight_dtypes, width.mac_turns, strict=True))[graph.types[node.operands[1]].dtype]
+    return width.mac_turns[0]
+
+
 def _layer(graph: Graph, node: Node, target: Target, constants: list[str], *, spills: bool) -> Cost:
     moved = sum(graph.types[name].bytes for name in constants)
     if spills:
         moved += sum(graph.types[name].bytes for name in node.operands if name not in graph.constants)
         moved += sum(type_.bytes for type_ in node.types)
     macs = macs_of(graph, node)
+    each = mac_turns(graph, node, target)
     read = sum(graph.types[name].size for name in node.operands if name not in graph.constants)
-    turns = macs or max(read, node.types[0].size)
+    turns = macs * each or max(read, node.types[0].size)
     bytes_per_cycle = target.bandwidth_gb_s * 1e9 / (target.clock_mhz * 1e6)
     return Cost(
         node.results[0],

@@ -19,7 +19,7 @@ from .memory import ALIGNMENT, Plan
 from .packing import pack
 
 MAGIC = b"NPUQ"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<4sIQ32s16x")
 """Magic, version, bytes of content, SHA-256 of magic, version, length and content; padded to 64 bytes."""
 
@@ -59,7 +59,7 @@ def _content(contents: Contents) -> bytes:
         ),
         Inputs=writer.numbers([numbers[name] for name in graph.inputs], np.uint32),
         Values=writer.tables([_value(writer, name, type_) for name, type_ in graph.types.items()]),
-        Target=writer.tables(_fields(writer, contents.target)),
+        Target=writer.tables([_attribute(writer, *field) for field in contents.target.values().items()]),
         Name=writer.text(graph.name),
     )
     return writer.finish(root)

@@ -12,7 +12,7 @@ from ..errors import require
 from ..op import op
 from ..types import DType, TensorType
 from .elementwise import broadcast
-from .npu_products import dot, exact_products
+from .npu_products import dot, exact_products, whole_bytes
 from .npu_result import Requantized, centred, product, require_zero_point, total
 
 
@@ -38,7 +38,7 @@ class MatMul(Requantized):
     ) -> jax.Array:
         """All leading axes are rows of one product."""
         rows = x.reshape(-1, x.shape[-1])
-        sums = exact_products(dot, rows, w.astype(jnp.int8), w.shape[0], self.accumulator)
+        sums = exact_products(dot, rows, whole_bytes(w), w.shape[0], self.accumulator)
         y = self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
         return y.reshape(*x.shape[:-1], w.shape[1])
 
@@ -81,8 +81,9 @@ class BatchMatMul(Requantized):
 
 
 def require_weights(x: TensorType, w: TensorType, bias: TensorType) -> None:
-    """Require 8- or 16-bit data, weights of at most 8 bits, and a bias per output channel, the weights' last axis."""
+    """Require 8- or 16-bit data, weights of no more bits, and a bias per output channel, the weights' last axis."""
     require(x.dtype in (DType.I8, DType.I16), f"{x.dtype} operand, i8 or i16 wanted")
-    require(w.dtype in (DType.I4, DType.I8), f"{w.dtype} weights, i4 or i8 wanted")
+    weights = (DType.I4, DType.I8) if x.dtype is DType.I8 else (DType.I4, DType.I8, DType.I16)
+    require(w.dtype in weights, f"{w.dtype} weights of {x.dtype} data, {' or '.join(weights)} wanted")
     require(bias.dtype in (DType.I32, DType.I64), f"{bias.dtype} bias, i32 or i64 wanted")
     require(w.rank > 0 and bias.shape == w.shape[-1:], f"bias of shape {bias.shape}, {w.shape[-1:]} wanted")

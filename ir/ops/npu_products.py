@@ -1,7 +1,8 @@
 """Exact sums of integer products: which lane of the machine computes them.
 
 8-bit operands go to XLA's native int8 products with int32 sums; 32-bit sums wrap, so that only the proven final sum
-need fit. 16-bit operands are two 8-bit lanes. What may leave int32 is carried in float64, exact to 2**53.
+need fit. 16-bit data with 8-bit weights are two 8-bit lanes. What may leave int32 there, and products of two 16-bit
+operands, are carried in float64, exact to 2**53.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def exact_products(product: Product, x: jax.Array, w: jax.Array, depth: int, int
         )
     sums = product(x.astype(jnp.float64), w.astype(jnp.float64), jnp.float64)
     return sums.astype(jnp.int32 if small else jnp.int64)
+
+
+def whole_bytes(w: jax.Array) -> jax.Array:
+    """Weights as int8 or int16: 4-bit ones are carried in bytes."""
+    return w if w.dtype == jnp.int16 else w.astype(jnp.int8)
 
 
 def dot(x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:

@@ -15,7 +15,7 @@ from ..errors import require
 from ..op import Op, op
 from ..types import DType, Shape, TensorType
 from .npu_matrix import require_weights
-from .npu_products import dot, exact_products
+from .npu_products import dot, exact_products, whole_bytes
 from .npu_result import Requantized, centred, require_integers, require_zero_point, total
 from .window import MOST_TAPS, window_sizes
 
@@ -62,7 +62,7 @@ class Conv2d(Requantized):
         self, x: jax.Array, w: jax.Array, bias: jax.Array, multiplier: jax.Array, shift: jax.Array
     ) -> jax.Array:
         """Sums in the lane that the accumulator's interval allows, one rounding."""
-        sums = self.sums(x, w.astype(jnp.int8))
+        sums = self.sums(x, whole_bytes(w))
         return self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, NpuqError, Op, Quantization
+from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, Quantization
 from npuq.ir.arithmetic import MULTIPLIERS, multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.npu_pointwise import Requantize
 from npuq.ir.ops.quant import Dequantize, to_integers
 from npuq.ir.ops.shape import Reshape, Transpose
 
-from ..target import Target
+from ..target import Target, Width
 
 Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a lowering must produce: the scale, the clamp in integers, the result's name and its place."""
+    """What a lowering must produce: the scale, the element type, the clamp in integers, the name and the place."""
 
     quant: Quantization
+    dtype: DType
     low: int
     high: int
     name: str
@@ -58,6 +59,14 @@ class Context:
         assert isinstance(dequantize, Dequantize)
         return dequantize.quant
 
+    def dtype(self, value: str) -> DType:
+        """The element type that a float value of the fake-quant graph is quantized to."""
+        return self.source.types[self._integers(value)].dtype
+
+    def width(self, value: str) -> Width:
+        """The width of the integers of a float value; the default one of integers that are no activations."""
+        return self.target.width_of(self.dtype(value)) or self.target.widths[0]
+
     def integers(self, value: str) -> np.ndarray:
         """The integers of a known value, as int64."""
         return self.source.constants[self._integers(value)].array.astype(np.int64)
@@ -70,12 +79,17 @@ class Context:
         """Where a value of the fake-quant graph lies in the new one; first the layout in which it was made."""
         return tuple(Emitted(name, last) for (value, last), name in self._known.items() if value == integers)[:1]
 
+    def is_dequantized(self, value: str) -> bool:
+        """Whether a float value of the fake-quant graph comes from integers."""
+        producer = self.source.producers.get(value)
+        return producer is not None and isinstance(producer.op, Dequantize)
+
     def is_last(self, value: str) -> bool:
         """Whether the value's integers are at hand channels last."""
         return (self._integers(value), True) in self._known
 
-    def take(self, value: str, *, last: bool = False, quant: Quantization | None = None, rank: int = 0) -> str:
-        """The integers of a float value in the wanted layout, at the wanted scale, with ones before a lesser rank."""
+    def take(self, value: str, *, last: bool = False, result: Result | None = None, rank: int = 0) -> str:
+        """The integers of a float value in a layout, at a result's scale and width, with ones before a lesser rank."""
         integers = self._integers(value)
         constant = self.source.constants.get(integers)
         if constant is not None and (integers, False) not in self._known:
@@ -88,27 +102,29 @@ class Context:
             name = self._transposed(name, last=True) if last else name
         else:
             name = self._layout(integers, last=last)
-        if quant is None or quant == self.builder.types[name].quant:
+        type_ = self.builder.types[name]
+        if result is None or (result.quant, result.dtype) == (type_.quant, type_.dtype):
             return name
-        return self.rescaled(name, Result(quant, *self.target.activation_range, f"{name}.rescaled", ""))
+        low, high = self.limits(result.dtype)
+        return self.rescaled(name, replace(result, low=low, high=high, name=f"{name}.rescaled", loc=""))
 
-    def plane(self, value: str, quant: Quantization | None = None) -> str:
+    def plane(self, value: str, result: Result | None = None) -> str:
         """The integers of a value channels last, with a height of 1 where it has one spatial axis."""
-        name = self.take(value, last=True, quant=quant)
+        name = self.take(value, last=True, result=result)
         type_ = self.builder.types[name]
         if type_.rank == 4:
             return name
         n, length, channels = type_.shape
         return self.builder.add(Reshape(shape=(n, 1, length, channels)), name, name=f"{name}.plane")
 
-    def pair(self, node: Node, quant: Quantization | None = None) -> tuple[tuple[str, ...], bool]:
+    def pair(self, node: Node, result: Result | None = None) -> tuple[tuple[str, ...], bool]:
         """The operands of a broadcasting op in one layout: channels last where one of them already is."""
         rank = node.type.rank
         last = rank >= 3 and any(
             self.is_last(operand) for operand in node.operands if self.source.types[operand].rank == rank
         )
         wanted = rank if last else 0
-        return tuple(self.take(operand, last=last, quant=quant, rank=wanted) for operand in node.operands), last
+        return tuple(self.take(operand, last=last, result=result, rank=wanted) for operand in node.operands), last
 
     def emit(self, op: Op, *operands: str, result: Result, suffix: str = "") -> str:
         """Add an op whose integers have the result's scale."""
@@ -117,13 +133,14 @@ class Context:
             self.builder.reserved.discard(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
 
-    @property
-    def bias_dtype(self) -> np.dtype[np.generic]:
-        return np.dtype(np.int32 if self.target.bias_bits == 32 else np.int64)
-
     def tail(self, result: Result) -> dict[str, Any]:
         """The attributes of the requantization that ends an integer op."""
         return {**self.clamp(result), "rounding": self.target.rounding}
+
+    def limits(self, dtype: DType) -> Interval:
+        """The integers that activations of an element type may be."""
+        width = self.target.width_of(dtype)
+        return width.activation_range if width is not None else dtype.range
 
     def clamp(self, result: Result) -> dict[str, Any]:
         """The attributes of an integer op whose result is clamped and stored."""
@@ -131,7 +148,7 @@ class Context:
             "zero_point": result.quant.zero_point,
             "low": result.low,
             "high": result.high,
-            "dtype": self.target.activation_dtype,
+            "dtype": result.dtype,
         }
 
     def rescale(self, real: np.ndarray, node: Node) -> tuple[str, str]:

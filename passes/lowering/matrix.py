@@ -64,8 +64,8 @@ def _linear(context: Context, node: Node, result: Result) -> Emitted:
     op = NpuMatMul(**context.tail(result))
     operands = (
         context.take(node.operands[0]),
-        context.builder.constant(weights.astype(context.target.weight_dtype.numpy), f"{result.name}.w", w_quant),
-        context.builder.constant(bias.astype(context.bias_dtype), f"{result.name}.b"),
+        context.builder.constant(weights.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
+        context.builder.constant(bias.astype(context.width(node.operands[0]).bias_dtype.numpy), f"{result.name}.b"),
         *context.rescale(x_quant.scale * np.asarray(w_quant.scales, np.float64) / result.quant.scale, node),
     )
     return Emitted(context.emit(op, *operands, result=result), last=False)
@@ -115,5 +115,5 @@ def extreme(context: Context, node: Node, result: Result) -> Emitted:
     """At one scale the greater integer is the greater real."""
     if as_table(context.source, node):
         return pointwise(context, node, result)
-    operands, last = context.pair(node, quant=result.quant)
+    operands, last = context.pair(node, result=result)
     return Emitted(context.emit(node.op, *operands, result=result), last=last)

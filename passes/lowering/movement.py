@@ -26,7 +26,7 @@ def per_axis(values: Sequence[T], *, last: bool) -> tuple[T, ...]:
 
 
 def _one(context: Context, node: Node, result: Result, op: Op, *, last: bool) -> Emitted:
-    x = context.take(node.operands[0], last=last, quant=result.quant)
+    x = context.take(node.operands[0], last=last, result=result)
     return Emitted(context.emit(op, x, result=result), last)
 
 
@@ -40,7 +40,7 @@ def reshape(context: Context, node: Node, result: Result) -> Emitted:
     shape = context.source.types[node.operands[0]].shape
     op = Reshape(shape=node.type.shape)
     flat = len(shape) >= 3 and all(size == 1 for size in shape[2:])
-    x = context.take(node.operands[0], last=flat and context.is_last(node.operands[0]), quant=result.quant)
+    x = context.take(node.operands[0], last=flat and context.is_last(node.operands[0]), result=result)
     return Emitted(context.emit(op, x, result=result), last=False)
 
 
@@ -52,7 +52,7 @@ def transpose(context: Context, node: Node, result: Result) -> Emitted:
     if not _is_last(context, node):
         return _one(context, node, result, op, last=False)
     rank = len(op.order)
-    x = context.take(node.operands[0], last=True, quant=result.quant)
+    x = context.take(node.operands[0], last=True, result=result)
     axes = tuple(moved_axis(axis, rank, last=True) for axis in op.order)
     return Emitted(context.emit(Transpose(order=axes), x, result=result), last=False)
 
@@ -74,7 +74,7 @@ def concat(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Concat)
     last = node.type.rank >= 3 and any(map(context.is_last, node.operands))
-    operands = [context.take(operand, last=last, quant=result.quant) for operand in node.operands]
+    operands = [context.take(operand, last=last, result=result) for operand in node.operands]
     moved = Concat(axis=moved_axis(op.axis, node.type.rank, last=last))
     return Emitted(context.emit(moved, *operands, result=result), last)
 
@@ -85,7 +85,7 @@ def pad(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Pad)
     last = _is_last(context, node)
-    value = to_integers(np.float64(op.value), result.quant, *context.target.activation_range)
+    value = to_integers(np.float64(op.value), result.quant, *context.limits(result.dtype))
     moved = replace(op, padding=per_axis(op.padding, last=last), value=float(value) if op.mode == "constant" else 0.0)
     return _one(context, node, result, moved, last=last)
 
@@ -114,7 +114,7 @@ def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
 
 @lowers(Gather, kind=Kind.MOVE, obstacle=computed_indices, raw=(1,))
 def gather(context: Context, node: Node, result: Result) -> Emitted:
-    x = context.take(node.operands[0], quant=result.quant)
+    x = context.take(node.operands[0], result=result)
     indices = context.builder.constant(context.source.constants[node.operands[1]], node.operands[1])
     return Emitted(context.emit(node.op, x, indices, result=result), last=False)
 

@@ -92,7 +92,7 @@ def table(context: Context, nodes: list[Node], source: str, result: Result) -> n
     Evaluated in float32 by the ops' own reference, all 256 reals along the batch axis.
     """
     quant = context.quant(source)
-    least, greatest = context.target.activation_dtype.range
+    least, greatest = context.dtype(source).range
     integers = np.arange(least, greatest + 1)
     reals = ((integers - quant.zero_point).astype(np.float32) * np.float32(quant.scale)).astype(np.float32)
     rank = nodes[-1].type.rank
@@ -105,7 +105,7 @@ def table(context: Context, nodes: list[Node], source: str, result: Result) -> n
     outputs = np.asarray(values[nodes[-1].result], np.float64)
     outputs = np.nan_to_num(outputs, nan=0.0, posinf=np.inf, neginf=-np.inf)
     entries = to_integers(outputs, result.quant, result.low, result.high)
-    entries = entries.reshape(len(integers), -1).T.astype(context.target.activation_dtype.numpy)
+    entries = entries.reshape(len(integers), -1).T.astype(result.dtype.numpy)
     return np.ascontiguousarray(entries if len(entries) > 1 else entries[0])
 
 

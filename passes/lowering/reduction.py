@@ -15,7 +15,7 @@ from npuq.ir.ops.npu_window import ResizeLinear
 from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
 from npuq.ir.ops.resize import Resize
 
-from ..target import Target
+from ..target import Target, Width
 from .context import Context, Emitted, Result, moved_axis
 from .movement import not_resizable, select
 from .registry import Kind, lowers
@@ -56,7 +56,7 @@ def extreme(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, (ReduceMax, ReduceMin))
     last, axes = _layout(context, node, op.axes, keep=op.keep)
-    x = context.take(node.operands[0], last=last, quant=result.quant)
+    x = context.take(node.operands[0], last=last, result=result)
     return Emitted(context.emit(replace(op, axes=axes), x, result=result), last and op.keep)
 
 
@@ -98,10 +98,10 @@ def softmax(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(integer, x, context.builder.constant(table, "exp"), result=result), last)
 
 
-def softmax_quantization(target: Target) -> Quantization:
+def softmax_quantization(width: Width) -> Quantization:
     """The scale of a softmax that shares none: all integers from zero's up to the greatest, for 0 to 1."""
-    low, high = target.activation_range
-    zero_point = 0 if target.symmetric else low
+    low, high = width.activation_range
+    zero_point = 0 if width.symmetric else low
     return Quantization.per_tensor(1 / (high - zero_point), zero_point)
 
 

@@ -131,8 +131,8 @@ def _convolve(
         w_quant = Quantization.per_tensor(float(scales[0]))
     operands = (
         context.plane(node.operands[0]),
-        context.builder.constant(hwio.astype(context.target.weight_dtype.numpy), f"{result.name}.w", w_quant),
-        context.builder.constant(bias.astype(context.bias_dtype), f"{result.name}.b"),
+        context.builder.constant(hwio.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
+        context.builder.constant(bias.astype(context.width(node.operands[0]).bias_dtype.numpy), f"{result.name}.b"),
         *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale, node),
     )
     return _from_plane(context, op, operands, node, result)
@@ -146,7 +146,7 @@ def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     window = Window.of(op.stride, op.padding, op.dilation)
     size = (1,) * (2 - len(op.window)) + op.window
     pool = MaxPool2d(window=(size[0], size[1]), stride=window.stride, padding=window.padding, dilation=window.dilation)
-    x = context.plane(node.operands[0], quant=result.quant)
+    x = context.plane(node.operands[0], result=result)
     return _from_plane(context, pool, (x,), node, result)
 
 

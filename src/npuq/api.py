@@ -25,6 +25,9 @@ from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.normalize_input import normalize_input
 from npuq.passes.output_values import output_values
 from npuq.passes.pipeline import Observe, Pass, chain
+from npuq.passes.precision import Precision, Precisions
+from npuq.passes.repair_scales import Held
+from npuq.passes.roles import plan
 from npuq.passes.samples import Sample, samples
 from npuq.passes.scales import Range
 from npuq.passes.split_output_concats import split_output_concats
@@ -59,7 +62,10 @@ def quantize(
     data: Data,
     *,
     target: str | Target = "npu",
-    method: str = "kl_v2",
+    method: str | None = None,
+    bits: int | None = None,
+    weight_bits: int | None = None,
+    precision: Mapping[str, Precision] | None = None,
     percentile: float = 0.99999,
     effort: int = 1,
     mean: Sequence[float] | float | None = None,
@@ -71,8 +77,10 @@ def quantize(
 
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
-    of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what); graph outputs always take
-    min_max, so that no logit saturates.
+    of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what), by default kl_v2 for 8 bits and
+    min_max for 16; graph outputs always take min_max, so that no logit saturates. `bits` is the width of activations,
+    one of the target's, by default its first; `weight_bits` that of weights, by default what goes with it. `precision`
+    gives single nodes, by their first result's name in the canonical float graph, what differs.
     `effort` is 0 for calibration alone, 1 to correct biases as well. `mean` and `std` insert (x - mean) / std after the
     first input.
     `observe(index, pass, graph)` sees the graph after each pass.
@@ -81,8 +89,8 @@ def quantize(
     size or the number of devices.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    if method not in METHODS:
-        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
+    every = Precision(chosen.default_bits if bits is None else bits, method, weight_bits)
+    Precisions(every).check(graph, chosen, METHODS)
     if effort not in EFFORTS:
         raise NpuqError(f"effort {effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
     prepare = chain(canonicalise())
@@ -92,38 +100,52 @@ def quantize(
             normalize_input(**{key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}), prepare
         )
     float_graph = prepare(graph, observe=observe)
+    precisions = Precisions(every, dict(precision or {}))
+    precisions.check(float_graph, chosen, METHODS)
     chosen_samples = _Chosen(REPORT_SAMPLES)
     seen = chosen_samples.pass_on(samples(float_graph, data))
-    values, means = observed_values(float_graph, chosen), weighted_inputs(float_graph, chosen)
+    values, means = observed_values(float_graph, chosen, precisions), weighted_inputs(float_graph, chosen, precisions)
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
-    ranges = choose_ranges(float_graph, statistics, chosen, method, percentile)
+    ranges = choose_ranges(float_graph, statistics, chosen, precisions, percentile)
     finish = chain(
-        split_output_concats(extremes={name: found.range for name, found in statistics.items()}, target=chosen),
-        *((correct_bias(ranges=ranges, means=statistics.means, target=chosen),) if effort else ()),
-        insert_fake_quant(ranges=ranges, target=chosen),
+        split_output_concats(
+            extremes={name: found.range for name, found in statistics.items()}, target=chosen, precision=precisions
+        ),
+        *(
+            (correct_bias(ranges=ranges, means=statistics.means, target=chosen, precision=precisions),)
+            if effort
+            else ()
+        ),
+        insert_fake_quant(ranges=ranges, target=chosen, precision=precisions),
         lower_to_integer(target=chosen),
     )
     levels: dict[str, Graph] = {}
     finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
+    method = precisions.method(None, chosen.default_bits if bits is None else bits)
     return Quantized(
         float_graph, levels["insert-fake-quant"], chosen, method, statistics, ranges, chosen_samples.samples
     )
 
 
 def choose_ranges(
-    graph: Graph, statistics: Mapping[str, Statistics], target: Target, method: str, percentile: float
-) -> dict[str, Range]:
-    """The (low, high) of every observed value by a calibration method; what reaches an output keeps its whole range."""
+    graph: Graph, statistics: Mapping[str, Statistics], target: Target, precision: Precisions, percentile: float
+) -> dict[Held, Range]:
+    """The (low, high) of every observed value, at each width that holds it, by the method of the node that makes it.
+
+    What reaches an output keeps its whole range.
+    """
     whole = output_values(graph)
     return {
-        name: thresholds(
-            gathered,
-            "min_max" if name in whole else method,
-            bits=target.activation_dtype.bits,
-            symmetric=target.symmetric,
+        (name, bits): thresholds(
+            statistics[name],
+            "min_max" if name in whole else precision.method(graph.producers.get(name), bits),
+            bits=bits,
+            symmetric=target.width(bits).symmetric,
             percentile=percentile,
         )
-        for name, gathered in statistics.items()
+        for name, widths in plan(graph, target, precision).held.items()
+        for bits in widths
+        if name in statistics and bits <= widths[0]
     }
 
 
@@ -139,7 +161,7 @@ class Quantized:
     target: Target
     method: str
     statistics: Observed
-    ranges: Mapping[str, Range]
+    ranges: Mapping[Held, Range]
     samples: tuple[Sample, ...]
 
     @cached_property

@@ -130,9 +130,12 @@ def targets(found: Iterable[Target]) -> Table:
     for target in found:
         table.add_row(
             target.name,
-            f"{target.activation_dtype} {'symmetric' if target.symmetric else 'with zero point'}",
-            f"{target.weight_dtype} per {target.weight_granularity}",
-            f"{target.accumulator_bits} bit",
+            "\n".join(
+                f"{width.activation_dtype} {'symmetric' if width.symmetric else 'with zero point'}"
+                for width in target.widths
+            ),
+            "\n".join(f"{', '.join(width.weight_dtypes)} per {target.weight_granularity}" for width in target.widths),
+            "\n".join(f"{width.accumulator_bits} bit" for width in target.widths),
             target.rounding,
             *(f"{target.macs_per_cycle:,}", f"{target.clock_mhz:g}", f"{target.bandwidth_gb_s:g}"),
             f"{target.sram_bytes / 1024:g}",

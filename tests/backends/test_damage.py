@@ -153,10 +153,10 @@ def test_values_that_share_bytes_are_refused(originals: list[bytes]) -> None:
     [
         (b"", "no NPU program: it starts with b'', b'NPUQ' wanted"),
         (b"ONNX...", "no NPU program: it starts with b'ONNX', b'NPUQ' wanted"),
-        (b"NPUQ\1\0\0\0", "cut short: 8 bytes, the header alone has 64"),
-        (HEADER.pack(MAGIC, 2, 0, b""), "format version 2, this npuq reads 1; emit the program again"),
-        (HEADER.pack(MAGIC, 1, 9, b""), "cut short or too long: 0 bytes of content, 9 announced"),
-        (HEADER.pack(MAGIC, 1, 0, b""), "damaged: the content does not have the announced SHA-256"),
+        (b"NPUQ\2\0\0\0", "cut short: 8 bytes, the header alone has 64"),
+        (HEADER.pack(MAGIC, 1, 0, b""), "format version 1, this npuq reads 2; emit the program again"),
+        (HEADER.pack(MAGIC, 2, 9, b""), "cut short or too long: 0 bytes of content, 9 announced"),
+        (HEADER.pack(MAGIC, 2, 0, b""), "damaged: the content does not have the announced SHA-256"),
     ],
 )
 def test_each_fault_of_the_header_has_its_line(data: bytes, reason: str) -> None:

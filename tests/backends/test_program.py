@@ -137,7 +137,7 @@ def test_the_disassembly_shows_places_scales_and_sources(program: Program) -> No
     lines = program.disassemble().splitlines()
     assert lines[:4] == [
         "program small",
-        "target npu: int8, symmetric activations, per-channel weights, single rounding half up; "
+        "target npu: int8 and int16, symmetric activations, per-channel weights, single rounding half up; "
         "rounding single_half_up",
         "arena 384 bytes for 288 alive at most, constants 576 bytes, 2 known answers",
         "input %x@0 i8[2x6x6x3] scale 0.5",

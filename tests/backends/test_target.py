@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from npuq.backends.target import FOLDER, load_target, targets
 from npuq.backends.targets_page import targets_page
-from npuq.ir import NpuqError
+from npuq.ir import DType, NpuqError
 from npuq.ir.arithmetic import multiplier_and_shift, right_shift
+from npuq.passes.target import Target
 
 NPU = (FOLDER / "npu.toml").read_text()
 
@@ -19,13 +21,30 @@ def test_the_default_comes_first() -> None:
     assert targets() == ["npu", "npu-asym"]
 
 
-def test_the_two_targets_differ_in_symmetry_alone() -> None:
+def test_the_two_targets_differ_in_the_symmetry_of_8_bits_alone() -> None:
     npu, asym = load_target("npu"), load_target("npu-asym")
-    assert npu.symmetric
-    assert not asym.symmetric
-    assert {name for name in npu.__slots__ if getattr(npu, name) != getattr(asym, name)} == {
-        *("name", "description", "symmetric")
-    }
+    assert [width.symmetric for width in npu.widths] == [True, True]
+    assert [width.symmetric for width in asym.widths] == [False, True]
+    assert replace(asym.width(8), symmetric=True) == npu.width(8)
+    assert replace(asym, name=npu.name, description=npu.description, widths=npu.widths) == npu
+
+
+def test_widths_are_known_by_their_bits() -> None:
+    npu = load_target("npu")
+    assert [width.bits for width in npu.widths] == [8, 16]
+    assert npu.width_of(DType.I16) is npu.width(16)
+    assert npu.width_of(DType.U8) is None
+    assert npu.width(16).weight_dtype() is DType.I16
+    assert npu.width(16).weight_dtype(8) is DType.I8
+    with pytest.raises(NpuqError, match=r"^npu has no activations of 4 bits; it has 8 and 16$"):
+        npu.width(4)
+    with pytest.raises(NpuqError, match=r"^8-bit activations have no weights of 16 bits; they have 8, 4$"):
+        npu.width(8).weight_dtype(16)
+
+
+def test_a_target_is_its_values() -> None:
+    npu = load_target("npu")
+    assert Target.of(npu.values()) == npu
 
 
 @pytest.mark.parametrize("real", [2.0**-32, 1e-6, 0.3, 1 - 2.0**-31])
@@ -46,12 +65,21 @@ def test_an_unknown_target_lists_the_known_ones() -> None:
     [
         ('name = "npu"', "name = ", "not TOML: Invalid value (at line 3, column 8)"),
         ("symmetric = true", "symmetric = 1", "symmetric: 1 is not bool"),
-        ("symmetric = true\n", "", "the target lacks symmetric"),
+        ("symmetric = true\n", "", "the width lacks symmetric"),
+        ('description = "', 'about = "', "a target has no 'about'; it has name, description"),
         ("bias_bits = 32", "bias_bits = 33", "bias_bits 33; 32 or 64 wanted"),
-        ("bias_bits = 32", "bais_bits = 32", "a target has no 'bais_bits'; it has name, description"),
+        ("bias_bits = 32", "bais_bits = 32", "a width has no 'bais_bits'; it has activation_dtype, symmetric"),
         ('"channel"', '"row"', "weight_granularity: 'row' is none of channel, tensor"),
         ('"i8"', '"i9"', "activation_dtype: 'i9' is not DType"),
-        ("[-127, 127]", "[-128, 127]", "weight_range (-128, 127) is not symmetric"),
+        ('["i8", "i4"]', '["u8"]', "weight_dtypes: u8, i4, i8 or i16 wanted"),
+        ('["i8", "i4"]', "[]", "weight_dtypes: at least one wanted"),
+        ("mac_turns = [1, 1]", "mac_turns = [1]", "mac_turns [1], a positive one for each of 2 weight types wanted"),
+        (
+            'activation_dtype = "i16"\nsymmetric = true\nactivation_range = [-32768, 32767]',
+            'activation_dtype = "i8"\nsymmetric = true\nactivation_range = [-128, 127]',
+            "widths of [8, 8] bits, at least one and each once wanted",
+        ),
+        ("[[widths]]", "[[width]]", "a target has no 'width'; it has name, description, widths"),
         ("[-128, 127]", "[-129, 127]", "activation_range [-129, 127] is not within i8's"),
         (
             "shift_field = [0, 31]",

@@ -282,7 +282,7 @@ def test_every_integer_op_has_an_oracle() -> None:
 CONV = ("i8[1,4,4,6]", "i8[3,3,6,8]", "i32[8]", "i32[8]", "i32[8]")
 REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
     (Conv2d(), ("u8[1,4,4,6]", *CONV[1:]), "u8 operand, i8 or i16 wanted"),
-    (Conv2d(), (CONV[0], "i16[3,3,6,8]", *CONV[2:]), "i16 weights, i4 or i8 wanted"),
+    (Conv2d(), (CONV[0], "i16[3,3,6,8]", *CONV[2:]), "i16 weights of i8 data, i4 or i8 wanted"),
     (Conv2d(), (*CONV[:2], "i32[7]", *CONV[3:]), "bias of shape (7,), (8,) wanted"),
     (Conv2d(groups=4), CONV, "6 channels in, 6 x 4 wanted"),
     (Conv2d(groups=3), ("i8[1,4,4,18]", *CONV[1:]), "8 channels out do not divide into 3 groups"),

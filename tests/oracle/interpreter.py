@@ -136,7 +136,7 @@ class _Arena:
 def _open(file: bytes) -> Any:
     """The FlatBuffer behind the 64 bytes of header."""
     magic, version, length, digest = struct.unpack_from("<4sIQ32s", file)
-    assert (magic, version, length) == (b"NPUQ", 1, len(file) - 64)
+    assert (magic, version, length) == (b"NPUQ", 2, len(file) - 64)
     assert hashlib.sha256(file[:16] + file[64:]).digest() == digest
     return schema.Program.GetRootAs(file[64:], 0)
 

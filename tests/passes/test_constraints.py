@@ -12,7 +12,7 @@ import pytest
 
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
-from npuq.ir import Constant, Graph, Quantization, verify
+from npuq.ir import Constant, DType, Graph, Quantization, verify
 from npuq.passes.constraints import CONSTRAINTS, violations
 from npuq.passes.intervals import accumulator_needed, value_intervals
 from npuq.passes.target import LAYOUT_OPS
@@ -21,6 +21,11 @@ from tests.oracle.interpreter import execute
 from tests.oracle.ops import conv2d_sums
 
 NPU = load_target("npu")
+
+
+def at_8_bits(**changes: Any) -> dict[str, Any]:
+    """A change of the target at its first width."""
+    return {"widths": (replace(NPU.width(8), **changes), *NPU.widths[1:])}
 
 
 def with_constant(graph: Graph, name: str, array: np.ndarray) -> Graph:
@@ -79,8 +84,12 @@ def test_programs_within_the_limits_break_none(make: Callable[[], Graph], name: 
         ),
         (small(), {"rounding": "floor"}, "a: npu.conv2d: rounds by single_half_up, floor wanted"),
         (small(), {"weight_granularity": "tensor"}, "a: npu.conv2d: weights %w have 4 scales, one wanted"),
-        (small(), {"weight_range": (-126, 126)}, "npu.conv2d: weights in [-127, 12"),
-        (small(), {"activation_range": (-127, 127)}, "b: npu.conv2d: clamp [-128, 127], within [-127, 127] wanted"),
+        (small(), at_8_bits(weight_dtypes=(DType.I4,), mac_turns=(1,)), "weights %w are not constants of type i4"),
+        (
+            small(),
+            at_8_bits(activation_range=(-127, 127)),
+            "b: npu.conv2d: clamp [-128, 127], within [-127, 127] wanted",
+        ),
         (small(), {"table_sizes": (513,)}, "%d: npu.lut: a table of 256 entries, 513 wanted"),
         (with_number(small(), "a", 1, -128), {}, "a: npu.conv2d: weights in [-128, 127], within [-127, 127] wanted"),
         (with_number(small(), "a", 3, -1), {}, "npu.conv2d: multipliers in [-1, "),

@@ -1,0 +1,81 @@
+"""Which precision each node has: bits, weight bits and calibration method, for all or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from npuq.ir import Graph, Node, NpuqError
+
+from .target import Target, Width
+
+CALIBRATED_BITS = 8
+"""Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The precision of a node; what is None is as for all others.
+
+    A node of `bits` reads its data at that width and gives a result of it. `method` calibrates its results.
+    """
+
+    bits: int | None = None
+    method: str | None = None
+    weight_bits: int | None = None
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """The precision of every node: one for all, and what single nodes, by their first result's name, have instead."""
+
+    every: Precision = Precision()
+    nodes: Mapping[str, Precision] = field(default_factory=lambda: MappingProxyType({}))
+
+    def named(self, node: Node) -> Precision:
+        """What is said of this node alone."""
+        return self.nodes.get(node.results[0], Precision())
+
+    def bits(self, node: Node, target: Target) -> int:
+        """The width that is asked for, or the target's default."""
+        return self.named(node).bits or self.every.bits or target.default_bits
+
+    def weight_bits(self, node: Node) -> int | None:
+        """The bits of the node's weights; None for what its width has by default.
+
+        A node of a width of its own leaves behind what is said of the weights of all.
+        """
+        named = self.named(node)
+        return named.weight_bits or (self.every.weight_bits if named.bits in (None, self.every.bits) else None)
+
+    def method(self, node: Node | None, bits: int) -> str:
+        """The calibration of a value that a node, or a graph input, holds at so many bits."""
+        named = self.named(node).method if node is not None else None
+        return named or self.every.method or ("kl_v2" if bits <= CALIBRATED_BITS else "min_max")
+
+    def check(self, graph: Graph, target: Target, methods: tuple[str, ...]) -> None:
+        """Raise `NpuqError` for a node, a width, weights or a method that do not exist."""
+        known = [node.results[0] for node in graph.nodes]
+        for name in self.nodes:
+            if name not in known:
+                near = get_close_matches(name, known, n=3) or known[:3]
+                raise NpuqError(f"precision: {graph.name} has no node {name!r}; near it are {', '.join(near)}")
+        for name, precision in (("", self.every), *self.nodes.items()):
+            place = f"precision of {name}: " if name else ""
+            try:
+                width = target.width(precision.bits or self.every.bits or target.default_bits)
+                width.weight_dtype(precision.weight_bits)
+            except NpuqError as error:
+                raise NpuqError(f"{place}{error}") from None
+            if precision.method is not None and precision.method not in methods:
+                raise NpuqError(
+                    f"{place}there is no calibration method {precision.method!r}; there are {', '.join(methods)}"
+                )
+
+
+def width_of(graph: Graph, node: Node, target: Target) -> Width:
+    """The width of an integer node by the data that it reads; the default one where it reads none."""
+    found = (target.width_of(graph.types[operand].dtype) for operand in node.operands)
+    return next((width for width in found if width is not None), target.widths[0])
