@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,9 +37,6 @@ from npuq.passes.thresholds import thresholds
 
 from .report import Report, make_report
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 Data = Any
 Progress = Callable[[int], None]
 EFFORTS = (0, 1)
@@ -48,13 +45,20 @@ REPORT_SAMPLES = 8
 KNOWN_ANSWERS = 2
 
 
-def load(source: str | Path | ModelProto, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def load(
+    source: Any,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    weights: str | Path | None = None,
+    framework: str | None = None,
+) -> Graph:
     """Import a model as a float graph.
 
-    `source` is an ONNX file or `ModelProto`; `shapes` gives the shapes of inputs that the model leaves open. Raises
-    `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
+    `source` is a file or an object of any framework in docs/frontends.md; `framework` names it where it cannot be
+    recognised. `weights` is the second file of formats that have one. `shapes` gives the shapes of inputs that the
+    model leaves open. Raises `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
     """
-    return frontends.load(source, shapes)
+    return frontends.load(source, shapes, weights=weights, framework=framework)
 
 
 def quantize(

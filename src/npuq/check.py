@@ -43,18 +43,24 @@ class Verdict:
 
 
 def check(
-    model: str | Path, target: str | Target = "npu", shapes: Mapping[str, Sequence[int]] | None = None
+    model: str | Path,
+    target: str | Target = "npu",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    weights: str | Path | None = None,
+    framework: str | None = None,
 ) -> Verdict:
-    """Find all problems of an ONNX model, or, where there is none, tell where its layers will run.
+    """Find all problems of a model's files, or, where there is none, tell where its layers will run.
 
     Raises `NpuqError` where the file or the target cannot be read at all.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
     path = require_file(model)
-    problems = find_problems(path, shapes)
+    problems = find_problems(path, shapes, weights=weights, framework=framework)
     if problems:
         return Verdict(tuple(problems), ())
-    return Verdict((), where_layers_run(canonicalise()(load(path, shapes)), chosen))
+    graph = load(path, shapes, weights=weights, framework=framework)
+    return Verdict((), where_layers_run(canonicalise()(graph), chosen))
 
 
 def where_layers_run(graph: Graph, target: Target) -> tuple[Group, ...]:

@@ -24,7 +24,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[Path, typer.Argument(help="The network: an .onnx file.", show_default=False)]
+Model = Annotated[
+    Path, typer.Argument(help="The network: a file of any framework in docs/frontends.md.", show_default=False)
+]
+Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="The weights, where they are a file of their own.")]
+Framework = Annotated[str | None, typer.Option(help="The framework, where the file's suffix does not tell it.")]
 Target = Annotated[str, typer.Option(help="A target's name (see `npuq targets`) or its .toml file.")]
 Shapes = Annotated[
     list[str] | None,
@@ -59,6 +63,8 @@ def quantize(
         "out"
     ),
     shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
     target: Target = "npu",
     method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl_v2",
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
@@ -85,7 +91,7 @@ def quantize(
     chosen = load_target(target)
     with show.steps() as steps, staged(output) as folder:
         steps.start(f"reading {model.name}")
-        graph = api.load(require_file(model), _shapes(shape))
+        graph = api.load(require_file(model), _shapes(shape), weights=weights, framework=framework)
         samples = read_data(data, graph.inputs)
         steps.start("calibrating", len(samples))
         quantized = api.quantize(
@@ -112,6 +118,22 @@ def quantize(
     screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
     models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
+
+
+@app.command()
+def convert(
+    source: Model,
+    output: Out,
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+) -> None:
+    """Write a network of any framework as float ONNX (.onnx) or as the IR's text with its arrays beside it (.ir)."""
+    from npuq import api, files
+
+    files.write_graph(
+        output, api.load(files.require_file(source), _shapes(shape), weights=weights, framework=framework)
+    )
 
 
 @app.command()
@@ -201,12 +223,18 @@ def compare(
 
 
 @app.command()
-def check(model: Model, target: Target = "npu", shape: Shapes = None) -> None:
+def check(
+    model: Model,
+    target: Target = "npu",
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+) -> None:
     """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
     from npuq import show
     from npuq.check import check as find
 
-    found = find(model, target, _shapes(shape))
+    found = find(model, target, _shapes(shape), weights=weights, framework=framework)
     show.console().print(show.verdict(found, model.name, target))
     if found.problems:
         raise typer.Exit(USER_ERROR)

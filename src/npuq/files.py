@@ -18,7 +18,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
-    """Read the graph of an .onnx model, an .ir text or a .npuq program.
+    """Read the graph of a model's file, an .ir text or a .npuq program.
 
     Raises `NpuqError` in one line for what is missing, damaged or of another kind.
     """
@@ -29,11 +29,31 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
         return Program.load(path).graph
     if path.suffix == ".ir":
         return load_text(path)
-    if path.suffix == ".onnx":
-        from npuq.frontends import load
+    from npuq.frontends import SUFFIXES, load
 
+    if path.suffix in SUFFIXES:
         return load(path, shapes)
-    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is .onnx, .ir or .npuq")
+    kinds = ", ".join((*SUFFIXES, ".ir"))
+    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds} or .npuq")
+
+
+def write_graph(path: str | Path, graph: Graph) -> None:
+    """Write a float or fake-quant graph as an .onnx model, or any graph as .ir text with its arrays in `blobs/`."""
+    path = Path(path)
+    if path.suffix == ".onnx":
+        from npuq.backends.qdq import to_onnx
+        from npuq.backends.whole_file import write_file
+
+        write_file(path, to_onnx(graph).SerializeToString(deterministic=True))
+    elif path.suffix == ".ir":
+        from npuq.passes.pipeline import save_text
+
+        try:
+            save_text(graph, path)
+        except OSError as error:
+            raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
+    else:
+        raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is .onnx or .ir")
 
 
 def require_file(path: str | Path) -> Path:

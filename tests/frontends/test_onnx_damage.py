@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]  # protobuf has no types
-from google.protobuf.message import Message  # type: ignore[import-untyped]  # protobuf has no types
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnx import ModelProto, numpy_helper
 
 from npuq.frontends import load

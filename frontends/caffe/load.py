@@ -1,0 +1,131 @@
+"""Caffe files to float graphs: walks the layers in order and collects every problem on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, one_line, require, verify
+
+from ..onnx.load import DAMAGE, Problem
+from ..onnx.registry import require_size
+from .read import Net, read_net
+from .registry import Layer, Spec, context, layers, translate
+
+Shapes = Mapping[str, Sequence[int]]
+
+TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss", "HingeLoss")
+"""Layers that only training has."""
+
+
+def load(architecture: Path, weights: Path | None = None, shapes: Shapes | None = None) -> Graph:
+    """Read a Caffe network as a float graph with static shapes.
+
+    `weights` is the .caffemodel; without it the one of the same name, or the only one, beside the .prototxt. `shapes`
+    gives the shapes of inputs, and wins over the file's. Raises `NpuqError` that tells every layer that cannot be
+    translated.
+    """
+    importer, graph = _import(architecture, weights, shapes or {})
+    if graph is None:
+        problems = importer.problems
+        listed = "; ".join(map(str, problems))
+        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+    return graph
+
+
+def check(architecture: Path, weights: Path | None = None, shapes: Shapes | None = None) -> list[Problem]:
+    """All problems that keep a network from being loaded, at once; unreadable files raise as in `load`."""
+    return list(_import(architecture, weights, shapes or {})[0].problems)
+
+
+def _import(architecture: Path, weights: Path | None, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+    """Read and walk a network; its graph is None where there are problems."""
+    importer = _Importer(architecture.name, Builder(architecture.stem))
+    try:
+        net = read_net(architecture, _beside(architecture) if weights is None else weights)
+        return importer, importer.run(net, shapes)
+    except RuleError as error:
+        raise NpuqError(f"{architecture.name}: {error}") from None
+
+
+def _beside(architecture: Path) -> Path:
+    """The weights in the architecture's folder."""
+    same = architecture.with_suffix(".caffemodel")
+    found = [same] if same.is_file() else sorted(architecture.parent.glob("*.caffemodel"))
+    if len(found) != 1:
+        listed = f"{len(found)} .caffemodel files lie beside it" if found else "no .caffemodel lies beside it"
+        raise NpuqError(f"{architecture.name}: {listed}; name the weights: --weights FILE.caffemodel")
+    return found[0]
+
+
+@dataclass
+class _Importer:
+    """One walk over a network; `scope` holds the present value of every blob, None behind a problem."""
+
+    label: str
+    builder: Builder
+    scope: dict[str, str | None] = field(default_factory=dict)
+    found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found so far, grouped by layer type and reason."""
+        return tuple(Problem(type_, tuple(names), reason, what) for (type_, reason, what), names in self.found.items())
+
+    def run(self, net: Net, shapes: Shapes) -> Graph | None:
+        """Translate the layers; what no layer reads are the outputs."""
+        self.inputs(net, shapes)
+        unread: dict[str, None] = {}
+        for spec in net.layers:
+            for bottom in spec.bottoms:
+                require(bottom in self.scope, f"{spec.name}: bottom {bottom!r} is not defined, or only later")
+                unread.pop(bottom, None)
+            results = self.layer(spec)
+            for index, top in enumerate(spec.tops):
+                self.scope[top] = None if results is None else results[index]
+                unread[top] = None
+        if self.found:
+            return None
+        require(len(unread) > 0, "the network has no outputs")
+        outputs = {top: value for top in unread if (value := self.scope[top]) is not None}
+        return verify(self.builder.build(outputs))
+
+    def inputs(self, net: Net, shapes: Shapes) -> None:
+        """Add the inputs that layers read."""
+        read = {bottom for spec in net.layers for bottom in spec.bottoms}
+        for name in shapes:
+            require(name in net.inputs, f"there is no input {name!r}; the inputs are {', '.join(net.inputs) or 'none'}")
+        for name, declared in net.inputs.items():
+            shape = shapes.get(name, declared)
+            if name in read:
+                example = f"fix it, for example: --shape {name}:1,3,224,224"
+                if shape is None:
+                    raise RuleError(f"the shape of input {name!r} is not given; {example}")
+                require(all(size > 0 for size in shape), f"shape {tuple(shape)} of input {name!r}; {example}")
+                require_size(tuple(shape))
+                self.scope[name] = self.builder.input(name, TensorType(DType.F32, tuple(shape)))
+
+    def layer(self, spec: Spec) -> tuple[str, ...] | None:
+        """The values of a layer's tops; None where it, or one of its bottoms, has a problem."""
+        place = f"{self.label}:{spec.name}"
+        if spec.type not in layers():
+            remedy = "take the network for deployment instead of the one for training" if spec.type in TRAINING else ""
+            self.blame(spec.type, place, "no converter for this Caffe layer", remedy)
+            return None
+        operands = tuple(operand for bottom in spec.bottoms if (operand := self.scope[bottom]) is not None)
+        if len(operands) < len(spec.bottoms):
+            return None
+        # A layer that works in place gives its value its own name.
+        names = tuple(spec.name if top in self.builder.types else top for top in spec.tops)
+        try:
+            return translate(Layer(spec, operands, context(self.builder, spec, place, names)))
+        except NpuqError as error:
+            self.blame(spec.type, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{spec.type}: "))
+        except DAMAGE as error:
+            self.blame(spec.type, place, f"damaged: {one_line(error)}")
+        return None
+
+    def blame(self, type_: str, place: str, reason: str, remedy: str = "") -> None:
+        """Note one place of a problem."""
+        self.found.setdefault((type_, reason, remedy), []).append(place)

@@ -1,0 +1,165 @@
+"""Converters of convolutions, poolings and other layers that look at neighbourhoods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import require
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Add, Div, Mul, Pow
+from npuq.ir.ops.pool import AveragePool
+from npuq.ir.ops.shape import Reshape, Slice
+
+from .registry import Layer, converts
+
+Ints = tuple[int, ...]
+LETTERS = "hw"
+
+
+def _sizes(parameter: Any, name: str, rank: int, default: int | None = None) -> Ints:
+    """A size per spatial axis: one for all, one each, or the older `_h` and `_w` fields."""
+    stem = name.removesuffix("_size")
+    if any(parameter.HasField(f"{stem}_{letter}") for letter in LETTERS if hasattr(parameter, f"{stem}_{letter}")):
+        require(rank == 2, f"{stem}_h and {stem}_w on {rank} spatial axes")
+        return tuple(int(getattr(parameter, f"{stem}_{letter}")) for letter in LETTERS)
+    given = getattr(parameter, name)
+    if isinstance(given, int):
+        values: Ints = (given,) if parameter.HasField(name) else ()
+    else:
+        values = tuple(map(int, given))
+    if not values:
+        require(default is not None, f"{name} is missing")
+        values = (default or 0,)
+    require(len(values) in (1, rank), f"{name} {values} on {rank} spatial axes")
+    return values * rank if len(values) == 1 else values
+
+
+def _geometry(layer: Layer) -> tuple[Any, Ints, dict[str, Any]]:
+    """A convolution's parameters, its window, and the attributes of the ONNX operator."""
+    parameter = layer.message.convolution_param
+    require(layer.axis(parameter.axis) == 1, f"axis {parameter.axis}, 1 wanted")
+    rank = len(layer.shape) - 2
+    require(1 <= rank <= 3, f"bottom of shape {layer.shape}, 1 to 3 spatial axes wanted")
+    pads = _sizes(parameter, "pad", rank, 0)
+    return (
+        parameter,
+        _sizes(parameter, "kernel_size", rank),
+        {
+            "strides": _sizes(parameter, "stride", rank, 1),
+            "dilations": _sizes(parameter, "dilation", rank, 1),
+            "pads": pads + pads,
+        },
+    )
+
+
+@converts("Convolution", "DepthwiseConvolution", "ConvolutionDepthwise")
+def convolution(layer: Layer) -> str:
+    """The depthwise types of several branches mean one group per channel where they name none."""
+    parameter, window, attributes = _geometry(layer)
+    channels, outputs = layer.shape[1], parameter.num_output
+    depthwise = layer.spec.type != "Convolution" and not parameter.HasField("group")
+    group = channels if depthwise else parameter.group
+    require(group > 0 and channels % group == outputs % group == 0, f"{channels} to {outputs} channels, {group} groups")
+    operands = [layer.x, layer.weight(0, "weight", outputs, channels // group, *window)]
+    if parameter.bias_term:
+        operands.append(layer.weight(1, "bias", outputs))
+    return layer.onnx("Conv", *operands, group=group, **attributes)
+
+
+@converts("Deconvolution")
+def deconvolution(layer: Layer) -> str:
+    parameter, window, attributes = _geometry(layer)
+    channels, outputs, group = layer.shape[1], parameter.num_output, parameter.group
+    require(group > 0 and channels % group == outputs % group == 0, f"{channels} to {outputs} channels, {group} groups")
+    operands = [layer.x, layer.weight(0, "weight", channels, outputs // group, *window)]
+    if parameter.bias_term:
+        operands.append(layer.weight(1, "bias", outputs))
+    return layer.onnx("ConvTranspose", *operands, group=group, **attributes)
+
+
+@converts("InnerProduct")
+def inner_product(layer: Layer) -> str:
+    """All axes from `axis` on are one; the weights are stored [outputs, inputs] unless they are transposed."""
+    parameter = layer.message.inner_product_param
+    axis = layer.axis(parameter.axis)
+    kept, inputs = layer.shape[:axis], int(np.prod(layer.shape[axis:], dtype=np.int64))
+    outputs = parameter.num_output
+    stored = (inputs, outputs) if parameter.transpose else (outputs, inputs)
+    weight = layer.array(0, "weight", *stored)
+    flat = layer.x if len(layer.shape) == axis + 1 else layer.add(Reshape(shape=(*kept, inputs)))
+    operands = [flat, layer.context.constant(weight if parameter.transpose else weight.T, "weight")]
+    if parameter.bias_term:
+        operands.append(layer.weight(1, "bias", outputs))
+    return layer.add(MatMul(), *operands)
+
+
+@converts("Pooling")
+def pooling(layer: Layer) -> str:
+    """Sizes round up unless asked otherwise; padding counts in a mean, what lies beyond it does not."""
+    parameter = layer.message.pooling_param
+    methods = {parameter.MAX: "Max", parameter.AVE: "Average"}
+    require(parameter.pool in methods, "stochastic pooling is not supported")
+    method = methods[parameter.pool]
+    if parameter.global_pooling:
+        return layer.onnx(f"Global{method}Pool", layer.x)
+    rank = len(layer.shape) - 2
+    pads = _sizes(parameter, "pad", rank, 0)
+    up = parameter.ceil_mode and parameter.round_mode == parameter.CEIL
+    attributes: dict[str, Any] = {"ceil_mode": int(up), "pads": pads + pads}
+    if method == "Average":
+        attributes["count_include_pad"] = 1
+    attributes["kernel_shape"] = _sizes(parameter, "kernel_size", rank)
+    return layer.onnx(f"{method}Pool", layer.x, strides=_sizes(parameter, "stride", rank, 1), **attributes)
+
+
+@converts("LRN")
+def local_response_normalization(layer: Layer) -> str:
+    """Over neighbouring channels as ONNX has it, or over the neighbourhood within a channel."""
+    parameter = layer.message.lrn_param
+    size, alpha, beta = parameter.local_size, parameter.alpha, parameter.beta
+    if parameter.norm_region == parameter.ACROSS_CHANNELS:
+        return layer.onnx("LRN", layer.x, size=size, alpha=alpha, beta=beta, bias=parameter.k)
+    require(size % 2 == 1, f"local_size {size}, an odd one wanted")
+    around = ((size // 2, size // 2),) * 2
+    mean = AveragePool(window=(size, size), stride=(1, 1), padding=around, dilation=(1, 1), count_padding=True)
+    squares = layer.add(mean, layer.add(Mul(), layer.x, layer.x))
+    scaled = layer.add(Add(), layer.add(Mul(), squares, layer.number(alpha)), layer.number(1.0))
+    return layer.add(Div(), layer.x, layer.add(Pow(), scaled, layer.number(beta)))
+
+
+@converts("Interp")
+def interpolation(layer: Layer) -> str:
+    """Bilinear, the corners of both grids coinciding; negative padding crops first, shrinking comes before zooming."""
+    parameter = layer.message.interp_param
+    require(len(layer.shape) == 4, f"bottom of shape {layer.shape}, 4 axes wanted")
+    require(max(parameter.pad_beg, parameter.pad_end) <= 0, "positive padding is not supported")
+    x = layer.x
+    if parameter.pad_beg or parameter.pad_end:
+        starts = (0, 0, -parameter.pad_beg, -parameter.pad_beg)
+        sizes = layer.shape
+        stops = (*sizes[:2], sizes[2] + parameter.pad_end, sizes[3] + parameter.pad_end)
+        x = layer.add(Slice(starts=starts, stops=stops, steps=(1, 1, 1, 1)))
+    shape = layer.type(x).shape
+    if parameter.height or parameter.width:
+        space: Ints = (parameter.height, parameter.width)
+    else:
+        shrunk = ((size - 1) // parameter.shrink_factor + 1 for size in shape[2:])
+        space = tuple(size + (size - 1) * (parameter.zoom_factor - 1) for size in shrunk)
+    sizes_ = layer.context.constant(np.asarray((*shape[:2], *space), np.int64))
+    absent: Any = None
+    return layer.onnx(
+        "Resize", x, absent, absent, sizes_, mode="linear", coordinate_transformation_mode="align_corners"
+    )
+
+
+@converts("Upsample")
+def upsample(layer: Layer) -> str:
+    """The nearest element, as the layer of this name without a mask means it."""
+    require(len(layer.operands) == 1, "an upsampling by stored places is not supported")
+    scale = layer.message.upsample_param.scale
+    scales = layer.context.constant(np.asarray((1, 1) + (scale,) * (len(layer.shape) - 2), np.float32))
+    absent: Any = None
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return layer.onnx("Resize", layer.x, absent, scales, **attributes)
