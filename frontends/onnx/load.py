@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
+from .control import CONTROL, Scope
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
 from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
@@ -89,10 +90,6 @@ def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer,
         raise NpuqError(f"{label}: {one_line(error)}") from None
     except DAMAGE as error:
         raise ParseError(f"{label}: damaged: {one_line(error)}") from error
-
-
-Scope = ChainMap[str, "str | None"]
-"""The names of the user's values in the new graph; None for values that a problem keeps from being known."""
 
 
 @dataclass
@@ -176,9 +173,9 @@ class _Importer:
     def results(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
         """The values of a node's outputs; None where one of its operands has a problem of its own."""
         domain = "" if is_standard(proto.domain) else proto.domain
-        if (domain, proto.op_type) == ("", "If"):
-            return self.branch(proto, place, scope)
         opset = self.opsets.get(domain, 1)
+        if domain == "" and proto.op_type in CONTROL and not (proto.op_type == "Scan" and opset < 9):
+            return self.control(proto, place, scope)
         converter = find(proto.op_type, opset, domain)
         if converter is None and not has_body(proto.op_type, domain, opset):
             self.blame(proto.op_type, place, *self.unknown(proto))
@@ -209,23 +206,19 @@ class _Importer:
             require(name in inner or name not in self.read, f"output {index} ({name!r}) is not supported")
         return tuple(inner.get(name) for name in proto.output)
 
-    def branch(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
-        """The results of the branch that a known condition takes."""
-        require(len(proto.input) == 1, f"{len(proto.input)} operands, 1 wanted")
-        condition = self.value(proto.input[0], scope, "operand")
-        bodies = {attribute.name: attribute.g for attribute in proto.attribute}
-        require({"then_branch", "else_branch"} <= set(bodies), "then_branch and else_branch wanted")
-        constant = None if condition is None else self.builder.constants.get(condition)
-        if constant is None:
-            if condition is not None:
-                self.blame(
-                    "If", place, "its condition is computed from the inputs; only constant ones can be translated"
-                )
-            for branch in bodies.values():
-                self.blame_unknown(branch)
+    def control(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
+        """The results of a branch or a loop; where its operands are unknown, only its operators are looked at."""
+        bodies = {attribute.name: attribute.g for attribute in proto.attribute if attribute.HasField("g")}
+        operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
+        if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
+            for body_ in bodies.values():
+                self.blame_unknown(body_)
             return None
-        require(constant.type.size == 1, f"a condition of shape {constant.type.shape}")
-        return tuple(self.graph(bodies["then_branch" if constant.array.item() else "else_branch"], scope.new_child()))
+        read = tuple(name if name in self.read else "" for name in proto.output)
+        attributes = {attribute.name: self.attribute(attribute) for attribute in proto.attribute}
+        return tuple(
+            CONTROL[proto.op_type](self, Node(proto.op_type, place, operands, read, attributes), bodies, scope)
+        )
 
     def attribute(self, proto: AttributeProto) -> Any:
         """An attribute as a Python value; None for the kinds that no operator of ours has."""
@@ -253,7 +246,7 @@ class _Importer:
             domain = "" if is_standard(node.domain) else node.domain
             opset = self.opsets.get(domain, 1)
             known = find(node.op_type, opset, domain) is not None or has_body(node.op_type, domain, opset)
-            if not known and (domain, node.op_type) != ("", "If"):
+            if not known and not (domain == "" and node.op_type in CONTROL):
                 self.blame(node.op_type, f"{self.label}:{node.name or node.output[0]}", *self.unknown(node))
 
     def unknown(self, proto: NodeProto) -> tuple[str, str]:
@@ -264,7 +257,4 @@ class _Importer:
         spelled = f"{domain}.{proto.op_type}" if domain else proto.op_type
         if domain not in ("", "ai.onnx.ml") or not defs.has(proto.op_type, domain=domain):
             return f"no converter for '{spelled}', which is no ONNX operator", "export with standard operators"
-        remedy = "export the model without it"
-        if proto.op_type in ("Loop", "Scan"):
-            remedy = "export with a fixed number of steps, so that the loop is unrolled"
-        return f"no converter for ONNX '{spelled}' (opset {self.opsets.get(domain, 1)})", remedy
+        return f"no converter for ONNX '{spelled}' (opset {self.opsets.get(domain, 1)})", "export the model without it"

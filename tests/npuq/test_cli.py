@@ -208,7 +208,7 @@ def test_check_lists_all_problems_at_once(run: Run, files: Files, tmp_path: Path
     broken = onnx.ModelProto()
     broken.CopyFrom(model)
     broken.graph.node[1].op_type = "Zip"
-    broken.graph.node[2].op_type = "Loop"
+    broken.graph.node[2].op_type = "Unique"
     onnx.save(broken, tmp_path / "broken.onnx")
     done = run("check", tmp_path / "broken.onnx")
     assert done.code == 2
