@@ -92,6 +92,41 @@ def quantize(
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
     size or the number of devices.
     """
+    calibrated = calibrate(
+        graph,
+        data,
+        target=target,
+        method=method,
+        bits=bits,
+        weight_bits=weight_bits,
+        precision=precision,
+        percentile=percentile,
+        effort=effort,
+        mean=mean,
+        std=std,
+        observe=observe,
+        progress=progress,
+    )
+    return calibrated.quantize(precision, observe=observe)
+
+
+def calibrate(
+    graph: Graph,
+    data: Data,
+    *,
+    target: str | Target,
+    method: str | None,
+    bits: int | None,
+    weight_bits: int | None,
+    precision: Mapping[str, Precision] | None,
+    percentile: float,
+    effort: int,
+    mean: Sequence[float] | float | None,
+    std: Sequence[float] | float | None,
+    observe: Observe | None = None,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """The part of `quantize` that runs the data, of which several programs can be made."""
     chosen = target if isinstance(target, Target) else load_target(target)
     every = Precision(chosen.default_bits if bits is None else bits, method, weight_bits)
     Precisions(every).check(graph, chosen, METHODS)
@@ -110,25 +145,50 @@ def quantize(
     seen = chosen_samples.pass_on(samples(float_graph, data))
     values, means = observed_values(float_graph, chosen, precisions), weighted_inputs(float_graph, chosen, precisions)
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
-    ranges = choose_ranges(float_graph, statistics, chosen, precisions, percentile)
-    finish = chain(
-        split_output_concats(
-            extremes={name: found.range for name, found in statistics.items()}, target=chosen, precision=precisions
-        ),
-        *(
-            (correct_bias(ranges=ranges, means=statistics.means, target=chosen, precision=precisions),)
-            if effort
-            else ()
-        ),
-        insert_fake_quant(ranges=ranges, target=chosen, precision=precisions),
-        lower_to_integer(target=chosen),
+    return Calibrated(
+        float_graph, chosen, every, percentile, effort, statistics, chosen_samples.samples, len(prepare.passes)
     )
-    levels: dict[str, Graph] = {}
-    finish(float_graph, observe=_both(levels, observe, len(prepare.passes)))
-    method = precisions.method(None, chosen.default_bits if bits is None else bits)
-    return Quantized(
-        float_graph, levels["insert-fake-quant"], chosen, method, statistics, ranges, chosen_samples.samples
-    )
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A canonical float graph with the statistics of its values on all samples, and a few of these.
+
+    `passes` have run before.
+    """
+
+    graph: Graph
+    target: Target
+    every: Precision
+    percentile: float
+    effort: int
+    statistics: Observed
+    samples: tuple[Sample, ...]
+    passes: int
+
+    def quantize(
+        self, precision: Mapping[str, Precision] | None = None, *, observe: Observe | None = None
+    ) -> Quantized:
+        """Make the integer graph, with single nodes of another precision.
+
+        Values are as they were calibrated: what is fused into a node must have the node's own precision, unless it had
+        another one then.
+        """
+        target, statistics = self.target, self.statistics
+        precisions = Precisions(self.every, dict(precision or {}))
+        ranges = choose_ranges(self.graph, statistics, target, precisions, self.percentile)
+        extremes = {name: found.range for name, found in statistics.items()}
+        correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
+        finish = chain(
+            split_output_concats(extremes=extremes, target=target, precision=precisions),
+            *((correct,) if self.effort else ()),
+            insert_fake_quant(ranges=ranges, target=target, precision=precisions),
+            lower_to_integer(target=target),
+        )
+        levels: dict[str, Graph] = {}
+        finish(self.graph, observe=_both(levels, observe, self.passes))
+        method = precisions.method(None, self.every.bits or target.default_bits)
+        return Quantized(self.graph, levels["insert-fake-quant"], target, method, statistics, ranges, self.samples)
 
 
 def choose_ranges(
