@@ -35,6 +35,7 @@ from npuq.passes.statistics import Observed, Statistics
 from npuq.passes.target import Target
 from npuq.passes.thresholds import thresholds
 
+from .dump import write_dump
 from .report import Report, make_report
 
 Data = Any
@@ -260,6 +261,14 @@ class Quantized:
             method=self.method,
             statistics=self.statistics,
         )
+
+    def dump(self, folder: str | Path, samples: int = 1) -> None:
+        """Write every value of the first `samples` of the report's samples at each level: float, fake-quant, integer.
+
+        `npuq.dump.read_dump` reads each of the three folders; `npuq compare` and `npuq diverge` take them.
+        """
+        for name, graph in (("float", self.float_graph), ("fake-quant", self.qdq), ("integer", self.graph)):
+            write_dump(graph, self.samples[:samples], Path(folder) / name)
 
     def simulate(self, *inputs: Any, raw: bool = False, **named: Any) -> tuple[np.ndarray, ...]:
         """Run the integer graph: float outputs, dequantized, or with `raw` the integers.

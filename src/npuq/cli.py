@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
+
+if TYPE_CHECKING:
+    from npuq.data import Samples
+    from npuq.dump import Dump as DumpFolder
+    from npuq.ir import Graph
 
 FAULT = 1
 USER_ERROR = 2
@@ -48,6 +53,21 @@ Data = Annotated[
 All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
 Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.", show_default=False)]
+Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.", show_default=False)]
+Side = Annotated[Path, typer.Argument(help=".onnx, .ir, .npuq, or the folder of a dump", show_default=False)]
+OptionalData = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR|FILE", help="As of quantize; without it, a dump's own.", show_default=False),
+]
+Dump = Annotated[
+    Path | None,
+    typer.Option(
+        "--dump",
+        metavar="DIR",
+        help="Write every layer's output there, as .npy files in the folders float, fake-quant and integer.",
+        show_default=False,
+    ),
+]
 
 
 @app.callback()
@@ -74,6 +94,7 @@ def quantize(
     output_dequant: Annotated[
         bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
     ] = False,
+    dump: Dump = None,
     all_: All = False,
 ) -> None:
     """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
@@ -114,6 +135,9 @@ def quantize(
         steps.start("measuring the layers")
         (folder / "report.json").write_text(quantized.report.to_json(), encoding="utf-8")
         quantized.report.save_html(folder / "report.html")
+        if dump:
+            steps.start("dumping the layers")
+            quantized.dump(dump)
     screen = show.console()
     screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
     models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
@@ -202,24 +226,78 @@ def emit(
 
 @app.command()
 def compare(
-    reference: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)],
-    tested: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)],
-    data: Data,
+    reference: Side,
+    tested: Side,
+    data: OptionalData = None,
     shape: Shapes = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Measure each layer by itself, too.")] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="index, mean-relative, cosine, rmse, sqnr, most-relative, most-absolute, above or below; "
+            "alone-KEY for the layers alone.",
+        ),
+    ] = "mean-relative",
+    op: Names = None,
+    layer: Names = None,
+    index: Annotated[str | None, typer.Option(metavar="0-7,17-", help="Places in the reference.")] = None,
+    bands: Annotated[str, typer.Option(metavar="PERCENTS", help="The borders of relative errors.")] = "1,10,50,100",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write all measures as .json, too.")
+    ] = None,
     all_: All = False,
 ) -> None:
-    """Measure how far each layer of the second network is from the first; layers belong together by name."""
-    from npuq import show
-    from npuq.compare import compare as measure
-    from npuq.data import read_data
-    from npuq.files import read_graph
+    """Measure how far each layer of the second network is from the first; layers belong together by name.
 
-    one, other = (read_graph(path, _shapes(shape)) for path in (reference, tested))
+    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. --mean and --std are those of
+    quantize: the reference computes (x - mean) / std first, as the program does.
+    """
+    from npuq import selection, show
+    from npuq.backends.whole_file import write_file
+    from npuq.compare import compare as measure
+    from npuq.compare import to_json
+    from npuq.files import read_side
+
+    one, other = (read_side(path, _shapes(shape)) for path in (reference, tested))
+    one = _normalized(one, mean, std)
+    borders = selection.bands(bands)
+    ranges = selection.index_ranges(index) if index else ()
     with show.steps() as steps:
-        samples = read_data(data, one.inputs)
-        steps.start("comparing", len(samples))
-        found = measure(one, other, samples, progress=steps.done)
-    show.console().print(show.differences(found, None if all_ else show.SHOWN))
+        samples = _samples(data, one, other)
+        steps.start("comparing", len(samples) if samples else None)
+        found = measure(one, other, samples, alone=alone, bands=borders, progress=steps.done)
+    rows = selection.selected(found, sort=sort, ops=_list(op), layers=_list(layer), indexes=ranges)
+    if output:
+        write_file(output, to_json(rows).encode())
+    show.console().print(show.differences(rows, borders, None if all_ else show.SHOWN))
+
+
+@app.command()
+def diverge(
+    program: Side,
+    other: Side,
+    data: OptionalData = None,
+    shape: Shapes = None,
+) -> None:
+    """Find the first instruction whose integers differ between two programs, or a program and a dump.
+
+    The exit code is 3 where there is one.
+    """
+    from npuq import show
+    from npuq.diverge import diverge as find
+    from npuq.files import read_side
+
+    one, two = (read_side(path, _shapes(shape)) for path in (program, other))
+    with show.steps() as steps:
+        samples = _samples(data, one, two)
+        steps.start("comparing", len(samples) if samples else None)
+        found = find(one, two, samples, progress=steps.done)
+    typer.echo(str(found) if found else "all integers agree")
+    if found:
+        raise typer.Exit(NOT_VERIFIED)
 
 
 @app.command()
@@ -321,6 +399,32 @@ def _shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise NpuqError(f"--shape {text}: a name and sizes wanted, as in x:1,3,224,224")
         shapes[name] = tuple(map(int, numbers))
     return shapes
+
+
+def _list(given: str | None) -> list[str]:
+    """Names from `a,b`."""
+    return [name.strip() for name in given.split(",")] if given else []
+
+
+def _samples(data: Path | None, *sides: Graph | DumpFolder) -> Samples | None:
+    """The data of a comparison, where some are given, as the first graph takes them."""
+    if data is None:
+        return None
+    from npuq.data import read_data
+    from npuq.ir import Graph
+
+    graph = next((side for side in sides if isinstance(side, Graph)), None)
+    return read_data(data, graph.inputs) if graph else None
+
+
+def _normalized(side: Graph | DumpFolder, mean: str | None, std: str | None) -> Graph | DumpFolder:
+    """A reference that takes raw data where mean and standard deviation are given."""
+    from npuq.ir import Graph
+    from npuq.passes.normalize_input import normalize_input
+
+    if not isinstance(side, Graph) or (mean is None and std is None):
+        return side
+    return normalize_input(mean=_numbers("--mean", mean) or (0.0,), std=_numbers("--std", std) or (1.0,))(side)
 
 
 def _numbers(flag: str, given: str | None) -> tuple[float, ...] | None:

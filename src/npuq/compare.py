@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from npuq.backends.edge import to_edge
-from npuq.ir import DType, Graph, NpuqError, TensorType, compiler_options, evaluate, parameters
-from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
+from npuq.ir import DType, Graph, NpuqError, TensorType
+from npuq.ir.ops.quant import Dequantize, to_integers
 
-from .measures import Measures, Tally
+from .dump import Dump
+from .measures import BANDS, Measures, Tally, plain
+from .sides import Arrays, DumpSide, GraphSide, Probe, Side, recorded_inputs, samples_of
 
 Progress = Callable[[int], None]
 Order = tuple[int, ...]
+Samples = Iterable[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Difference:
     """How far a layer of the tested network is from the same layer of the reference, over all samples.
 
-    `index` counts the reference's nodes. `accumulated` measures the tested network as it runs, `alone` the layer
+    `index` counts the reference's values. `accumulated` measures the tested network as it runs, `alone` the layer
     given the reference's values as operands, rounded and saturated to the integers that it reads; None where that was
     not asked for.
     """
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of both graphs: where it lies in the tested one, and its axes there, None where that is not known."""
+    """A value of both sides: its name in each, and its axes in the tested one, None where that is not known."""
 
     name: str
     tested: str
@@ -48,125 +48,134 @@ class Pair:
 
 
 def compare(
-    reference: Graph,
-    tested: Graph,
-    samples: Iterable[Mapping[str, np.ndarray]],
+    reference: Graph | Dump,
+    tested: Graph | Dump,
+    samples: Samples | None = None,
     *,
     alone: bool = False,
+    bands: Sequence[float] = BANDS,
     progress: Progress = lambda count: None,
 ) -> list[Difference]:
-    """Measure every value that both graphs have by name, in the reference's order.
+    """Measure every value that both sides have by name, in the reference's order.
 
-    The graphs may be of any level: where a value is quantized, its dequantized form is compared, and a value whose
-    axes a backend has moved is moved back. Samples are batches by the reference's input names, any number of the
-    graph's own; `progress` is told how many are done. With `alone` each layer is measured by itself, too. Raises
-    `NpuqError` where the inputs differ or no value is common to both.
+    Graphs may be of any level: where a value is quantized, its dequantized form is compared, and a value whose axes a
+    backend has moved is moved back. Samples are batches by input name, any number of the graph's own; without them a
+    dump's own inputs are taken. `progress` is told how many are done. With `alone` each layer of a tested graph is
+    measured by itself, too. Raises `NpuqError` where the inputs differ or no value is common to both.
     """
-    _require_alike(reference, tested)
+    one, other = sides(reference, tested)
     pairs = [
-        Pair(name, name) for node in reference.nodes for name in node.results if _comparable(reference, tested, name)
+        Pair(name, name) for name in one.layers if name in other.layers and _alike(one.type(name), other.type(name))
     ]
     if not pairs:
-        raise NpuqError(f"{reference.name}, {tested.name}: no value has the same name and size in both")
-    batches = (list(sample.values()) for sample in samples)
-    return differences(reference, tested, pairs, batches, alone=alone, progress=progress)
+        raise NpuqError(f"{one.name}, {other.name}: no value has the same name and size in both")
+    return differences(one, other, pairs, runs(reference, tested, samples), alone=alone, bands=bands, progress=progress)
 
 
 def differences(
-    reference: Graph,
-    tested: Graph,
+    reference: Side,
+    tested: Side,
     pairs: Sequence[Pair],
-    batches: Iterable[Sequence[np.ndarray]],
+    runs: Iterable[tuple[Arrays, Arrays]],
     *,
     alone: bool,
+    bands: Sequence[float] = BANDS,
     progress: Progress = lambda count: None,
 ) -> list[Difference]:
-    """Measure pairs of values over batches of inputs in the reference's order: `compare` with its pairs given."""
-    wanted = evaluate(reference, [_as_used(reference, pair.name) for pair in pairs])
-    used = [reference.types[_as_used(reference, pair.name)] for pair in pairs]
-    values = [_Value(tested, pair) for pair in pairs]
-    probe = Probe(tested, [value.used for value in values])
-    known, isolated = [Tally() for _ in pairs], [Tally() for _ in pairs]
-    done = 0
-    for left, right in _runs(reference, tested, batches):
-        exact = [real(np.asarray(array), type_) for array, type_ in zip(wanted(*left), used, strict=True)]
-        for value, tally, one, other in zip(values, known, exact, probe(right), strict=True):
-            tally.add(one, value.aligned(other, one))
+    """Measure pairs of values over runs, each the inputs of the reference and of the tested: `compare`, pairs given."""
+    if alone and not isinstance(tested, GraphSide):
+        raise NpuqError(f"{tested.name}: a dump cannot be run, so its layers cannot be measured alone")
+    types = [reference.type(pair.name) for pair in pairs]
+    values = [Value(tested, pair) for pair in pairs]
+    exact_of = reference.reader([pair.name for pair in pairs])
+    tested_of = _tested(tested, values, alone=alone)
+    known, isolated = ([Tally(tuple(bands)) for _ in pairs] for _ in range(2))
+    for index, (left, right) in enumerate(runs):
+        exact = [real(array, type_) for array, type_ in zip(exact_of(index, left), types, strict=True)]
+        for value, tally, one, found in zip(values, known, exact, tested_of(index, right, None), strict=True):
+            tally.add(one, value.aligned(found, one))
         if alone:
             given = [value.encoded(one) for value, one in zip(values, exact, strict=True)]
-            for value, tally, one, other in zip(values, isolated, exact, probe(right, given), strict=True):
-                tally.add(one, value.aligned(other, one))
-        progress(done := done + 1)
-    places = {name: index for index, node in enumerate(reference.nodes) for name in node.results}
+            for value, tally, one, found in zip(values, isolated, exact, tested_of(index, right, given), strict=True):
+                tally.add(one, value.aligned(found, one))
+        progress(index + 1)
+    layers = [reference.layers[pair.name] for pair in pairs]
     return [
-        Difference(
-            places[pair.name],
-            pair.name,
-            reference.producers[pair.name].op.name,
-            reference.producers[pair.name].place,
-            all_.measures,
-            own.measures if alone else None,
-        )
-        for pair, all_, own in zip(pairs, known, isolated, strict=True)
+        Difference(layer.index, layer.name, layer.op, layer.place, all_.measures, own.measures if alone else None)
+        for layer, all_, own in zip(layers, known, isolated, strict=True)
     ]
 
 
-class Probe:
-    """A graph as a function from one run's inputs to the named values, compiled once.
+def to_json(found: Sequence[Difference]) -> str:
+    """Rows as JSON; what is infinite or no number is null."""
+    return json.dumps([plain(asdict(row)) for row in found], indent=2) + "\n"
 
-    With `given`, an array for each name, whatever reads such a value sees the given array instead: each layer is then
-    alone with operands that are known.
-    """
 
-    def __init__(self, graph: Graph, names: Sequence[str]) -> None:
-        self.names = list(names)
-        self.types = [graph.types[name] for name in self.names]
-        self.known = parameters(graph)
-        places = {name: index for index, name in enumerate(self.names)}
+def sides(reference: Graph | Dump, tested: Graph | Dump) -> tuple[Side, Side]:
+    """Both sides; what no index of a dump tells, the other side does."""
+    given = (reference, tested)
+    if all(isinstance(side, Graph) for side in given):
+        _require_alike(*(side for side in given if isinstance(side, Graph)))
+    one, other = (
+        GraphSide(side) if isinstance(side, Graph) else DumpSide(side, _types(beside))
+        for side, beside in (given, given[::-1])
+    )
+    return one, other
 
-        def run(known: Mapping[str, jax.Array], inputs: Sequence[Any], given: Sequence[Any], replace: Any) -> list[Any]:
-            values, results = dict(known), {}
-            values.update(zip(graph.inputs, inputs, strict=True))
-            for node in graph.nodes:
-                computed = node.op.evaluate(*(values[operand] for operand in node.operands))
-                for name, array in zip(
-                    node.results, computed if isinstance(computed, tuple) else (computed,), strict=True
-                ):
-                    values[name] = results[name] = array
-                    if name in places:
-                        values[name] = jnp.where(replace, given[places[name]], array)
-            return [results[name] for name in self.names]
 
-        self.run = jax.jit(run, compiler_options=dict(compiler_options()))
-
-    @cached_property
-    def nothing(self) -> list[np.ndarray]:
-        """Arrays that stand where nothing is given."""
-        return [np.zeros(type_.shape, type_.dtype.numpy) for type_ in self.types]
-
-    def __call__(self, inputs: Sequence[np.ndarray], given: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        with jax.enable_x64(True):
-            results = self.run(
-                self.known, inputs, self.nothing if given is None else given, np.bool_(given is not None)
+def runs(reference: Graph | Dump, tested: Graph | Dump, samples: Samples | None) -> Iterator[tuple[Arrays, Arrays]]:
+    """The inputs of both sides, one run after another: from samples, or from what a dump was made with."""
+    graphs = [side for side in (reference, tested) if isinstance(side, Graph)]
+    dumps = [side for side in (reference, tested) if isinstance(side, Dump)]
+    if not graphs:
+        yield from (([], []) for _ in range(min(map(samples_of, dumps))))
+        return
+    if samples is None and not dumps:
+        raise NpuqError(f"{graphs[0].name}, {graphs[1].name}: no data; give --data")
+    batches: Iterable[Sequence[np.ndarray]] = (
+        recorded_inputs(dumps[0], graphs[0].inputs)
+        if samples is None
+        else ([batch[name] for name in graphs[0].inputs] for batch in samples)
+    )
+    for batch in batches:
+        typed = {id(graph): to_edge(graph, batch) for graph in graphs}
+        for index in range(min(count for _, count in typed.values())):
+            left, right = (
+                _part(side, typed[id(side)][0], index) if isinstance(side, Graph) else []
+                for side in (reference, tested)
             )
-            return [np.asarray(result) for result in results]
+            yield left, right
+
+
+def _part(graph: Graph, arrays: Sequence[np.ndarray], index: int) -> Arrays:
+    return [
+        array[index * type_.shape[0] : (index + 1) * type_.shape[0]] if type_.rank else array
+        for array, type_ in zip(arrays, graph.input_types, strict=True)
+    ]
+
+
+def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[int, Arrays, Arrays | None], Arrays]:
+    """The tested values of a run: as they are, or with `given` in the place of what their readers see."""
+    names = [value.pair.tested for value in values]
+    if not alone or not isinstance(side, GraphSide):
+        read = side.reader(names)
+        return lambda index, inputs, given: read(index, inputs)
+    probe = Probe(side.graph, [side.used(name) for name in names])
+    nothing = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in probe.types]
+    return lambda index, inputs, given: probe(inputs, given or nothing, replace=given is not None)
 
 
 @dataclass
-class _Value:
-    """One compared value of the tested graph: its axes are found at the first array, where no pair has told them."""
+class Value:
+    """One compared value of the tested side: its axes are found at the first array, where no pair has told them."""
 
-    graph: Graph
+    side: Side
     pair: Pair
-    used: str = field(init=False)
+    type: TensorType = field(init=False)
     order: Order | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.used, self.order = _as_used(self.graph, self.pair.tested), self.pair.order
-
-    @property
-    def type(self) -> TensorType:
-        return self.graph.types[self.used]
+        self.type, self.order = self.side.type(self.pair.tested), self.pair.order
 
     def aligned(self, array: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """The real numbers of an array, their axes in the reference's order."""
@@ -178,12 +187,13 @@ class _Value:
     def encoded(self, exact: np.ndarray) -> np.ndarray:
         """Real numbers of the reference as this value's readers want them."""
         assert self.order is not None
-        moved, type_ = exact.transpose(self.order), self.type
-        producer = self.graph.producers[self.used]
+        assert isinstance(self.side, GraphSide)
+        graph, used = self.side.graph, self.side.used(self.pair.tested)
+        moved, producer = exact.transpose(self.order), graph.producers[used]
         if isinstance(producer.op, Dequantize):
-            integers = _integers(self.graph, producer.operands[0], moved)
-            return real(integers, self.graph.types[producer.operands[0]]).astype(type_.dtype.numpy)
-        return moved.astype(type_.dtype.numpy) if type_.quant is None else _integers(self.graph, self.used, moved)
+            integers = _integers(graph, producer.operands[0], moved)
+            return real(integers, graph.types[producer.operands[0]]).astype(self.type.dtype.numpy)
+        return moved.astype(self.type.dtype.numpy) if self.type.quant is None else _integers(graph, used, moved)
 
 
 def nearest_order(reference: np.ndarray, tested: np.ndarray) -> Order:
@@ -220,43 +230,20 @@ def _integers(graph: Graph, name: str, numbers: np.ndarray) -> np.ndarray:
     return integers.astype(type_.dtype.numpy)
 
 
-def _runs(
-    reference: Graph, tested: Graph, batches: Iterable[Sequence[np.ndarray]]
-) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """The inputs of both graphs, one run after another."""
-    for batch in batches:
-        (left, count), (right, _) = to_edge(reference, batch), to_edge(tested, batch)
-        for index in range(count):
-            yield (
-                [_part(array, type_, index) for array, type_ in zip(left, reference.input_types, strict=True)],
-                [_part(array, type_, index) for array, type_ in zip(right, tested.input_types, strict=True)],
-            )
-
-
-def _part(array: np.ndarray, type_: TensorType, index: int) -> np.ndarray:
-    return array[index * type_.shape[0] : (index + 1) * type_.shape[0]] if type_.rank else array
+def _types(side: Graph | Dump) -> Mapping[str, TensorType]:
+    if isinstance(side, Graph):
+        return side.types
+    return {name: value.type for name, value in side.results.items() if value.type is not None}
 
 
 def _require_alike(reference: Graph, tested: Graph) -> None:
     shapes = [[type_.shape for type_ in graph.input_types] for graph in (reference, tested)]
     if shapes[0] != shapes[1]:
-        sides = (f"{graph.name} takes {', '.join(map(str, graph.input_types))}" for graph in (reference, tested))
-        raise NpuqError(f"the inputs differ: {', '.join(sides)}")
+        told = (f"{graph.name} takes {', '.join(map(str, graph.input_types))}" for graph in (reference, tested))
+        raise NpuqError(f"the inputs differ: {', '.join(told)}")
 
 
-def _comparable(reference: Graph, tested: Graph, name: str) -> bool:
-    """Whether both graphs compute a value of this name, of the same size and not of truth values."""
-    if name not in reference.producers or name not in tested.producers:
-        return False
-    one, other = reference.types[name], tested.types[name]
+def _alike(one: TensorType, other: TensorType) -> bool:
+    """Whether two values are of the same size, some order of axes given, and not truth values."""
     shapes = [tuple(one.shape[axis] for axis in order) for order in orders(one.rank)]
     return other.shape in shapes and DType.BOOL not in (one.dtype, other.dtype)
-
-
-def _as_used(graph: Graph, name: str) -> str:
-    """The value that stands for a name: behind its quantize/dequantize pair where only the pair reads it."""
-    user = graph.only_user(name) if name not in graph.returned else None
-    if user is None or not isinstance(user.op, Quantize):
-        return name
-    readers = [node for node in graph.users[user.result] if isinstance(node.op, Dequantize)]
-    return readers[0].result if readers else name

@@ -7,12 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npuq.ir.errors import NpuqError, ParseError, one_line
 from npuq.ir.graph import Constant, Graph
 from npuq.ir.types import DType
+
+if TYPE_CHECKING:
+    from npuq.dump import Dump
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -54,6 +58,13 @@ def write_graph(path: str | Path, graph: Graph) -> None:
             raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
     else:
         raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is .onnx or .ir")
+
+
+def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
+    """Read a graph from a file, or a dump from a folder."""
+    from npuq.dump import read_dump
+
+    return read_dump(path) if Path(path).is_dir() else read_graph(path, shapes)
 
 
 def require_file(path: str | Path) -> Path:

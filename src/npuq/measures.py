@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +59,7 @@ class Measures:
 class Tally:
     """The running sums of one layer: memory does not grow with the samples."""
 
+    borders: tuple[float, ...] = BANDS
     elements: int = 0
     error: float = 0.0
     reference: float = 0.0
@@ -68,7 +71,10 @@ class Tally:
     most_absolute: float = 0.0
     above: int = 0
     below: int = 0
-    within: np.ndarray = field(default_factory=lambda: np.zeros(len(BANDS), np.int64))
+    within: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.within = np.zeros(len(self.borders), np.int64)
 
     def add(self, reference: np.ndarray, tested: np.ndarray) -> None:
         """Count one pair of arrays of the same shape."""
@@ -91,7 +97,7 @@ class Tally:
         self.above += int(np.count_nonzero(difference > 0))
         self.below += int(np.count_nonzero(difference < 0))
         both_zero = int(np.count_nonzero((size == 0) & (error == 0)))
-        self.within += [int(np.count_nonzero(error < border * size)) + both_zero for border in BANDS]
+        self.within += [int(np.count_nonzero(error < border * size)) + both_zero for border in self.borders]
         counted = size > SMALL
         self.most_absolute = max(self.most_absolute, float(error.max(initial=0.0, where=counted)))
         relative = np.divide(error, size, out=np.zeros_like(error), where=counted)
@@ -120,6 +126,17 @@ class Tally:
         if self.squared_reference == 0 or self.squared_tested == 0:
             return float(self.squared_reference == self.squared_tested)
         return self.product / math.sqrt(self.squared_reference) / math.sqrt(self.squared_tested)
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: what is infinite or no number becomes null."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def _ratio(part: float, whole: float) -> float:

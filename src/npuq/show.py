@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, Group
@@ -83,17 +84,21 @@ def layers(report: Report, limit: int | None = SHOWN) -> Group:
     return Group(title, table, totals)
 
 
-def differences(found: Sequence[Difference], limit: int | None = SHOWN) -> Group:
-    """The layers of two compared networks, the furthest apart first."""
-    table = _table(
-        "layer|op|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|>0-1 %|>1-10|>10-50|>50-100|>100+",
-    )
-    shown = _first(sorted(found, key=lambda one: -one.accumulated.mean_relative), limit)
+def differences(found: Sequence[Difference], bands: Sequence[float], limit: int | None = SHOWN) -> Group:
+    """Layers of two compared networks in the order given."""
+    edges = [0.0, *(100 * border for border in bands)]
+    classes = "|".join(f">{low:g}-{high:g}" for low, high in pairwise(edges)) + f"|>{edges[-1]:g}+"
+    alone = any(row.alone for row in found)
+    signal = "layer|op|>SQNR dB|>alone dB" if alone else "layer|op|>SQNR dB"
+    table = _table(f"{signal}|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|{classes}")
+    shown = _first(found, limit)
     for difference in shown:
         one = difference.accumulated
         table.add_row(
             difference.name,
             difference.op,
+            _decibels(one.sqnr_db),
+            *([_decibels(difference.alone.sqnr_db)] if difference.alone else []),
             *(f"{one.mean_relative:.4g}", f"{one.cosine:.4f}", f"{one.rmse:.4g}"),
             *(f"{one.most_relative:.4g}", f"{one.most_absolute:.4g}"),
             *(f"{100 * share:.1f}" for share in (one.above, one.below, *one.bands)),

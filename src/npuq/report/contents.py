@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from npuq.backends.npu.cost import Cost
 from npuq.backends.npu.memory import Plan
+from npuq.measures import plain
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Report:
     def to_json(self) -> str:
         """The report less its details as JSON, an infinite SQNR as null: the same report gives the same text."""
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "details"}
-        return json.dumps(_plain(kept), indent=2, sort_keys=False) + "\n"
+        return json.dumps(plain(kept), indent=2, sort_keys=False) + "\n"
 
     def to_html(self) -> str:
         """The report as one HTML page that needs nothing else: always the same text for the same report."""
@@ -149,14 +149,3 @@ class Report:
         from npuq.backends.whole_file import write_file
 
         write_file(path, self.to_html().encode())
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON can hold it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return _plain(asdict(value))
-    return value if not isinstance(value, float) or math.isfinite(value) else None

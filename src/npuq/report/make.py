@@ -10,12 +10,13 @@ from npuq import __version__
 from npuq.backends.edge import simulator
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import Cost
-from npuq.compare import Difference, Pair, differences
+from npuq.compare import Difference, Pair, differences, runs
 from npuq.ir import DType, Graph, Node, Quantization, TensorType, evaluate
 from npuq.passes.lower_to_integer import Lowered
 from npuq.passes.lowering.context import Emitted, order
 from npuq.passes.samples import Sample
 from npuq.passes.statistics import Observed, Statistics
+from npuq.sides import GraphSide
 
 from .contents import Agreement, Details, Layer, Report, Tensor
 
@@ -38,7 +39,7 @@ def make_report(
         for name, place in lowered.values.items()
         if name in float_graph.producers and place.name in lowered.graph.producers
     ]
-    errors = {row.name: row for row in differences(float_graph, lowered.graph, pairs, samples, alone=True)}
+    errors = {row.name: row for row in _measured(float_graph, lowered.graph, pairs, samples)}
     cost = program.cost()
     return Report(
         graph=float_graph.name,
@@ -67,6 +68,15 @@ def make_report(
         details=Details(
             tuple(_tensors(float_graph, lowered, statistics)), cost.rows, program.plan, program.target.sram_bytes
         ),
+    )
+
+
+def _measured(
+    float_graph: Graph, integer_graph: Graph, pairs: Sequence[Pair], samples: Sequence[Sample]
+) -> list[Difference]:
+    named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
+    return differences(
+        GraphSide(float_graph), GraphSide(integer_graph), pairs, runs(float_graph, integer_graph, named), alone=True
     )
 
 

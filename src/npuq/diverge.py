@@ -1,0 +1,89 @@
+"""The first place where two programs, or a program and a dump, do not compute the same integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError
+
+from .compare import Progress, Samples, runs, sides
+from .dump import Dump
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first instruction of a program whose integers are not the other side's.
+
+    `agreeing` values before it are equal on all samples. `position` and `values` (this side's, the other's) are those
+    of the first differing element of the first differing sample; `count` of `elements` over all samples differ, by at
+    most `greatest`. Where the types differ, `types` names both and there are no numbers.
+    """
+
+    index: int
+    name: str
+    op: str
+    place: str
+    agreeing: int
+    types: tuple[str, str]
+    sample: int = 0
+    position: tuple[int, ...] = ()
+    values: tuple[int, int] = (0, 0)
+    count: int = 0
+    elements: int = 0
+    greatest: int = 0
+
+    def __str__(self) -> str:
+        where = f"{self.place}: %{self.name} = {self.op}, instruction {self.index}"
+        agreeing = f"the {self.agreeing} values before it agree"
+        if not self.count:
+            return f"{where}: {self.types[0]} here, {self.types[1]} there; {agreeing}"
+        return (
+            f"{where}: {self.count} of {self.elements} integers differ, by at most {self.greatest}; first in sample "
+            f"{self.sample} at {list(self.position)}: {self.values[0]} here, {self.values[1]} there; {agreeing}"
+        )
+
+
+def diverge(
+    program: Graph | Dump,
+    other: Graph | Dump,
+    samples: Samples | None = None,
+    *,
+    progress: Progress = lambda count: None,
+) -> Divergence | None:
+    """Find the first value of `program`, in its order, whose integers the other side has otherwise; None if none.
+
+    Values belong together by name and must have the same element type, shape and scale. Values in float, behind host
+    segments, are left out. Samples are as in `compare`. Raises `NpuqError` where no integers are common to both.
+    """
+    one, two = sides(program, other)
+    names = [name for name in one.layers if name in two.layers and one.type(name).dtype.is_integer]
+    if not names:
+        raise NpuqError(f"{one.name}, {two.name}: no integers have the same name in both")
+    odd = next((at for at, name in enumerate(names) if one.type(name) != two.type(name)), len(names))
+    common = names[:odd]
+    counts, elements, greatest = np.zeros((3, len(common)), np.int64)
+    first: dict[int, tuple[int, tuple[int, ...], tuple[int, int]]] = {}
+    readers = [side.reader(common) for side in (one, two)]
+    for index, inputs in enumerate(runs(program, other, samples) if common else ()):
+        found = (read(index, given) for read, given in zip(readers, inputs, strict=True))
+        for at, (left, right) in enumerate(zip(*found, strict=True)):
+            elements[at] += left.size
+            distance = np.abs(left.astype(np.int64) - right.astype(np.int64))
+            if not distance.any():
+                continue
+            counts[at] += np.count_nonzero(distance)
+            greatest[at] = max(greatest[at], distance.max())
+            position = tuple(int(part) for part in np.unravel_index(int((distance > 0).argmax()), left.shape))
+            first.setdefault(at, (index, position, (int(left[position]), int(right[position]))))
+        progress(index + 1)
+    at = min(first, default=odd)
+    if at == len(names):
+        return None
+    layer, types = one.layers[names[at]], (str(one.type(names[at])), str(two.type(names[at])))
+    if at not in first:
+        return Divergence(layer.index, layer.name, layer.op, layer.place, at, types)
+    sample, position, values = first[at]
+    numbers = (int(counts[at]), int(elements[at]), int(greatest[at]))
+    return Divergence(layer.index, layer.name, layer.op, layer.place, at, types, sample, position, values, *numbers)
