@@ -12,7 +12,7 @@ from npuq.backends.edge import to_edge
 from npuq.ir import DType, Graph, NpuqError, TensorType
 from npuq.ir.ops.quant import Dequantize, to_integers
 
-from .dump import Dump
+from .dump import Dump, part
 from .measures import BANDS, Measures, Tally, plain
 from .sides import Arrays, DumpSide, GraphSide, Probe, Side, recorded_inputs, samples_of
 
@@ -141,17 +141,9 @@ def runs(reference: Graph | Dump, tested: Graph | Dump, samples: Samples | None)
         typed = {id(graph): to_edge(graph, batch) for graph in graphs}
         for index in range(min(count for _, count in typed.values())):
             left, right = (
-                _part(side, typed[id(side)][0], index) if isinstance(side, Graph) else []
-                for side in (reference, tested)
+                part(side, typed[id(side)][0], index) if isinstance(side, Graph) else [] for side in (reference, tested)
             )
             yield left, right
-
-
-def _part(graph: Graph, arrays: Sequence[np.ndarray], index: int) -> Arrays:
-    return [
-        array[index * type_.shape[0] : (index + 1) * type_.shape[0]] if type_.rank else array
-        for array, type_ in zip(arrays, graph.input_types, strict=True)
-    ]
 
 
 def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[int, Arrays, Arrays | None], Arrays]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Dumped:
         except DAMAGE as error:
             raise NpuqError(f"{self.file}: not an array that can be read: {one_line(error)}") from None
         wanted = self.type
-        if wanted is not None and (array.dtype != wanted.dtype.numpy or array.shape[1:] != wanted.shape):
+        if wanted is not None and (array.dtype != _stored(wanted.dtype) or array.shape[1:] != wanted.shape):
             raise NpuqError(f"{self.file}: {array.dtype}{list(array.shape)}, the index says samples of {wanted}")
         return array
 
@@ -57,37 +57,34 @@ class Dump:
 def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: str | Path) -> None:
     """Run a graph of any level and write its inputs and all its results to a folder, which is made.
 
-    Batches are arrays in the order of the inputs, floats or the graph's own types, any number of its own batch.
-    Arrays keep the graph's own types, integers included, and its own layout.
+    Batches are arrays in the order of the inputs, floats or the graph's own types, any number of its own batch. Inputs
+    are written as they are given; results keep the graph's own types, integers included, and its own layout.
     """
     folder = Path(folder)
-    runs = [
-        _run(graph, inputs, index) for inputs, count in (to_edge(graph, b) for b in batches) for index in range(count)
+    runs = [run for batch in batches for run in _runs(graph, batch)]
+    if not runs:
+        raise NpuqError(f"{graph.name}: no samples to dump; at least one wanted")
+    nodes = {name: node for node in graph.nodes for name in node.results}
+    rows = [
+        _row(name, "input", f"%{name}", TensorType(DType.of(array.dtype), array.shape))
+        for name, array in zip(graph.inputs, runs[0][0], strict=True)
     ]
-    names = [name for node in graph.nodes for name in node.results]
-    run = evaluate(graph, names)
-    values = {name: (node.op.name, node.place) for node in graph.nodes for name in node.results}
-    rows = [(name, "input", f"%{name}") for name in graph.inputs] + [(name, *values[name]) for name in names]
-    files = {name: _file(index, name) for index, (name, _, _) in enumerate(rows)}
+    rows += [_row(name, node.op.name, node.place, graph.types[name]) for name, node in nodes.items()]
+    evaluated = evaluate(graph, list(nodes))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            name: np.lib.format.open_memmap(
-                folder / files[name],
-                mode="w+",
-                dtype=graph.types[name].dtype.numpy,
-                shape=(len(runs), *graph.types[name].shape),
-            )
-            for name, _, _ in rows
-        }
-        for index, inputs in enumerate(runs):
-            found = zip((*graph.inputs, *names), (*inputs, *map(np.asarray, run(*inputs))), strict=True)
-            for name, array in found:
-                arrays[name][index] = array
-        for array in arrays.values():
+        arrays = []
+        for index, row in enumerate(rows):
+            row["file"] = _file(index, row["name"])
+            shape = (len(runs), *row["shape"])
+            dtype = _stored(DType(row["dtype"]))
+            arrays.append(np.lib.format.open_memmap(folder / row["file"], mode="w+", dtype=dtype, shape=shape))
+        for index, (given, typed) in enumerate(runs):
+            for array, values in zip(arrays, (*given, *evaluated(*typed)), strict=True):
+                array[index] = np.asarray(values)
+        for array in arrays:
             array.flush()
-        listed = [_row(name, op, place, files[name], graph.types[name]) for name, op, place in rows]
-        head = {"format": FORMAT, "graph": graph.name, "samples": len(runs), "values": listed}
+        head = {"format": FORMAT, "graph": graph.name, "samples": len(runs), "values": rows}
         (folder / INDEX).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise NpuqError(f"{folder}: not written: {error.strerror or error}") from None
@@ -115,7 +112,14 @@ def read_dump(folder: str | Path) -> Dump:
     return Dump(name, folder, *sides)
 
 
-def _run(graph: Graph, inputs: Sequence[np.ndarray], index: int) -> list[np.ndarray]:
+def _runs(graph: Graph, batch: Sequence[np.ndarray]) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """The inputs of each run of a batch, as they are given and as the graph takes them."""
+    typed, count = to_edge(graph, batch)
+    for index in range(count):
+        yield (part(graph, [np.asarray(array) for array in batch], index), part(graph, typed, index))
+
+
+def part(graph: Graph, inputs: Sequence[np.ndarray], index: int) -> list[np.ndarray]:
     """The inputs of one of several runs."""
     return [
         array[index * type_.shape[0] : (index + 1) * type_.shape[0]] if type_.rank else array
@@ -123,13 +127,18 @@ def _run(graph: Graph, inputs: Sequence[np.ndarray], index: int) -> list[np.ndar
     ]
 
 
+def _stored(dtype: DType) -> np.dtype[np.generic]:
+    """The element type of a file: NumPy's format has no four-bit integers."""
+    return np.dtype(np.int8) if dtype is DType.I4 else dtype.numpy
+
+
 def _file(index: int, name: str) -> str:
     """A file name that any system takes and that tells the value; the index keeps it apart."""
     return f"{index:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}.npy"
 
 
-def _row(name: str, op: str, place: str, file: str, type_: TensorType) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "op": op, "place": place, "file": file}
+def _row(name: str, op: str, place: str, type_: TensorType) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "op": op, "place": place, "file": ""}
     row |= {"dtype": str(type_.dtype), "shape": list(type_.shape)}
     if type_.quant is not None:
         quant = type_.quant

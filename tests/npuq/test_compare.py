@@ -15,6 +15,7 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.reduce import ArgMax
 from npuq.ir.ops.shape import Transpose
 from npuq.measures import Tally
+from npuq.selection import bands, index_ranges, selected
 
 
 def tally(*pairs: tuple[list[float], list[float]]) -> Tally:
@@ -139,3 +140,72 @@ def test_an_op_that_reads_a_value_twice() -> None:
     a = builder.add(Relu(), x, name="a")
     graph = builder.build({"s": builder.add(Add(), a, a, name="s")})
     assert [row.accumulated.mean_relative for row in compare(graph, graph, [{"x": DATA}])] == [0, 0]
+
+
+def test_a_layer_alone_reads_the_references_values() -> None:
+    """The second layer inherits the first one's error, but alone it adds none."""
+    one = network(("a", Relu()), ("b", Neg()))
+    other = network(("a", Clip(low=0.0, high=0.5)), ("b", Neg()))
+    a, b = compare(one, other, [{"x": DATA}], alone=True)
+    assert a.alone == a.accumulated
+    assert b.accumulated.rmse == pytest.approx(a.accumulated.rmse)
+    assert b.alone is not None
+    assert (b.alone.rmse, b.alone.sqnr_db) == (0, math.inf)
+
+
+def test_alone_operands_are_rounded_to_what_the_layer_reads() -> None:
+    pair = (("a.q", Quantize(scales=(0.5,), zero_points=(3,))), ("a.dq", Dequantize(scales=(0.5,), zero_points=(3,))))
+    one, other = network(("a", Relu()), ("b", Neg())), network(("a", Relu()), *pair, ("b", Neg()))
+    _, b = compare(one, other, [{"x": DATA}], alone=True)
+    exact = np.maximum(DATA, 0)
+    rounded = np.clip(np.rint(exact / 0.5), -131, 124) * 0.5
+    assert b.alone is not None
+    assert b.alone.rmse == pytest.approx(math.sqrt(np.square(rounded - exact).sum() / np.square(exact).sum()))
+
+
+def test_alone_follows_moved_axes_of_integers() -> None:
+    one = network(("a", Clip(low=-1.0, high=1.0)), ("b", Neg()))
+    steps = (("t", Transpose(order=(0, 2, 3, 1))), ("c", Clip(low=-1.0, high=1.0)), ("a", Quantize(scales=(2**-6,))))
+    other = network(*steps, ("d", Dequantize(scales=(2**-6,))), ("b", Neg()))
+    a, b = compare(one, other, [{"x": DATA}], alone=True)
+    assert a.alone == a.accumulated
+    assert b.alone is not None
+    assert 0 < b.alone.rmse < 0.02
+
+
+def test_rows_are_chosen_and_sorted() -> None:
+    one = network(("a", Relu()), ("b", Neg()), ("c", Identity()))
+    other = network(("a", Clip(low=0.0, high=0.5)), ("b", Clip(low=-0.1, high=0.0)), ("c", Identity()))
+    found = compare(one, other, [{"x": DATA}], alone=True)
+    assert [row.name for row in selected(found, sort="index")] == ["a", "b", "c"]
+    assert selected(found, sort="alone-sqnr")[-1].name == "c"
+    assert [row.name for row in selected(found, ops=["neg"])] == ["b"]
+    assert [row.name for row in selected(found, sort="index", indexes=index_ranges("0,2-"))] == ["a", "c"]
+    assert [row.name for row in selected(found, layers=["c"])] == ["c"]
+    worst = [row.accumulated.most_absolute for row in selected(found, sort="most-absolute")]
+    assert worst == sorted(worst, reverse=True)
+
+
+def test_choices_that_cannot_be_made() -> None:
+    graph = network(("a", Relu()))
+    found = compare(graph, graph, [{"x": DATA}])
+    with pytest.raises(NpuqError, match=r"^no compared op is called 'conv'; there are relu$"):
+        selected(found, ops=["conv"])
+    with pytest.raises(NpuqError, match=r"^no compared layer is called 'z'; there are a$"):
+        selected(found, layers=["z"])
+    with pytest.raises(NpuqError, match=r"^there is no measure 'size'; there are index, mean-relative, "):
+        selected(found, sort="size")
+    with pytest.raises(NpuqError, match=r"^alone-sqnr: the layers were not measured alone; add --alone$"):
+        selected(found, sort="alone-sqnr")
+    with pytest.raises(NpuqError, match=r"^3-x: places in the program wanted, as in 0-7,12,17-$"):
+        index_ranges("3-x")
+    for text in ("10,1", "a", "0,5"):
+        with pytest.raises(NpuqError, match=r"rising percents wanted, as in 1,10,50,100$"):
+            bands(text)
+
+
+def test_bands_have_the_borders_that_are_asked_for() -> None:
+    one, other = network(("a", Identity())), network(("a", Clip(low=0.0)))
+    (row,) = compare(one, other, [{"x": DATA}], bands=bands("0.5,50"))
+    positive = float((DATA >= 0).mean())
+    assert row.accumulated.bands == pytest.approx((positive, 0, 1 - positive))
