@@ -194,7 +194,7 @@ def test_compare_lists_layers_by_their_error(out: Path, run: Run, files: Files) 
     header, *rows, _ = done.out.splitlines()
     assert header.split()[:2] == ["layer", "op"]
     assert {row.split()[0] for row in rows} >= {"r", "p", "y"}
-    errors = [float(row.split()[2]) for row in rows]
+    errors = [float(row.split()[3]) for row in rows]
     assert errors == sorted(errors, reverse=True)
 
 
