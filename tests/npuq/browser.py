@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ WIRE = """
 import os, sys
 for number, pipe in zip((3, 4), [os.dup(int(given)) for given in sys.argv[1:3]]):
     os.dup2(pipe, number)
+    os.set_inheritable(number, True)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """The protocol's numbers: the browser reads 3 and writes 4. Copies come first, since either may be taken."""
@@ -126,6 +127,11 @@ class Page:
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def close(self) -> None:
+        """Let go of the pipes, which ends the browser."""
+        self.reading.close()
+        self.writing.close()
+
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self.rest:
             more = self.reading.read(1 << 16)
@@ -144,9 +150,9 @@ def browser() -> Iterator[Page]:
 
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
     with tempfile.TemporaryDirectory() as profile:
+        flags = (*FLAGS, f"--user-data-dir={profile}")
         process = subprocess.Popen(
-            [sys.executable, "-c", WIRE, str(commands[0]), str(ours[1]), str(program), *FLAGS]
-            + [f"--user-data-dir={profile}", "about:blank"],
+            [*(sys.executable, "-c", WIRE, str(commands[0]), str(ours[1]), str(program)), *flags, "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment,
@@ -154,11 +160,9 @@ def browser() -> Iterator[Page]:
         )
         os.close(commands[0])
         os.close(ours[1])
-        page = Page(ours[0], commands[1])
         try:
-            yield page
+            with closing(Page(ours[0], commands[1])) as page:
+                yield page
         finally:
-            page.reading.close()
-            page.writing.close()
             process.terminate()
             process.wait(timeout=20)
