@@ -223,14 +223,15 @@ class Builder:
         *operands: str,
         names: Sequence[str] = (),
         loc: str = "",
-        quant: Quantization | None = None,
+        quant: Quantization | tuple[Quantization | None, ...] | None = None,
         host: str = "",
     ) -> tuple[str, ...]:
-        """Append a node with any number of results and give their names."""
+        """Append a node with any number of results and give their names; `quant` is theirs, one for all or each."""
         try:
             types = results_of(op, tuple(self.types[operand] for operand in operands))
             if quant is not None:
-                types = tuple(type_.with_quant(quant) for type_ in types)
+                each = quant if isinstance(quant, tuple) else (quant,) * len(types)
+                types = tuple(type_.with_quant(one) for type_, one in zip(types, each, strict=True))
         except RuleError as error:
             raise NpuqError(f"{loc or self.name}: {op.name}: {error}") from None
         stem = op.name.rpartition(".")[2]

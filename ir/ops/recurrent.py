@@ -25,6 +25,11 @@ State = tuple[jax.Array, ...]
 Function = Callable[[jax.Array], jax.Array]
 
 
+def backwards(direction: Direction) -> tuple[bool, ...]:
+    """For each direction, whether it runs backwards."""
+    return (False, True) if direction == "bidirectional" else (direction == "reverse",)
+
+
 def _affine(x: jax.Array, alpha: float, beta: float) -> jax.Array:
     return alpha * x + beta
 
@@ -104,12 +109,12 @@ class Recurrent(Op):
 
     @property
     def directions(self) -> int:
-        return 2 if self.direction == "bidirectional" else 1
+        return len(self.reversed)
 
     @property
     def reversed(self) -> tuple[bool, ...]:
         """For each direction, whether it runs backwards."""
-        return (False, True) if self.direction == "bidirectional" else (self.direction == "reverse",)
+        return backwards(self.direction)
 
     def named(self, direction: int) -> tuple[str, ...]:
         """The activations of one direction."""
@@ -170,8 +175,12 @@ def scan_steps(
     lengths: jax.Array | None,
     *,
     backwards: bool,
+    outside: int = 0,
 ) -> tuple[jax.Array, State]:
-    """Run `step(states, x[t])` over time; give the first state at every step [T, N, H] and the last states."""
+    """Run `step(states, x[t])` over time; give the first state at every step [T, N, H] and the last states.
+
+    Steps behind a sequence's end give `outside`.
+    """
 
     def advance(carry: State, entry: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
         index, now = entry
@@ -180,7 +189,7 @@ def scan_steps(
             return after, after[0]
         running = (index < lengths)[:, None]
         kept = tuple(jnp.where(running, new, old) for new, old in zip(after, carry, strict=True))
-        return kept, jnp.where(running, after[0], jnp.zeros((), after[0].dtype))
+        return kept, jnp.where(running, after[0], jnp.asarray(outside, after[0].dtype))
 
     ordered = reverse_steps(x, lengths) if backwards else x
     last, every = jax.lax.scan(advance, states, (jnp.arange(x.shape[0], dtype=jnp.int32), ordered))
@@ -236,14 +245,14 @@ class Lstm(Recurrent):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The products with x of all steps at once, those with h in a scan."""
         found = []
-        for d, backwards in enumerate(self.reversed):
+        for d, back in enumerate(self.reversed):
             holes = None if peepholes is None else jnp.split(peepholes[d], 3)
             f, g, h = self.named(d)
             # What a cell gives is not limited, only what its gates read.
             functions = (self.limited(f), self.limited(g), activation(h))
             step = partial(self._step, functions, r[d], holes)
             sums = _product(x, w[d]) + b[d]
-            every, last = scan_steps(step, (h0[d], c0[d]), sums, lengths, backwards=backwards)
+            every, last = scan_steps(step, (h0[d], c0[d]), sums, lengths, backwards=back)
             found.append((every, *last))
         ys, hs, cs = zip(*found, strict=True)
         return jnp.stack(ys, 1), jnp.stack(hs), jnp.stack(cs)
@@ -308,10 +317,10 @@ class Gru(Recurrent):
     ) -> tuple[jax.Array, jax.Array]:
         """The products with x of all steps at once, those with h in a scan."""
         found = []
-        for d, backwards in enumerate(self.reversed):
+        for d, back in enumerate(self.reversed):
             f, g = map(self.limited, self.named(d))
             step = partial(self._step, f, g, r[d], rb[d])
-            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + wb[d], lengths, backwards=backwards)
+            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + wb[d], lengths, backwards=back)
             found.append((every, last))
         ys, hs = zip(*found, strict=True)
         return jnp.stack(ys, 1), jnp.stack(hs)
@@ -360,10 +369,10 @@ class Rnn(Recurrent):
     ) -> tuple[jax.Array, jax.Array]:
         """The products with x of all steps at once, those with h in a scan."""
         found = []
-        for d, backwards in enumerate(self.reversed):
+        for d, back in enumerate(self.reversed):
             (f,) = map(self.limited, self.named(d))
             step = partial(self._step, f, r[d])
-            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + b[d], lengths, backwards=backwards)
+            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + b[d], lengths, backwards=back)
             found.append((every, last))
         ys, hs = zip(*found, strict=True)
         return jnp.stack(ys, 1), jnp.stack(hs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from npuq.ir import DType, Op, TensorType, parse_type
 from npuq.ir.ops import (
@@ -16,6 +17,7 @@ from npuq.ir.ops import (
     npu_matrix,
     npu_norm,
     npu_pointwise,
+    npu_recurrent,
     npu_window,
     observe,
     pool,
@@ -220,6 +222,8 @@ QUANT = (
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
 
+WIDE: dict[str, Any] = {"low": -32768, "high": 32767, "dtype": DType.I16}
+
 INTEGER = (
     example(
         npu_window.Conv2d(stride=(2, 1), padding=((1, 0), (0, 2)), groups=2, pad_value=3, accumulator=(-99, 99)),
@@ -240,6 +244,30 @@ INTEGER = (
     example(
         npu_norm.RmsNorm(axis=2, fraction=12, input_zero_point=3, low=-32768, high=32767, dtype=DType.I16),
         *("i16[2,3,4]", "i32[4]", "i64[4]", "i32[1]"),
+    ),
+    example(
+        npu_recurrent.Lstm(
+            direction="bidirectional",
+            inputs=(11, 12, 12) * 2,
+            clip=1 << 21,
+            input_forget=True,
+            hidden_out=(1 << 30, 53),
+            cell_in=(1 << 30, 27),
+            cell_out=(1 << 30, 45),
+            cell_zero_point=3,
+        ),
+        *("i8[5,3,4]", "i8[2,8,4]", "i8[2,8,2]", "i64[2,2,8]", "i32[2,2,8]", "i32[2,2,8]", "i16[2,3,257]"),
+        *("q8<0.5>[2,3,2]", "i8[2,3,2]", "i32[2,6]", "i32[3]"),
+    ),
+    example(
+        npu_recurrent.Gru(inputs=(11, 12), hidden_in=(1 << 30, 27), hidden_out=(1 << 30, 45), **WIDE),
+        *("i16[5,1,4]", "i16[1,6,4]", "i16[1,6,2]", "i64[1,2,6]", "i32[1,2,6]", "i32[1,2,6]", "i16[1,2,4097]"),
+        "i16[1,1,2]",
+    ),
+    example(
+        npu_recurrent.Rnn(inputs=(12,), hidden_out=(1 << 30, 39)),
+        *("i16[5,3,4]", "i8[1,2,4]", "i8[1,2,2]", "i64[1,2,2]", "i32[1,2,2]", "i32[1,2,2]", "i16[1,1,513]"),
+        *("i8[1,3,2]", "i32[3]"),
     ),
     example(npu_pointwise.Lut(), "q8<0.5>[2,3]", "i8[256]"),
     example(npu_pointwise.Lut(), "i8[2,3]", "i16[3,256]"),

@@ -83,8 +83,11 @@ def execute(file: bytes, inputs: Sequence[np.ndarray], *, arena: bool = False) -
     for step in range(program.InstructionsLength()):
         instruction = program.Instructions(step)
         operands = [load(instruction.Operands(index)) for index in range(instruction.OperandsLength())]
-        assert instruction.ResultsLength() == 1
-        store(instruction.Results(0), OPS[instruction.Op().decode()](_attributes(instruction), *operands))
+        computed = OPS[instruction.Op().decode()](_attributes(instruction), *operands)
+        results = computed if isinstance(computed, tuple) else (computed,)
+        assert instruction.ResultsLength() == len(results)
+        for place, result in enumerate(results):
+            store(instruction.Results(place), result)
     outputs = [program.Outputs(index) for index in range(program.OutputsLength())]
     return Execution(
         {values[index].name: array for index, array in seen.items()},

@@ -215,7 +215,7 @@ def softmax(attributes: Attributes, x: Array, table: Array) -> Array:
     return limit(attributes, (e * attributes["steps"] + 128 * total) // (256 * total))
 
 
-ORACLE: dict[str, Callable[..., Array]] = {
+ORACLE: dict[str, Callable[..., Any]] = {
     "npu.conv2d": conv2d,
     "npu.matmul": matmul,
     "npu.batch_matmul": batch_matmul,
