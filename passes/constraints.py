@@ -19,7 +19,8 @@ from .target import Target, weight_range
 
 Constraint = Callable[[Graph, Node, Target], "str | None"]
 
-RESCALERS = ("npu.add", "npu.requantize")
+RECURRENT = ("npu.lstm", "npu.gru", "npu.rnn")
+RESCALERS = ("npu.add", "npu.requantize", *RECURRENT)
 WEIGHTED = ("npu.conv2d", "npu.matmul")
 NORMS = ("npu.layer_norm", "npu.rms_norm")
 SIGNED = ("npu.add", *NORMS)
@@ -113,6 +114,18 @@ def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
     return None if within((low, high), (-LARGEST_BIAS, LARGEST_BIAS)) else f"biases in [{low}, {high}], beyond 2^59"
 
 
+def recurrent_fits(graph: Graph, node: Node, target: Target) -> str | None:
+    """Weights and biases of a recurrent layer are constants, weights of one of the width's `weight_dtypes`."""
+    if node.op.name not in RECURRENT:
+        return None
+    for what, name in zip(("weights", "recurrent weights", "bias"), node.operands[1:4], strict=True):
+        if name not in graph.constants:
+            return f"{what} %{name} are computed, constants wanted"
+    dtypes = width_of(graph, node, target).weight_dtypes
+    dtype = graph.types[node.operands[1]].dtype
+    return None if dtype in dtypes else f"weights of {dtype}, {' or '.join(dtypes)} wanted"
+
+
 def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """No side of a window is longer than `max_window`."""
     window = getattr(node.op, "window", ())
@@ -196,6 +209,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     weights_fit,
     bias_fits,
     norm_bias_fits,
+    recurrent_fits,
     window_fits,
     stride_fits,
     dilation_fits,

@@ -127,12 +127,27 @@ def _interpolated(graph: Graph, node: Node, known: Intervals) -> Interval:
     return total((low, high), reach)
 
 
+def _recurrent(graph: Graph, node: Node, known: Intervals) -> Interval:
+    """Rule A1 for the sums with x and for those with the state, which has all integers of its type."""
+    op: Any = node.op
+    bias = graph.constants[node.operands[3]].array
+    found = []
+    for part, interval in enumerate((known[node.operands[0]], op.dtype.range)):
+        weights = graph.constants[node.operands[1 + part]].array
+        rows = weights.reshape(-1, weights.shape[-1]).T
+        found.append(accumulator_interval(rows, bias[:, part].reshape(-1), *interval))
+    return _hull(*found)
+
+
 _SUMS: Mapping[str, Callable[[Graph, Node, Intervals], Interval]] = {
     "npu.conv2d": _weighted,
     "npu.matmul": _weighted,
     "npu.batch_matmul": _matrix_product,
     "npu.add": _sum,
     "npu.mul": _product,
+    "npu.lstm": _recurrent,
+    "npu.gru": _recurrent,
+    "npu.rnn": _recurrent,
     "npu.requantize": _centred,
     "npu.average_pool2d": _pooled,
     "npu.reduce_sum": _reduced,

@@ -13,6 +13,7 @@ from npuq.ir.ops.elementwise import Identity, Maximum, Minimum
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.pool import MaxPool
 from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.recurrent import Gru, Lstm, Rnn
 from npuq.ir.ops.reduce import ReduceMax, ReduceMin
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Tile, Transpose
@@ -34,12 +35,13 @@ def scale_groups(graph: Graph, unify_inputs: bool = True) -> list[frozenset[str]
     """
     group_of: dict[str, list[str]] = {name: [name] for name in graph.types}
     for node in graph.nodes:
-        tied = [name for name in _tied(graph, node, unify_inputs) if _joins(graph, name)]
-        for other in tied[1:]:
-            first, second = group_of[tied[0]], group_of[other]
-            if first is not second:
-                first.extend(second)
-                group_of.update(dict.fromkeys(second, first))
+        for together in (_tied(graph, node, unify_inputs), *_tied_states(node)):
+            tied = [name for name in together if _joins(graph, name)]
+            for other in tied[1:]:
+                first, second = group_of[tied[0]], group_of[other]
+                if first is not second:
+                    first.extend(second)
+                    group_of.update(dict.fromkeys(second, first))
     found = {id(group): group for group in group_of.values() if len(group) > 1}
     return [frozenset(group) for group in found.values()]
 
@@ -122,6 +124,18 @@ def _tied(graph: Graph, node: Node, unify_inputs: bool) -> tuple[str, ...]:
         case Quantize() | Dequantize():
             return (node.operands[0], *node.results) if node.op.axis is None else ()
     return (node.operands[0], *node.results) if isinstance(node.op, MOVES) else ()
+
+
+def _tied_states(node: Node) -> tuple[tuple[str, ...], ...]:
+    """What a recurrent layer starts from and ends with: each state has one quantization."""
+    match node.op:
+        case Lstm():
+            return (node.operands[4], *node.results[:2]), (node.operands[5], node.results[2])
+        case Gru():
+            return ((node.operands[5], *node.results),)
+        case Rnn():
+            return ((node.operands[4], *node.results),)
+    return ()
 
 
 def _joins(graph: Graph, name: str) -> bool:

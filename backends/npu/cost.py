@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from npuq.ir import Graph, Node
-from npuq.passes.constraints import WEIGHTED
+from npuq.passes.constraints import RECURRENT, WEIGHTED
 from npuq.passes.precision import width_of
 from npuq.passes.target import Target
 
@@ -103,13 +103,16 @@ def macs_of(graph: Graph, node: Node) -> int:
         return results * math.prod(shapes[1][:3])
     if node.op.name in ("npu.matmul", "npu.batch_matmul"):
         return results * shapes[0][-1]
+    if node.op.name in RECURRENT:
+        steps, batch = shapes[0][:2]
+        return steps * batch * (math.prod(shapes[1]) + math.prod(shapes[2]))
     return results if node.op.name == "npu.mul" else 0
 
 
 def mac_turns(graph: Graph, node: Node, target: Target) -> int:
     """The turns of a multiplier that each product of an op takes, by the widths of its data and weights."""
     width = width_of(graph, node, target)
-    if node.op.name in WEIGHTED:
+    if node.op.name in (*WEIGHTED, *RECURRENT):
         return dict(zip(width.weight_dtypes, width.mac_turns, strict=True))[graph.types[node.operands[1]].dtype]
     return width.mac_turns[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import division, matrix, movement, norm, pointwise, reduction, window
+from . import division, matrix, movement, norm, pointwise, recurrent, reduction, window
 from .registry import LOWERINGS, Kind, Lowering, activations
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "movement",
     "norm",
     "pointwise",
+    "recurrent",
     "reduction",
     "window",
 ]

@@ -1,0 +1,258 @@
+"""Recurrent layers: weights become integers row by row, gates tables, and each result gets a scale of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from npuq.ir import Graph, Node, NpuqError, Op
+from npuq.ir.arithmetic import multipliers_and_shifts
+from npuq.ir.ops import npu_recurrent
+from npuq.ir.ops.npu_recurrent import SUM_FRACTION, SUM_LIMIT, UNIT_FRACTION, Factor
+from npuq.ir.ops.quant import Quantize
+from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn, activation, activation_parts
+
+from ..scales import weight_quantization
+from ..target import Target, weight_range
+from .context import Context, Emitted, Result
+from .registry import Kind, is_known, lowers
+
+LENGTHS = {"lstm": 7, "gru": 6, "rnn": 5}
+"""The positions of the lengths; all raw operands before them are known arrays."""
+
+RAW = {"lstm": (1, 2, 3, 6, 7), "gru": (1, 2, 3, 4, 6), "rnn": (1, 2, 3, 5)}
+TABLE_BITS = 12
+
+
+def cannot_recur(graph: Graph, node: Node, target: Target) -> str | None:
+    """Weights are known, lengths too or an input of the graph, and all activations lie within [-1, 1]."""
+    op = node.op
+    assert isinstance(op, Recurrent)
+    for place in RAW[op.name]:
+        operand = node.operands[place] if place < len(node.operands) else ""
+        given = not operand or is_known(graph, operand) or (place == LENGTHS[op.name] and operand in graph.inputs)
+        if not given:
+            return f"operand %{operand} is computed, a known one wanted"
+    for direction in range(op.directions):
+        for text in op.named(direction):
+            if input_fraction(text) is None:
+                return f"activation {text} may leave [-1, 1]; Sigmoid, Tanh, HardSigmoid and ScaledTanh have tables"
+    entries = (1 << TABLE_BITS) + 1
+    return None if entries in target.table_sizes else f"{target.name} has no table of {entries} entries"
+
+
+def input_fraction(text: str) -> int | None:
+    """The fraction bits of what an activation reads, so that 16 bits reach its saturation; None for unbounded ones."""
+    name, constants = activation_parts(text)
+    match name:
+        case "Sigmoid":
+            return 11
+        case "Tanh":
+            return 12
+        case "HardSigmoid" if constants[0] > 0:
+            reach = max(abs(constants[1]), abs(1 - constants[1])) / constants[0]
+        case "ScaledTanh" if abs(constants[0]) <= 1 and constants[1] != 0:
+            reach = 8 / abs(constants[1])
+        case _:
+            return None
+    return min(max(math.floor(15 - math.log2(reach)), 1), 15) if reach > 0 else None
+
+
+@lowers(Lstm, kind=Kind.COMPUTE, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
+def lstm(context: Context, node: Node, result: Result) -> Emitted:
+    """The cell has a scale of its own outside; peepholes are in the unit of the sums."""
+    op = node.op
+    assert isinstance(op, Lstm)
+    made = _made(context, node, result)
+    if made is not None:
+        return made
+    x, _, _, b, h0, c0, *rest = node.operands
+    hidden, cell = _hidden(context, node, h0), _result(context, node, 2)
+    cell = cell or replace(hidden, quant=context.quant(c0))
+    bias = _known(context, b)
+    common = _common(context, node, hidden, bias, np.zeros_like(bias))
+    integer = npu_recurrent.Lstm(
+        **common.fields,
+        hidden_out=factor(2.0 ** (-2 * UNIT_FRACTION) / hidden.quant.scale),
+        cell_in=factor(cell.quant.scale * 2.0**SUM_FRACTION),
+        cell_out=factor(2.0**-SUM_FRACTION / cell.quant.scale),
+        cell_zero_point=cell.quant.zero_point,
+        input_forget=op.input_forget,
+    )
+    states = [context.take(h0, result=hidden), context.take(c0, result=cell)]
+    if rest:
+        holes = np.clip(np.rint(_known(context, rest[0]) * 2.0**SUM_FRACTION), -(2**31) + 1, 2**31 - 1)
+        states.append(context.builder.constant(holes.astype(np.int32), f"{result.name}.peepholes"))
+    states += [_lengths(context, name) for name in rest[1:]]
+    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden, cell), result)
+
+
+@lowers(Gru, kind=Kind.COMPUTE, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
+def gru(context: Context, node: Node, result: Result) -> Emitted:
+    """Both biases stay apart: the reset gate may stand between them."""
+    op = node.op
+    assert isinstance(op, Gru)
+    made = _made(context, node, result)
+    if made is not None:
+        return made
+    x, _, _, wb, rb, h0, *lengths = node.operands
+    hidden = _hidden(context, node, h0)
+    common = _common(context, node, hidden, _known(context, wb), _known(context, rb))
+    integer = npu_recurrent.Gru(
+        **common.fields,
+        hidden_in=factor(hidden.quant.scale * 2.0**SUM_FRACTION),
+        hidden_out=factor(2.0**-SUM_FRACTION / hidden.quant.scale),
+        linear_before_reset=op.linear_before_reset,
+    )
+    states = [context.take(h0, result=hidden), *(_lengths(context, name) for name in lengths)]
+    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden), result)
+
+
+@lowers(Rnn, kind=Kind.COMPUTE, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
+def rnn(context: Context, node: Node, result: Result) -> Emitted:
+    """One gate, whose function gives the state."""
+    made = _made(context, node, result)
+    if made is not None:
+        return made
+    x, _, _, b, h0, *lengths = node.operands
+    hidden, bias = _hidden(context, node, h0), _known(context, b)
+    common = _common(context, node, hidden, bias, np.zeros_like(bias))
+    integer = npu_recurrent.Rnn(**common.fields, hidden_out=factor(2.0**-UNIT_FRACTION / hidden.quant.scale))
+    states = [context.take(h0, result=hidden), *(_lengths(context, name) for name in lengths)]
+    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden), result)
+
+
+def factor(real: float) -> Factor:
+    """A multiplier and its shift."""
+    multipliers, shifts, _ = multipliers_and_shifts(np.array([real]))
+    return int(multipliers[0]), int(shifts[0])
+
+
+def _made(context: Context, node: Node, result: Result) -> Emitted | None:
+    """The wanted result, where the node has been emitted for another one."""
+    quantize = _quantize(context, node, node.results.index(result.name))
+    emitted = context.emitted(quantize.result) if quantize is not None else ()
+    return emitted[0] if emitted else None
+
+
+def _quantize(context: Context, node: Node, place: int) -> Node | None:
+    users = context.source.users[node.results[place]]
+    return next((user for user in users if isinstance(user.op, Quantize)), None)
+
+
+def _result(context: Context, node: Node, place: int) -> Result | None:
+    """What a result of the node must be; None where nothing reads it."""
+    quantize = _quantize(context, node, place)
+    if quantize is None:
+        return None
+    op = quantize.op
+    assert isinstance(op, Quantize)
+    return Result(op.quant, op.dtype, op.low, op.high, node.results[place], node.loc)
+
+
+def _hidden(context: Context, node: Node, initial: str) -> Result:
+    """What y and h must be, which are one value at different times."""
+    every, last = (_result(context, node, place) for place in (0, 1))
+    if every is not None and last is not None and every.quant != last.quant:
+        raise NpuqError(
+            f"scales {every.quant.scale:.6g} of all steps and {last.quant.scale:.6g} of the last, one wanted"
+        )
+    found = every or last
+    if found is not None:
+        return found
+    # Nobody reads the state: it keeps what it starts with.
+    dtype = context.dtype(initial)
+    return Result(context.quant(initial), dtype, *context.limits(dtype), node.results[0], node.loc)
+
+
+def _known(context: Context, value: str) -> np.ndarray:
+    array = context.source.constant(value)
+    assert array is not None
+    return array.astype(np.float64)
+
+
+def _lengths(context: Context, value: str) -> str:
+    constant = context.source.constants.get(value)
+    return value if constant is None else context.builder.constant(constant, value)
+
+
+class _Common:
+    """What all cells have: attributes, and the constant operands between x and the states."""
+
+    def __init__(self, fields: dict[str, Any], constants: tuple[tuple[str, np.ndarray], ...], name: str) -> None:
+        self.fields, self.constants, self.name = fields, constants, name
+
+    def operands(self, context: Context, x: str, *states: str) -> tuple[str, ...]:
+        named = (context.builder.constant(array, f"{self.name}.{what}") for what, array in self.constants)
+        return (context.take(x), *named, *states)
+
+
+def _common(context: Context, node: Node, hidden: Result, *biases: np.ndarray) -> _Common:
+    """Integers of weights, biases, factors and tables."""
+    op = node.op
+    assert isinstance(op, Recurrent)
+    quants = (context.quant(node.operands[0]), hidden.quant)
+    width = context.width(node.operands[0])
+    dtype = width.weight_dtype()
+    most = float(1 << (min(width.bias_bits, width.accumulator_bits) - 2))
+    weights, offsets, reals = [], [], []
+    for operand, quant, bias in zip(node.operands[1:3], quants, biases, strict=True):
+        array = _known(context, operand)
+        rows = array.reshape(-1, array.shape[-1])
+        least = np.abs(bias).reshape(-1) / (quant.scale * most)
+        scales = np.asarray(weight_quantization(rows, 0, dtype, least=least).scales, np.float64)
+        low, high = weight_range(dtype)
+        integers = np.clip(np.rint(rows / scales[:, None]), low, high).reshape(array.shape)
+        scales = scales.reshape(bias.shape)
+        weights.append(integers.astype(dtype.numpy))
+        centre = quant.zero_point * integers.sum(-1)
+        offsets.append((np.rint(bias / (quant.scale * scales)) - centre).astype(np.int64))
+        reals.append(quant.scale * scales * 2.0**SUM_FRACTION)
+    multipliers, shifts, repairs = multipliers_and_shifts(np.stack(reals, 1), context.target.rescale_shift_range)
+    context.notes.extend((node.place, repair) for repair in repairs)
+    texts = [text for direction in range(op.directions) for text in op.named(direction)]
+    inputs = tuple(input_fraction(text) or 0 for text in texts)
+    tables = np.stack([function_table(text, bits) for text, bits in zip(texts, inputs, strict=True)])
+    fields = {
+        **context.tail(hidden),
+        "direction": op.direction,
+        "inputs": inputs,
+        "clip": min(round(op.clip * (1 << SUM_FRACTION)), SUM_LIMIT),
+        "accumulator": (-(1 << 52), 1 << 52),
+    }
+    constants = (
+        ("w", weights[0]),
+        ("r", weights[1]),
+        ("b", np.stack(offsets, 1)),
+        ("m", multipliers),
+        ("s", shifts),
+        ("table", tables.reshape(op.directions, -1, tables.shape[-1])),
+    )
+    return _Common(fields, constants, node.results[0])
+
+
+def function_table(text: str, fraction: int) -> np.ndarray:
+    """The entries of an activation at every 2^(16 - n) integers of `fraction` bits, in 2^-15: int16 [2^n + 1]."""
+    knots = np.arange(-(1 << 15), (1 << 15) + 1, 1 << (16 - TABLE_BITS)) / 2.0**fraction
+    with jax.enable_x64(True):
+        values = np.asarray(activation(text)(jax.numpy.asarray(knots)), np.float64)
+    return np.clip(np.rint(values * (1 << UNIT_FRACTION)), -(1 << 15), (1 << 15) - 1).astype(np.int16)
+
+
+def _emit(
+    context: Context, node: Node, op: Op, operands: tuple[str, ...], results: tuple[Result, ...], wanted: Result
+) -> Emitted:
+    """Add the op, let its results stand for the node's, and give the wanted one."""
+    context.builder.reserved.difference_update(node.results)
+    made = context.builder.add_all(
+        op, *operands, names=node.results, loc=node.loc, quant=tuple(one.quant for one in results)
+    )
+    for place, name in enumerate(made):
+        quantize = _quantize(context, node, place)
+        if quantize is not None:
+            context.give(quantize.result, Emitted(name, last=False))
+    return Emitted(made[node.results.index(wanted.name)], last=False)
