@@ -189,3 +189,30 @@ class LogSoftmax(Normalization):
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jax.nn.log_softmax(x, self.axis)
+
+
+@op("cumsum")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CumSum(Op):
+    """The sum of the elements up to each one along `axis`: from the end if `reverse`, without it if `exclusive`."""
+
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Keep the type; numbers only, bare."""
+        require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
+        require(x.quant is None, "quantized operand; dequantize it first")
+        check_axis(self.axis, x.rank)
+        return x
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        """An exclusive sum leaves out the last element before it adds, so that it does not take it away again."""
+        ordered = jnp.flip(x, self.axis) if self.reverse else x
+        if self.exclusive:
+            before = [(0, 0)] * x.ndim
+            before[self.axis] = (1, 0)
+            ordered = jax.lax.slice_in_dim(jnp.pad(ordered, before), 0, x.shape[self.axis], axis=self.axis)
+        sums = jnp.cumsum(ordered, self.axis, dtype=x.dtype)
+        return jnp.flip(sums, self.axis) if self.reverse else sums

@@ -109,6 +109,7 @@ REDUCE = (
     example(reduce.ArgMax(axis=1), "f32[2,3]"),
     example(reduce.ArgMax(axis=0, keep=True, last=True), "q8<0.5>[2,3]"),
     example(reduce.ArgMin(axis=1, keep=True), "i32[2,3]"),
+    *(example(reduce.CumSum(axis=1, exclusive=turn, reverse=turn), "f32[2,3]") for turn in (False, True)),
     example(reduce.Softmax(axis=1), "f32[2,3]"),
     example(reduce.LogSoftmax(axis=0), "f32[2,3]"),
 )
