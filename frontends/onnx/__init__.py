@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    einsum,
     matrix,
     movement,
     normalization,
@@ -11,6 +12,8 @@ from . import (
     recurrent,
     reduce,
     resize,
+    scatter,
+    sequences,
     shapes,
     structure,
     window,
@@ -24,6 +27,7 @@ __all__ = [
     "Problem",
     "check",
     "converts",
+    "einsum",
     "load",
     "matrix",
     "movement",
@@ -34,6 +38,8 @@ __all__ = [
     "recurrent",
     "reduce",
     "resize",
+    "scatter",
+    "sequences",
     "shapes",
     "structure",
     "window",

@@ -31,6 +31,7 @@ class Walker(Protocol):
     """What control flow needs of the importer."""
 
     builder: Builder
+    sequences: dict[str, tuple[str, ...]]
 
     def graph(self, proto: GraphProto, scope: Scope) -> list[str | None]:
         """Translate a body."""
@@ -47,7 +48,7 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
         return walker.graph(bodies["then_branch" if known.array.item() else "else_branch"], scope.new_child())
     first, second = (walker.graph(bodies[name], scope.new_child()) for name in ("then_branch", "else_branch"))
     require(len(first) == len(second), f"branches of {len(first)} and {len(second)} results")
-    context = Context(walker.builder, node, 0)
+    context = Context(walker.builder, node, 0, walker.sequences)
     chosen: list[str | None] = []
     for one, two in zip(first, second, strict=True):
         if one is None or two is None:
@@ -88,7 +89,7 @@ def loop(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
         state, row = results[: len(state)], results[len(state) :]
         rows.append(row)
         _require_bounded(len(rows), len(walker.builder.nodes) - start)
-    context = Context(walker.builder, node, 0)
+    context = Context(walker.builder, node, 0, walker.sequences)
     collected = [_stacked(context, [row[index] for row in rows], 0) for index in range(_scans(body, len(state) + 1))]
     return _finished(context, [*state, *collected])
 
@@ -100,7 +101,7 @@ def scan(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
     state: Values = node.operands[: len(node.operands) - scanned]
     inputs = [node.operand(index) for index in range(len(state), len(node.operands))]
     outputs = _scans(body, len(state))
-    context = Context(walker.builder, node, 0)
+    context = Context(walker.builder, node, 0, walker.sequences)
     axes = [
         front(axis, context.type(name).rank)
         for axis, name in zip(node.ints("scan_input_axes", (0,) * scanned), inputs, strict=True)
@@ -120,7 +121,7 @@ def scan(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
         state, row = results[: len(state)], results[len(state) :]
         rows.append(row)
         _require_bounded(len(rows), len(walker.builder.nodes) - start)
-    context = Context(walker.builder, node, 0)
+    context = Context(walker.builder, node, 0, walker.sequences)
     turned_ = node.ints("scan_output_directions", (0,) * outputs)
     collected = [
         _stacked(context, [row[index] for row in (rows[::-1] if turned_[index] else rows)], axis)

@@ -102,6 +102,7 @@ class _Importer:
     builder: Builder
     read: set[str] = field(default_factory=set)
     found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cause: Exception | None = None
 
     @property
@@ -127,6 +128,8 @@ class _Importer:
         returned = self.graph(proto, scope)
         if self.found:
             return None
+        for result, value in zip(proto.output, returned, strict=True):
+            require(value not in self.sequences, f"output {result.name!r} is a sequence, a tensor wanted")
         outputs = {result.name: value for result, value in zip(proto.output, returned, strict=True)}
         return verify(self.builder.build({name: value for name, value in outputs.items() if value is not None}))
 
@@ -192,7 +195,7 @@ class _Importer:
             tuple(name if name in self.read else "" for name in proto.output),
             {attribute.name: self.attribute(attribute) for attribute in proto.attribute},
         )
-        return convert(Context(self.builder, node, opset), converter)
+        return convert(Context(self.builder, node, opset, self.sequences), converter)
 
     def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
         """The results of a node that ONNX defines by others."""

@@ -112,6 +112,7 @@ class Context:
     builder: Builder
     node: Node
     opset: int
+    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     start: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +120,19 @@ class Context:
 
     def type(self, name: str) -> TensorType:
         """The type of a value: its shape is always static."""
+        require(name not in self.sequences, "a sequence stands where a tensor is wanted")
         return self.builder.types[name]
+
+    def sequence(self, name: str) -> tuple[str, ...]:
+        """The parts of a sequence."""
+        require(name in self.sequences, "a tensor stands where a sequence is wanted")
+        return self.sequences[name]
+
+    def sequence_of(self, parts: tuple[str, ...]) -> str:
+        """The name of a new sequence; there is no such value in the graph."""
+        name = f"sequence {len(self.sequences)}"
+        self.sequences[name] = parts
+        return name
 
     def known(self, name: str | None) -> np.ndarray | None:
         """The array of a constant or of arithmetic that was folded; None where the value is computed or absent."""

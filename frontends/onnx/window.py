@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from npuq.ir import require
 from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.pool import AveragePool, MaxPool
+from npuq.ir.ops.pool import AveragePool, MaxPool, MaxPoolPlaces, MaxRoiPool
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean
 
 from .registry import Context, Ints, Node, converts
@@ -123,12 +123,25 @@ def _window(context: Context, node: Node) -> Ints:
 
 
 @converts("MaxPool")
-def max_pool(context: Context, node: Node) -> str:
-    """The second result, the places of the greatest elements, is not translated."""
-    require(node.int("storage_order", 0) == 0 or not node.reads(1), "storage_order 1 is not supported")
+def max_pool(context: Context, node: Node) -> tuple[str, ...]:
+    """The places of the greatest elements are an op of their own, where they are read."""
     geometry, padding, _ = _pooling(context, node)
-    op = MaxPool(window=geometry.window, stride=geometry.stride, padding=padding, dilation=geometry.dilation)
-    return context.add(op, node.operand(0))
+    window, stride, dilation = geometry.window, geometry.stride, geometry.dilation
+    greatest = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    results = [context.add(greatest, node.operand(0))]
+    if node.reads(1):
+        columns = node.flag("storage_order", False)
+        places = MaxPoolPlaces(window=window, stride=stride, padding=padding, dilation=dilation, column_major=columns)
+        results.append(context.add(places, node.operand(0)))
+    return tuple(results)
+
+
+@converts("MaxRoiPool")
+def max_roi_pool(context: Context, node: Node) -> str:
+    shape = node.ints("pooled_shape")
+    require(len(shape) == 2, f"pooled_shape {shape}, two sizes wanted")
+    op = MaxRoiPool(shape=(shape[0], shape[1]), scale=node.float("spatial_scale", 1.0))
+    return context.add(op, node.operand(0), node.operand(1))
 
 
 @converts("AveragePool")

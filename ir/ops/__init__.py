@@ -16,11 +16,13 @@ from . import (
     npu_recurrent,
     npu_window,
     observe,
+    order,
     pool,
     quant,
     recurrent,
     reduce,
     resize,
+    scatter,
     shape,
 )
 
@@ -38,10 +40,12 @@ __all__ = [
     "npu_recurrent",
     "npu_window",
     "observe",
+    "order",
     "pool",
     "quant",
     "recurrent",
     "reduce",
     "resize",
+    "scatter",
     "shape",
 ]

@@ -44,6 +44,90 @@ class MaxPool(Op):
         return reduce_windows(x, least, jax.lax.max, self.window, self.stride, self.dilation)
 
 
+@op("max_pool_places")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPoolPlaces(Op):
+    """Where in the whole of x [N, C, *space] the greatest element of each window stands, the first of equals.
+
+    Places count in row-major order, within each plane in `column_major` order where that is asked for.
+    """
+
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pads
+    dilation: tuple[int, ...]
+    column_major: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Shrink each spatial axis by its window; count in 64 bits."""
+        require(x.dtype is not DType.BOOL, f"operand of {x.dtype}, numbers wanted")
+        return TensorType(DType.I64, pooled(x, self.window, self.stride, self.padding, self.dilation))
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        """Each tap of the window in turn; one behind all elements stands for the padding, which never wins."""
+        dtype = DType.of(x.dtype)
+        plane = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if self.column_major else "C")
+        planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[:2] + (1,) * plane.ndim)
+        everywhere = jnp.asarray(planes * plane.size + plane, jnp.int64)
+        shape = (self.window, self.stride, self.dilation)
+        views = taps(padded(x, self.padding, -np.inf if dtype.is_float else dtype.range[0]), *shape)
+        best = place = None
+        for (_, view), (_, here) in zip(views, taps(padded(everywhere, self.padding, x.size), *shape), strict=True):
+            if best is None or place is None:
+                best, place = view, here
+                continue
+            wins = (view > best) | ((view == best) & (place == x.size))
+            best, place = jnp.where(wins, view, best), jnp.where(wins, here, place)
+        assert place is not None
+        return place
+
+
+@op("max_roi_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxRoiPool(Op):
+    """The greatest elements in a grid of `shape` over each region of x [N, C, H, W]; 0 where a cell is empty.
+
+    A region is a row of `regions` [R, 5]: the sample, then left, top, right and bottom, inclusive, which are scaled and
+    rounded to whole elements. Cells overlap by what rounding outwards adds: Girshick, arXiv:1504.08083.
+    """
+
+    shape: tuple[int, int]
+    scale: float = 1.0
+
+    def infer(self, x: TensorType, regions: TensorType) -> TensorType:
+        """One grid per region and channel."""
+        require(x.dtype.is_float and x.rank == 4 and x.quant is None, f"operand {x}, floats of rank 4 wanted")
+        require(x.size > 0, f"operand of shape {x.shape}, elements wanted")
+        fits = regions.dtype is x.dtype and regions.rank == 2 and regions.shape[1] == 5
+        require(fits, f"regions {regions}, {x.dtype}[R,5] wanted")
+        require(min(self.shape) > 0, f"a grid of shape {self.shape}")
+        return x.with_shape(regions.shape[0], x.shape[1], *self.shape)
+
+    def evaluate(self, x: jax.Array, regions: jax.Array) -> jax.Array:
+        grids: jax.Array = jax.lax.map(lambda region: self._grid(x, region), regions)
+        return grids
+
+    def _grid(self, x: jax.Array, region: jax.Array) -> jax.Array:
+        """The grid of one region [C, *shape]: rows first, then columns."""
+        sample = jnp.clip(region[0].astype(jnp.int32), 0, x.shape[0] - 1)
+        grid = jax.lax.dynamic_index_in_dim(x, sample, keepdims=False)
+        left, top, right, bottom = jnp.floor(region[1:] * np.asarray(self.scale, x.dtype) + np.asarray(0.5, x.dtype))
+        for axis, (first, last) in ((1, (top, bottom)), (2, (left, right))):
+            inside = self._cells(first, last, self.shape[axis - 1], grid.shape[axis])
+            spread = jnp.expand_dims(inside, (0, 3) if axis == 1 else (0, 1))
+            grid = jnp.max(jnp.where(spread, jnp.expand_dims(grid, axis), -np.inf), axis + 1)
+        return jnp.where(jnp.isneginf(grid), jnp.zeros((), x.dtype), grid)
+
+    @staticmethod
+    def _cells(first: jax.Array, last: jax.Array, count: int, size: int) -> jax.Array:
+        """For each cell, which elements of an axis it holds [count, size]."""
+        width = jnp.maximum(last - first + 1, 1) / count
+        cell = jnp.arange(count, dtype=first.dtype)
+        starts, stops = jnp.floor(cell * width) + first, jnp.ceil((cell + 1) * width) + first
+        element = jnp.arange(size, dtype=first.dtype)
+        return (element >= starts[:, None]) & (element < stops[:, None])
+
+
 @op("average_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragePool(Op):

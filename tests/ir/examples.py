@@ -20,11 +20,13 @@ from npuq.ir.ops import (
     npu_recurrent,
     npu_window,
     observe,
+    order,
     pool,
     quant,
     recurrent,
     reduce,
     resize,
+    scatter,
     shape,
 )
 
@@ -130,6 +132,20 @@ SHAPE = (
     example(shape.GatherElements(axis=1), "f32[2,3]", "i64[1,5]"),
 )
 
+PLACES = (
+    example(scatter.GatherNd(), "f32[2,3,4]", "i64[5,2]"),
+    example(scatter.GatherNd(batch=1), "q8<0.5>[2,3,4]", "i32[2,6,1]"),
+    example(scatter.ScatterNd(), "q8<0.5>[2,3,4]", "i64[5,1]", "q8<0.5>[5,3,4]"),
+    *(
+        example(scatter.ScatterNd(reduction=reduction), "f32[2,3]", "i64[4,2]", "f32[4]")
+        for reduction in ("add", "mul", "max", "min")
+    ),
+    example(scatter.ScatterElements(axis=1), "bool[2,3]", "i64[1,5]", "bool[1,5]"),
+    example(scatter.ScatterElements(axis=0, reduction="add"), "i32[2,3]", "i32[4,2]", "i32[4,2]"),
+    example(order.TopK(axis=1, count=2), "f32[2,3]"),
+    example(order.TopK(axis=0, count=2, largest=False), "q8<0.5>[2,3]"),
+)
+
 RESIZE = (
     example(resize.Resize(shape=(1, 1, 4, 6), scales=(1.0, 1.0, 2.0, 2.0)), "q8<0.5>[1,1,2,3]"),
     example(resize.Resize(shape=(1, 5), scales=(1.0, 1.7), mode="linear", coordinates="align_corners"), "f32[1,3]"),
@@ -177,6 +193,7 @@ WINDOW = (
         example(op, "f32[2,3,7,6]")
         for op in (
             pool.MaxPool(window=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2)),
+            pool.MaxPoolPlaces(window=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2)),
             pool.AveragePool(window=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2)),
             pool.AveragePool(
                 window=(3,) * 2,
@@ -192,6 +209,7 @@ WINDOW = (
         example(kind(window=(12, 12), stride=(1, 2), padding=((0, 1),) * 2, dilation=(1, 1)), "f32[1,1,14,13]")
         for kind in (pool.MaxPool, pool.AveragePool)
     ),
+    example(pool.MaxRoiPool(shape=(2, 3), scale=0.5), "f32[2,3,7,6]", "f32[4,5]"),
     example(pool.MaxPool(window=(2,), stride=(2,), padding=((0, 0),), dilation=(1,)), "q8<0.5:3>[1,2,5]"),
 )
 

@@ -1,0 +1,125 @@
+"""Ops that read or write elements at computed places; indices below 0 count from the end, others are clamped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import require
+from ..op import Op, op
+from ..types import DType, TensorType
+from .reduce import check_axis
+from .shape import from_front
+
+Reduction = Literal["none", "add", "mul", "max", "min"]
+
+
+@op("gather_nd")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatherNd(Op):
+    """The slices of x whose first indices, behind `batch` axes in common, are the last axis of `indices`."""
+
+    batch: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """Put the shape of the indices, without their last axis, in the place of the axes that they name."""
+        depth = checked_places(x, indices, self.batch)
+        require(0 <= self.batch < indices.rank, f"batch {self.batch} of indices of rank {indices.rank}")
+        same = x.shape[: self.batch] == indices.shape[: self.batch]
+        require(same, f"{self.batch} common axes of shapes {x.shape} and {indices.shape}")
+        return x.with_shape(*indices.shape[:-1], *x.shape[self.batch + depth :])
+
+    def evaluate(self, x: jax.Array, indices: jax.Array) -> jax.Array:
+        taken = _taken
+        for _ in range(self.batch):
+            taken = jax.vmap(taken)
+        return taken(x, indices)
+
+
+def _taken(x: jax.Array, indices: jax.Array) -> jax.Array:
+    return x.at[places(x, indices)].get(mode="clip")
+
+
+@op("scatter_nd")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScatterNd(Op):
+    """x with `updates` written to (or joined with) the slices whose first indices are the last axis of `indices`.
+
+    Which one of several writes to a place counts is not defined, as in ONNX; joined ones all count.
+    """
+
+    reduction: Reduction = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        """Keep the type."""
+        depth = checked_places(x, indices, 0)
+        check_updates(x, updates, self.reduction)
+        wanted = (*indices.shape[:-1], *x.shape[depth:])
+        require(updates.shape == wanted, f"updates of shape {updates.shape}, {wanted} wanted")
+        return x
+
+    def evaluate(self, x: jax.Array, indices: jax.Array, updates: jax.Array) -> jax.Array:
+        return _joined(x, places(x, indices), updates, self.reduction)
+
+
+@op("scatter_elements")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScatterElements(Op):
+    """x with each of the `updates` written to (or joined with) its own place, but for the index along `axis`.
+
+    Which one of several writes to a place counts is not defined, as in ONNX; joined ones all count.
+    """
+
+    axis: int
+    reduction: Reduction = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        """Keep the type."""
+        check_axis(self.axis, x.rank)
+        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
+        require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")
+        require(updates.shape == indices.shape, f"updates of shape {updates.shape}, {indices.shape} wanted")
+        for axis, (size, wanted) in enumerate(zip(x.shape, indices.shape, strict=True)):
+            require(axis == self.axis or wanted <= size, f"{wanted} indices for {size} elements on axis {axis}")
+        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
+        check_updates(x, updates, self.reduction)
+        return x
+
+    def evaluate(self, x: jax.Array, indices: jax.Array, updates: jax.Array) -> jax.Array:
+        where = list(jnp.indices(indices.shape, sparse=True))
+        where[self.axis] = from_front(indices, x.shape[self.axis])
+        return _joined(x, tuple(where), updates, self.reduction)
+
+
+def checked_places(x: TensorType, indices: TensorType, batch: int) -> int:
+    """The number of axes behind the `batch` ones that indices name in their last axis."""
+    require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
+    require(indices.rank > 0, "indices of rank 0, at least 1 wanted")
+    depth = indices.shape[-1]
+    require(batch + depth <= x.rank, f"{depth} indices behind {batch} axes, the operand's rank is {x.rank}")
+    named = x.shape[batch : batch + depth]
+    require(0 not in named or indices.size == 0, f"an axis of {named} is empty")
+    return depth
+
+
+def check_updates(x: TensorType, updates: TensorType, reduction: Reduction) -> None:
+    """Require what is written to be like what it is written to; only choices keep a scale."""
+    require(updates.dtype is x.dtype, f"updates of {updates.dtype}, {x.dtype} wanted")
+    require(updates.quant == x.quant, f"operands {x} and {updates}, one scale wanted")
+    if reduction in ("add", "mul"):
+        require(x.quant is None, "quantized operand; dequantize it first")
+    require(reduction == "none" or x.dtype is not DType.BOOL, f"{reduction} of {x.dtype}, numbers wanted")
+
+
+def places(x: jax.Array, indices: jax.Array) -> tuple[jax.Array, ...]:
+    """An array of indices per axis that the last axis of `indices` names."""
+    return tuple(from_front(indices[..., axis], x.shape[axis]) for axis in range(indices.shape[-1]))
+
+
+def _joined(x: jax.Array, where: tuple[jax.Array, ...], updates: jax.Array, reduction: Reduction) -> jax.Array:
+    write = getattr(x.at[where], {"none": "set", "mul": "multiply"}.get(reduction, reduction))
+    joined: jax.Array = write(updates, mode="clip")
+    return joined
