@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from .drop_dead_code import drop_dead_code
 from .drop_identity import drop_identity
+from .drop_zero_products import drop_zero_products
 from .fold_constants import fold_constants
+from .fold_strides import fold_strides
 from .fuse_batch_norm import fuse_batch_norm
 from .fuse_bias import fuse_bias
 from .fuse_pad import fuse_pad
 from .pipeline import Pipeline, chain
 from .recognise_activations import recognise_activations
+from .recognise_hypot import recognise_hypot
 from .recognise_norms import recognise_norms
 
 
@@ -20,13 +23,16 @@ def canonicalise() -> Pipeline:
     Identities go again at the end, since fusion can make some.
     """
     return chain(
+        drop_zero_products(),
         fold_constants(),
         drop_identity(),
         recognise_activations(),
         recognise_norms(),
+        recognise_hypot(),
         fuse_pad(),
         fuse_batch_norm(),
         fuse_bias(),
+        fold_strides(),
         drop_identity(),
         drop_dead_code(),
     )

@@ -98,6 +98,12 @@ def _product(graph: Graph, node: Node, known: Intervals) -> Interval:
     return product(*_pairwise(graph, node, known))
 
 
+def _length(graph: Graph, node: Node, known: Intervals) -> Interval:
+    op: Any = node.op
+    sides = zip(_pairwise(graph, node, known), op.weights, strict=True)
+    return 0, math.isqrt(sum((max(-low, high, 0) * weight) ** 2 for (low, high), weight in sides)) + 1
+
+
 def _centred(graph: Graph, node: Node, known: Intervals) -> Interval:
     op: Any = node.op
     return _less(known[node.operands[0]], op.input_zero_point)
@@ -145,6 +151,7 @@ _SUMS: Mapping[str, Callable[[Graph, Node, Intervals], Interval]] = {
     "npu.batch_matmul": _matrix_product,
     "npu.add": _sum,
     "npu.mul": _product,
+    "npu.hypot": _length,
     "npu.lstm": _recurrent,
     "npu.gru": _recurrent,
     "npu.rnn": _recurrent,

@@ -1,11 +1,11 @@
-"""Exporters of normalisation by the data's own statistics and of recurrent layers."""
+"""Exporters of normalisation by the data's own statistics, of lengths and of recurrent layers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from npuq.ir import Node
-from npuq.ir.ops import layer_norm, recurrent
+from npuq.ir.ops import elementwise, layer_norm, recurrent
 
 from .writer import Writer, exports
 
@@ -28,6 +28,12 @@ def rms_normalization(write: Writer, node: Node) -> None:
     epsilon = write.constant(np.asarray(op.epsilon).astype(node.type.dtype.numpy), "epsilon")
     root = write.step(node, "Sqrt", write.step(node, "Add", square, epsilon))
     write.last(node, "Mul", write.step(node, "Div", x, root), scale)
+
+
+@exports(elementwise.Hypot)
+def hypot(write: Writer, node: Node) -> None:
+    squares = (write.step(node, "Mul", operand, operand) for operand in write.operands(node))
+    write.last(node, "Sqrt", write.step(node, "Add", *squares))
 
 
 @exports(recurrent.Lstm)

@@ -274,3 +274,14 @@ class Minimum(Choice):
 
     def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.minimum(x, y)
+
+
+@op("hypot")
+@dataclass(frozen=True, slots=True)
+class Hypot(Binary):
+    """sqrt(x * x + y * y)."""
+
+    integers: ClassVar[bool] = False
+
+    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.sqrt(x * x + y * y)

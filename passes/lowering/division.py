@@ -1,4 +1,4 @@
-"""Division of two activations."""
+"""Division of two activations, and the length of the vector that they make."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 
 from npuq.ir import Node
 from npuq.ir.arithmetic import multipliers_and_shifts
-from npuq.ir.ops.elementwise import Div
-from npuq.ir.ops.npu_division import DIVISION_SHIFTS
+from npuq.ir.ops.elementwise import Div, Hypot
+from npuq.ir.ops.npu_division import DIVISION_SHIFTS, LARGEST_SIDE
 from npuq.ir.ops.npu_division import Div as NpuDiv
+from npuq.ir.ops.npu_division import Hypot as NpuHypot
 
 from .context import Context, Emitted, Result
 from .matrix import table_or
@@ -34,3 +35,18 @@ def division(context: Context, node: Node, result: Result) -> Emitted:
     )
     operands, last = context.pair(node)
     return Emitted(context.emit(op, *operands, result=result), last)
+
+
+@lowers(Hypot, kind=Kind.COMPUTE, becomes="npu.hypot")
+def length(context: Context, node: Node, result: Result) -> Emitted:
+    """The sides are brought to one scale by integers of 13 bits, of which equal scales lose nothing."""
+    first, second = (context.quant(operand) for operand in node.operands)
+    greatest = max(first.scale, second.scale)
+    op = NpuHypot(
+        weights=(round(LARGEST_SIDE * first.scale / greatest), round(LARGEST_SIDE * second.scale / greatest)),
+        zero_points=(first.zero_point, second.zero_point),
+        **context.tail(result),
+    )
+    factors = context.rescale(np.array([greatest / (LARGEST_SIDE * result.quant.scale)]), node)
+    operands, last = context.pair(node)
+    return Emitted(context.emit(op, *operands, *factors, result=result), last)

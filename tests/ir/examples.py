@@ -75,6 +75,7 @@ POINTWISE = (
         )
         for operands in (("f32[2,1,3]", "f32[4,1]"), ("i64[3]", "i64[]"))
     ),
+    example(elementwise.Hypot(), "f32[2,1,3]", "f32[4,1]"),
     example(elementwise.Maximum(), "q8<0.25:3>[2,3]", "q8<0.25:3>[3]"),
     example(elementwise.Minimum(), "q8<0.25>[2,3]", "q8<0.25>[2,1]"),
 )
@@ -259,6 +260,7 @@ INTEGER = (
     example(npu_pointwise.Mul(), "i8[]", "i8[]", "i32[1]", "i32[1]"),
     example(npu_pointwise.Requantize(low=-32768, high=32767, dtype=DType.I16), "i32[2,3]", "i32[3]", "i32[3]"),
     example(npu_division.Div(factor=1 << 30, shift=31, zero_points=(-1, 2)), "i8[2,1,3]", "i16[4,1]"),
+    example(npu_division.Hypot(weights=(8192, 5), zero_points=(-1, 2)), "i8[2,1,3]", "i16[4,1]", "i32[1]", "i32[1]"),
     example(npu_norm.LayerNorm(axis=1, fraction=18, epsilon=7), "i8[2,3,4]", "i32[3,1]", "i64[3,1]", "i32[1]"),
     example(
         npu_norm.RmsNorm(axis=2, fraction=12, input_zero_point=3, low=-32768, high=32767, dtype=DType.I16),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from npuq.ir import DType, Op, RuleError, parse_type, results_of
-from npuq.ir.arithmetic import common_multipliers
-from npuq.ir.ops.npu_division import Div
+from npuq.ir.arithmetic import common_multipliers, multipliers_and_shifts
+from npuq.ir.ops.npu_division import Div, Hypot
 from npuq.ir.ops.npu_norm import LARGEST_BIAS, LayerNorm, RmsNorm, normal_fraction, variance_fraction
 
 from .test_npu_ops import FILLS, I8, I16, agree, filled, run
@@ -40,6 +40,24 @@ def test_division_of_16_bits() -> None:
 def test_division_by_zero_saturates() -> None:
     op = Div(factor=1, shift=0, zero_points=(1, 2), zero_point=3)
     assert run(op, np.array([5, 1, -5], I8), np.array([2], I8)).tolist() == [127, 3, -128]
+
+
+def test_lengths() -> None:
+    rng = np.random.default_rng(5)
+    every = np.arange(-128, 128, dtype=I8)
+    for zero_points in ((0, 0), (-128, 127)):
+        for weights in ((8192, 8192), (8192, 77)):
+            op = Hypot(weights=weights, zero_points=zero_points, zero_point=-9)
+            agree(op, every[:, None], every, *multipliers_and_shifts(np.array([0.7 / 8192]))[:2])
+    ends = np.array([-32768, -32767, -181, -1, 0, 1, 2, 181, 32767], I16)
+    for x in (ends, filled(rng, (60,), I16, "random")):
+        for zero_points in ((0, 0), (-32768, 32767)):
+            agree(
+                Hypot(zero_points=zero_points, **WIDE),
+                x[:, None],
+                x,
+                *multipliers_and_shifts(np.array([0.7 / 8192]))[:2],
+            )
 
 
 def factors(count: tuple[int, ...], gain: float, fraction: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -115,6 +133,7 @@ def test_normalisation_stays_within_its_worst_error(dtype: Any, kind: Any) -> No
 
 
 REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
+    (Hypot(weights=(8193, 1)), ("i8[2]", "i8[2]", "i32[1]", "i32[1]"), "weights (8193, 1), 0 to 8192 wanted"),
     (Div(factor=0, shift=3), ("i8[2]", "i8[2]"), "factor 0, 1 to 2147483647 wanted"),
     (Div(factor=1, shift=45), ("i8[2]", "i8[2]"), "shift 45, 0 to 44 wanted"),
     (Div(factor=1, shift=0, zero_points=(0, 128)), ("i8[2]", "i8[2]"), "input zero point 128 outside i8's"),

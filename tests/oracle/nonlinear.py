@@ -59,6 +59,18 @@ def div(attributes: Attributes, a: Array, b: Array) -> Array:
     return np.asarray(np.vectorize(one, otypes=[np.int64])(a, b))
 
 
+def hypot(attributes: Attributes, a: Array, b: Array, multiplier: Array, shift: Array) -> Array:
+    za, zb = attributes.get("zero_points", (0, 0))
+    wa, wb = attributes.get("weights", (1 << 13, 1 << 13))
+    factor, rounding = (int(multiplier[0]), int(shift[0])), attributes.get("rounding", "single_half_up")
+
+    def one(left: int, right: int) -> int:
+        length = root(((int(left) - za) * wa) ** 2 + ((int(right) - zb) * wb) ** 2)
+        return clamped(attributes, rescaled(length, factor, rounding))
+
+    return np.asarray(np.vectorize(one, otypes=[np.int64])(a, b))
+
+
 def _log2_ceiling(count: int) -> int:
     found = 0
     while 2**found < count:
@@ -254,6 +266,7 @@ def rnn(attributes: Attributes, *operands: Array) -> tuple[Array, ...]:
 
 NONLINEAR: dict[str, Callable[..., Any]] = {
     "npu.div": div,
+    "npu.hypot": hypot,
     "npu.layer_norm": layer_norm,
     "npu.rms_norm": rms_norm,
     "npu.lstm": lstm,

@@ -193,6 +193,7 @@ CASES: dict[str, Make] = {
     "layer norm of planes": normalized(layer_norm.LayerNorm(axis=2, epsilon=0.1), 9, 7, factors=1),
     "rms norm": normalized(layer_norm.RmsNorm(axis=1), 6, 9, 7, factors=1),
     "div": divided,
+    "hypot": binary(elementwise.Hypot(), (1, 3, 5, 4), (1, 1, 5, 4)),
     "lstm": recurrence(recurrent.Lstm(direction="bidirectional"), (0, 1, 2)),
     "lstm, last cell": recurrence(recurrent.Lstm(direction="reverse", clip=2.0), (2,)),
     "gru": recurrence(recurrent.Gru(direction="reverse", activations=("HardSigmoid", "ScaledTanh(0.9, 1.5)"))),
