@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import calculation, movement, normalization, window
+from . import calculation, movement, normalization, places, window
 from .writer import EXPORTERS, to_onnx
 
-__all__ = ["EXPORTERS", "calculation", "movement", "normalization", "to_onnx", "window"]
+__all__ = ["EXPORTERS", "calculation", "movement", "normalization", "places", "to_onnx", "window"]

@@ -152,6 +152,11 @@ class Writer:
         """Append the operator that makes the node's results."""
         self._append(op, inputs, [self.names[result] for result in node.results], attributes)
 
+    def second(self, node: Node, op: str, *inputs: str, **attributes: Any) -> None:
+        """Append the operator whose second result is the node's; nothing reads its first one."""
+        name = self.names[node.result]
+        self._append(op, inputs, [self.fresh(f"{name}.first"), name], attributes)
+
     def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, Any]) -> None:
         from onnx import helper
 

@@ -136,12 +136,13 @@ SHAPE = (
 PLACES = (
     example(scatter.GatherNd(), "f32[2,3,4]", "i64[5,2]"),
     example(scatter.GatherNd(batch=1), "q8<0.5>[2,3,4]", "i32[2,6,1]"),
-    example(scatter.ScatterNd(), "q8<0.5>[2,3,4]", "i64[5,1]", "q8<0.5>[5,3,4]"),
+    example(scatter.ScatterNd(), "q8<0.5>[5,3,4]", "i64[2,1]", "q8<0.5>[2,3,4]"),
+    example(scatter.ScatterNd(), "f32[5,3]", "i64[2,1]", "f32[2,3]"),
     *(
         example(scatter.ScatterNd(reduction=reduction), "f32[2,3]", "i64[4,2]", "f32[4]")
         for reduction in ("add", "mul", "max", "min")
     ),
-    example(scatter.ScatterElements(axis=1), "bool[2,3]", "i64[1,5]", "bool[1,5]"),
+    example(scatter.ScatterElements(axis=1), "f32[3,4]", "i64[2,3]", "f32[2,3]"),
     example(scatter.ScatterElements(axis=0, reduction="add"), "i32[2,3]", "i32[4,2]", "i32[4,2]"),
     example(order.TopK(axis=1, count=2), "f32[2,3]"),
     example(order.TopK(axis=0, count=2, largest=False), "q8<0.5>[2,3]"),

@@ -1,0 +1,73 @@
+"""Exporters of ops that read, write and find elements at computed places."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npuq.ir import Node, require
+from npuq.ir.ops import order, pool, reduce, scatter
+
+from .writer import Writer, exports
+
+
+@exports(scatter.GatherNd)
+def gather_nd(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, scatter.GatherNd)
+    write.last(node, "GatherND", *write.operands(node), batch_dims=op.batch)
+
+
+@exports(scatter.ScatterNd)
+def scatter_nd(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, scatter.ScatterNd)
+    write.last(node, "ScatterND", *write.operands(node), reduction=op.reduction)
+
+
+@exports(scatter.ScatterElements)
+def scatter_elements(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, scatter.ScatterElements)
+    write.last(node, "ScatterElements", *write.operands(node), axis=op.axis, reduction=op.reduction)
+
+
+@exports(reduce.CumSum)
+def cumsum(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, reduce.CumSum)
+    axis = write.constant(np.asarray(op.axis, np.int64), "axis")
+    write.last(node, "CumSum", *write.operands(node), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
+
+
+@exports(order.TopK)
+def top_k(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, order.TopK)
+    count = write.integers((op.count,), "count")
+    write.last(node, "TopK", *write.operands(node), count, axis=op.axis, largest=int(op.largest))
+
+
+@exports(pool.MaxPoolPlaces)
+def max_pool_places(write: Writer, node: Node) -> None:
+    """ONNX finds places beside the elements themselves, which nothing reads here."""
+    op = node.op
+    assert isinstance(op, pool.MaxPoolPlaces)
+    fits = all(max(around) < size for around, size in zip(op.padding, op.window, strict=True))
+    require(fits, f"padding {op.padding} holds a whole window, which ONNX does not allow")
+    write.second(
+        node,
+        "MaxPool",
+        *write.operands(node),
+        kernel_shape=op.window,
+        strides=op.stride,
+        dilations=op.dilation,
+        pads=(*(before for before, _ in op.padding), *(after for _, after in op.padding)),
+        storage_order=int(op.column_major),
+    )
+
+
+@exports(pool.MaxRoiPool)
+def max_roi_pool(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, pool.MaxRoiPool)
+    write.last(node, "MaxRoiPool", *write.operands(node), pooled_shape=op.shape, spatial_scale=op.scale)
