@@ -30,8 +30,8 @@ def hessian_traces(
     """Hutchinson's estimate of the trace of each diagonal block of a Hessian: the mean of v . H v over the probes.
 
     `at` has the arrays at which `function` is taken; `draw` makes a probe v of each key: an array of +1 and -1 for each
-    of them. H v is the derivative of the gradient along v, for all blocks at once: what one block adds to another's
-    estimate has the mean zero.
+    of them (of +s and -s for s^2 times the trace). H v is the derivative of the gradient along v, for all blocks at
+    once: what one block adds to another's estimate has the mean zero.
     """
 
     def along(key: Any) -> Arrays:
@@ -55,7 +55,8 @@ def predicted_rise(
 
     It is tr(H) / n * |d|^2 / 2 with the trace of the loss's Hessian over the n numbers at the point and d, what
     rounding does to them (Dong et al., HAWQ-V2: Hessian aware trace-weighted quantization, 2020; there for weights,
-    here for results too). Biases are left alone, negative traces count as zero. `loss` takes the tuple of float
+    here for results too). Probes are scaled by |d| / sqrt(n), so that blocks disturb each other's estimates no more
+    than their rises are. Biases are left alone, negative traces count as zero. `loss` takes the tuple of float
     outputs of one sample and, with `labels`, one for each of the variants' samples, the sample's label. Without a loss
     it is the squared distance of the outputs from where they are, over their mean power: its Hessian is that of Gauss
     and Newton, its rise the predicted error.
@@ -79,7 +80,7 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
     index_of = {point: index for index, point in enumerate(points)}
 
     def run(inputs: Sequence[jax.Array], label: Any, key: jax.Array) -> jax.Array:
-        squares: Arrays = {}
+        steps: Arrays = {}
         zeros: Arrays = {}
 
         def look(point: Point, name: str, x: jax.Array) -> jax.Array:
@@ -90,7 +91,7 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
                     if point.place is Place.KNOWN
                     else on_grid(x, variants.grids[index, NARROW])
                 )
-                squares[_key(index, name)] = jnp.square(narrow - x).mean() / 2
+                steps[_key(index, name)] = jnp.sqrt(jnp.square(narrow - x).mean())
                 zeros[_key(index, name)] = jnp.zeros_like(x)
             return x
 
@@ -108,16 +109,16 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
             return jnp.asarray(loss(outputs) if label is None else loss(outputs, label), jnp.float32)
 
         def draw(probe: jax.Array) -> Arrays:
-            parts = jax.random.split(probe, len(zeros))
-            return {
-                name: jax.random.rademacher(part, zero.shape, zero.dtype)
-                for part, (name, zero) in zip(parts, zeros.items(), strict=True)
-            }
+            ends = np.cumsum([zero.size for zero in zeros.values()])
+            # One draw for all: a draw for each would take longer to compile than the network.
+            signs = jnp.split(jax.random.rademacher(probe, (int(ends[-1]),), jnp.float32), ends[:-1].tolist())
+            pairs = zip(signs, zeros.items(), strict=True)
+            return {name: part.reshape(zero.shape) * steps[name] for part, (name, zero) in pairs}
 
         traces = hessian_traces(risen, zeros, draw, jax.random.split(key, probes))
         rises = jnp.zeros(len(points), jnp.float32)
         for name, trace in traces.items():
-            rises = rises.at[int(name.split()[0])].add(trace * squares[name])
+            rises = rises.at[int(name.split()[0])].add(trace / 2)
         return rises
 
     return run

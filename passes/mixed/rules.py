@@ -77,6 +77,12 @@ def ties(units: Units) -> tuple[Tie, ...]:
     return tuple(dict.fromkeys(tie for rule in RULES for tie in rule(units)))
 
 
+def unit_ties(units: Units) -> tuple[tuple[int, int, bool], ...]:
+    """The ties as (first, second, at_most) with the positions of units."""
+    index = {name: number for number, name in enumerate(units.by_name)}
+    return tuple((index[tie.first], index[tie.second], tie.at_most) for tie in ties(units))
+
+
 def violations(units: Units, bits: Mapping[str, int]) -> Iterator[str]:
     """One line for each tie that the widths of the units break."""
     for rule in RULES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from npuq.ir import Graph, Node
 
 from ..lowering import Kind, activations
+from ..precision import Precision, Precisions
 from ..roles import Plan, plan
 from ..target import Target
 
@@ -31,8 +32,8 @@ class Unit:
 class Units:
     """The units of a float graph in order, and the unit that each quantized value has its width from.
 
-    An op that only moves elements of one value is no unit: it has its operand's width. What comes from outside (graph
-    inputs, host ops) has no source.
+    An op that only moves elements of one value is no unit: it has its operand's width. What comes from elsewhere (graph
+    inputs, host ops, ops that cannot have every width of the target) has no source.
     """
 
     graph: Graph
@@ -73,7 +74,17 @@ def units_of(graph: Graph, target: Target) -> Units:
         name = inside if inside is not None else node.results[0]
         found[name] = _joined(found.get(name), node, [value for value in data if value in quantized], quantized)
         sources.update(dict.fromkeys(node.results, name))
-    return Units(graph, where, found, sources)
+    fixed = _fixed(graph, target)
+    chosen = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
+    return Units(
+        graph, where, chosen, {value: source if source in chosen else None for value, source in sources.items()}
+    )
+
+
+def _fixed(graph: Graph, target: Target) -> frozenset[str]:
+    """The nodes that run on the host at some width of the target, by their first results."""
+    plans = (plan(graph, target, Precisions(Precision(width.bits))) for width in target.widths)
+    return frozenset(name for one in plans for name, role in one.roles.items() if role.kind is Kind.HOST)
 
 
 def _joined(unit: Unit | None, node: Node, reads: list[str], quantized: frozenset[str]) -> Unit:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Quantized, evaluate, load, quantize
+    from .assignment import Assignment, assign, read_template, write_template
     from .backends.npu import Program
     from .backends.target import load_target, targets
     from .cache import enable_cache
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Assignment": "assignment",
     "NpuqError": "ir.errors",
     "Program": "backends.npu",
     "Quantized": "api",
+    "assign": "assignment",
     "chain": "passes.pipeline",
     "dump_to": "passes.pipeline",
     "enable_cache": "cache",
@@ -29,13 +32,17 @@ _HOMES = {
     "load": "api",
     "load_target": "backends.target",
     "quantize": "api",
+    "read_template": "assignment",
     "targets": "backends.target",
+    "write_template": "assignment",
 }
 
 __all__ = [
+    "Assignment",
     "NpuqError",
     "Program",
     "Quantized",
+    "assign",
     "chain",
     "dump_to",
     "enable_cache",
@@ -43,7 +50,9 @@ __all__ = [
     "load",
     "load_target",
     "quantize",
+    "read_template",
     "targets",
+    "write_template",
 ]
 
 

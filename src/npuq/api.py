@@ -124,10 +124,14 @@ def calibrate(
     effort: int,
     mean: Sequence[float] | float | None,
     std: Sequence[float] | float | None,
+    every_width: bool = False,
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> Calibrated:
-    """The part of `quantize` that runs the data, of which several programs can be made."""
+    """The part of `quantize` that runs the data, of which several programs can be made.
+
+    With `every_width` the statistics serve all of the target's widths as well, each for the whole graph.
+    """
     chosen = target if isinstance(target, Target) else load_target(target)
     every = Precision(chosen.default_bits if bits is None else bits, method, weight_bits)
     Precisions(every).check(graph, chosen, METHODS)
@@ -144,7 +148,9 @@ def calibrate(
     precisions.check(float_graph, chosen, METHODS)
     chosen_samples = _Chosen(REPORT_SAMPLES)
     seen = chosen_samples.pass_on(samples(float_graph, data))
-    values, means = observed_values(float_graph, chosen, precisions), weighted_inputs(float_graph, chosen, precisions)
+    widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
+    values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
+    means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     return Calibrated(
         float_graph, chosen, every, percentile, effort, statistics, chosen_samples.samples, len(prepare.passes)

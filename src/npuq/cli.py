@@ -89,6 +89,10 @@ def quantize(
     method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl_v2",
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
     effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases as well.")] = 1,
+    template: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
+    ] = None,
     mean: Numbers = None,
     std: Numbers = None,
     output_dequant: Annotated[
@@ -102,17 +106,19 @@ def quantize(
     With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
     """
     from npuq import api, show
+    from npuq.assignment import read_template
     from npuq.backends.exact_onnx import to_exact_onnx
     from npuq.backends.qdq import to_onnx
     from npuq.backends.target import load_target
     from npuq.data import read_data
-    from npuq.files import require_file, staged
+    from npuq.files import read_text, require_file, staged
     from npuq.passes.pipeline import dump_to
 
     chosen = load_target(target)
     with show.steps() as steps, staged(output) as folder:
         steps.start(f"reading {model.name}")
         graph = api.load(require_file(model), _shapes(shape), weights=weights, framework=framework)
+        precision = read_template(read_text(template), graph, target=chosen, place=str(template)) if template else None
         samples = read_data(data, graph.inputs)
         steps.start("calibrating", len(samples))
         quantized = api.quantize(
@@ -120,6 +126,7 @@ def quantize(
             samples,
             target=chosen,
             method=method,
+            precision=precision,
             percentile=percentile,
             effort=effort,
             mean=_numbers("--mean", mean),
@@ -142,6 +149,60 @@ def quantize(
     screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
     models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
+
+
+@app.command()
+def template(
+    model: Model,
+    output: Out,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.", show_default=False),
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
+    ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
+    sqnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
+    ] = None,
+    saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+    target: Target = "npu",
+    method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
+    mean: Numbers = None,
+    std: Numbers = None,
+) -> None:
+    """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
+
+    `npuq quantize --template` takes it, edited or not.
+    """
+    from npuq import api, show
+    from npuq.assignment import assign, write_template
+    from npuq.backends.target import load_target
+    from npuq.backends.whole_file import write_file
+    from npuq.data import read_data
+    from npuq.files import require_file
+
+    chosen = load_target(target)
+    with show.steps() as steps:
+        steps.start(f"reading {model.name}")
+        graph = api.load(require_file(model), _shapes(shape), weights=weights, framework=framework)
+        found = assign(
+            graph,
+            None if data is None else read_data(data, graph.inputs),
+            strategy=strategy,
+            ratio=ratio,
+            sqnr=sqnr,
+            saving=saving,
+            target=chosen,
+            method=method,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+            progress=steps.at,
+        )
+        write_file(output, write_template(graph, found.precision, target=chosen).encode())
+    show.console().print(show.assignment(found))
 
 
 @app.command()

@@ -77,16 +77,22 @@ def require_file(path: str | Path) -> Path:
     return path
 
 
+def read_text(path: str | Path) -> str:
+    """The text of a file."""
+    path = require_file(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NpuqError(f"{path}: cannot be read: {one_line(error)}") from None
+
+
 def load_text(path: str | Path) -> Graph:
     """Read a graph that `npuq.passes.pipeline.save_text` wrote, with the arrays in `blobs/` beside it."""
     from npuq.ir.parser import parse
     from npuq.ir.verify import verify
 
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NpuqError(f"{path}: cannot be read: {one_line(error)}") from None
+    text = read_text(path)
     try:
         return verify(parse(text, _Blobs(path.parent / "blobs"), source=str(path)))
     except NpuqError as error:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from npuq.assignment import Assignment
     from npuq.check import Verdict
     from npuq.compare import Difference
     from npuq.passes.target import Target
@@ -56,6 +57,10 @@ class Steps:
         """Begin a step; `total` is its number of samples, where it has some."""
         self.bar.reset(self.task, description=text, total=total)
 
+    def at(self, text: str, count: int, total: int) -> None:
+        """Tell what is being done, and how much of it is; a total of 0 is not known."""
+        self.bar.update(self.task, description=text, completed=count, total=total or None)
+
     def done(self, count: int) -> None:
         """Tell how many samples are through."""
         self.bar.update(self.task, completed=count)
@@ -82,6 +87,24 @@ def layers(report: Report, limit: int | None = SHOWN) -> Group:
     title = f"{report.graph} on {report.target}, {report.method} over {report.samples} samples"
     totals = f"{report.macs:,} MACs, {report.cycles:,} cycles{_rest(len(shown), len(report.layers))}"
     return Group(title, table, totals)
+
+
+def assignment(found: Assignment) -> Group:
+    """The curve of a mixed-precision assignment, the chosen point marked, and what was chosen."""
+    table = _table("|>ratio|>narrow ops %|>saved %|>predicted dB|>measured dB|>cycles|>constant bytes")
+    for choice in found.curve:
+        table.add_row(
+            ">" if choice == found.chosen else "",
+            f"{choice.ratio:.3f}",
+            f"{100 * choice.narrow_ops:.1f}",
+            f"{100 * choice.saved:.1f}",
+            _error_decibels(choice.predicted),
+            _error_decibels(choice.measured),
+            "" if choice.cycles is None else f"{choice.cycles:,}",
+            "" if choice.constant_bytes is None else f"{choice.constant_bytes:,}",
+        )
+    share = f"{found.strategy}: {100 * found.wide_ops:.1f} % of {len(found.ops)} ops are wide"
+    return Group(*((table,) if found.curve else ()), *found.notes, share)
 
 
 def differences(found: Sequence[Difference], bands: Sequence[float], limit: int | None = SHOWN) -> Group:
@@ -184,3 +207,8 @@ def _decibels(sqnr: float | None) -> str:
     if sqnr is None:
         return ""
     return "exact" if math.isinf(sqnr) and sqnr > 0 else f"{sqnr:.1f}"
+
+
+def _error_decibels(error: float | None) -> str:
+    """A noise-to-signal ratio as SQNR."""
+    return "" if error is None else _decibels(-10 * math.log10(error) if error > 0 else math.inf)

@@ -1,0 +1,234 @@
+"""Widths for every op: the strategies of `npuq.assign` and what it gives, and templates in the vendors' JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npuq.backends.target import load_target
+from npuq.ir import Graph, NpuqError
+from npuq.passes.canonicalise import canonicalise
+from npuq.passes.mixed import templates
+from npuq.passes.mixed.hessian import Loss
+from npuq.passes.mixed.problem import outer_first, precisions_of
+from npuq.passes.mixed.rules import unit_ties
+from npuq.passes.mixed.units import units_of
+from npuq.passes.precision import Precision
+from npuq.passes.target import Target
+
+from .api import Data, Quantized, calibrate
+from .mixing import Choice, Kept, Mixing, Progress
+
+Metric = Callable[[Quantized], float]
+
+STRATEGIES = ("optimal", "hawq", "auto", "iohigh", "initial")
+SAVINGS = ("ops", "cycles", "bytes")
+LEVELS = 64
+"""The most points of the curve that `auto` looks for its choice on."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What `assign` chose, and from what.
+
+    `ops` are those that a width was chosen for. `curve` has one choice per ratio, rising, where the strategy makes one
+    (`auto`: those that it tried); `noise` what each op adds to the predicted error where it alone is narrow, the worst
+    first.
+    """
+
+    strategy: str
+    ops: tuple[str, ...]
+    chosen: Choice
+    curve: tuple[Choice, ...] = ()
+    noise: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def precision(self) -> Mapping[str, Precision]:
+        """What `quantize` takes, and `write_template` writes."""
+        return self.chosen.precision
+
+    @property
+    def wide_ops(self) -> float:
+        """The share of wide ops."""
+        return 1 - self.chosen.narrow_ops
+
+
+def assign(
+    graph: Graph,
+    data: Data = None,
+    *,
+    strategy: str = "optimal",
+    ratio: float = 0.5,
+    sqnr: float | None = None,
+    metric: Metric | None = None,
+    at_least: float | None = None,
+    loss: Loss | None = None,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    saving: str = "ops",
+    points: int = 11,
+    count: int = 8,
+    target: str | Target = "npu",
+    method: str | None = None,
+    percentile: float = 0.99999,
+    effort: int = 1,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
+    progress: Progress | None = None,
+) -> Assignment:
+    """Choose for every op of a float graph the target's narrowest or widest width.
+
+    `strategy` is one of
+
+    * optimal: what each op adds to the error of the outputs is measured on `count` samples; one integer program
+      then finds the least error for each of `points` ratios from 0 to 1, and each choice is measured again on the
+      integer simulator. The ratio is what is saved of what all narrow ops would save, counted in `saving`: ops, or
+      cycles or bytes with the conversions between widths. That of `ratio` is chosen.
+    * hawq: the same, but instead of the error the rise of `loss` that traces of its Hessian predict. `loss` takes the
+      tuple of float outputs of a sample and, where `labels` has one per sample of `data`, the label. Without a loss
+      the error of the outputs stands in, and a note says so.
+    * auto: the most narrow ops of the curve of `optimal` with which the outputs have an SQNR of `sqnr` dB, or
+      `metric(quantized)` is `at_least` so much. NpuqError where even all wide ops do not reach it.
+    * iohigh: the first and the last ops are wide, `ratio` of the ops, those between, narrow. It needs no data.
+    * initial: every op has the default width. It needs no data.
+
+    The widths obey the rules of `passes.mixed.rules`. The other options are those of `quantize`. The result depends on
+    nothing but the graph, the set of samples and the options. `progress` hears (step, done, total).
+    """
+    chosen = target if isinstance(target, Target) else load_target(target)
+    _check_options(strategy, ratio, sqnr, metric, at_least, saving, points)
+    narrow, wide = two_widths(chosen, method)
+    if strategy in ("initial", "iohigh"):
+        return _without_data(graph, chosen, strategy, ratio, narrow, wide)
+    if data is None:
+        raise NpuqError(f"strategy {strategy}: it measures, and needs data")
+    tell = progress or (lambda step, done, total: None)
+    kept = Kept(count, labels)
+    calibrated = calibrate(
+        graph,
+        kept.pass_on(graph, data),
+        target=chosen,
+        method=None,
+        bits=None,
+        weight_bits=None,
+        precision=None,
+        percentile=percentile,
+        effort=effort,
+        mean=mean,
+        std=std,
+        every_width=True,
+        progress=lambda done: tell("calibrating", done, 0),
+    )
+    mixing = Mixing.of(calibrated, kept, narrow, wide, tell)
+    if strategy == "auto":
+        return _auto(mixing, saving, sqnr, metric, at_least)
+    hawq, own = strategy == "hawq", loss is None
+    problem = mixing.problem(mixing.rises(loss) if hawq else mixing.noise(), saving, floor=not hawq or own)
+    ratios = sorted({*np.linspace(0, 1, points).tolist(), ratio})
+    curve = mixing.measured_all(mixing.choices(problem, ratios))
+    notes = ("no loss was given: traces are those of the squared error of the outputs",) if hawq and own else ()
+    ops = tuple(mixing.units.by_name)
+    return Assignment(strategy, ops, curve[ratios.index(ratio)], curve, mixing.by_op(problem), notes)
+
+
+def two_widths(target: Target, method: str | None = None) -> tuple[Precision, Precision]:
+    """The narrowest and the widest width of a target; wide values are never clipped."""
+    bits = sorted(width.bits for width in target.widths)
+    if len(bits) < 2:
+        raise NpuqError(f"{target.name} has {bits[0]} bits only; mixed precision wants two widths")
+    return Precision(bits[0], method or "kl_v2"), Precision(bits[-1], "min_max")
+
+
+def write_template(
+    graph: Graph, precision: Mapping[str, Precision], *, target: str | Target = "npu", method: str | None = None
+) -> str:
+    """A mixed-precision template in the vendors' JSON with an entry for every quantized op; see docs."""
+    chosen = target if isinstance(target, Target) else load_target(target)
+    units = units_of(canonicalise()(graph), chosen)
+    return templates.write_template(units, precision, bits=chosen.default_bits, method=method or "kl_v2")
+
+
+def read_template(
+    text: str, graph: Graph, *, target: str | Target = "npu", bits: int | None = None, place: str = "template"
+) -> dict[str, Precision]:
+    """The precision of the ops that a template names, for `quantize`; `bits` is the width of all others."""
+    chosen = target if isinstance(target, Target) else load_target(target)
+    units = units_of(canonicalise()(graph), chosen)
+    return templates.read_template(text, units, chosen, bits=bits or chosen.default_bits, place=place)
+
+
+def _auto(mixing: Mixing, saving: str, sqnr: float | None, metric: Metric | None, at_least: float | None) -> Assignment:
+    """Halve the curve between a choice that is good enough and one that is not."""
+    problem = mixing.problem(mixing.noise(), saving)
+    steps = min(problem.size, LEVELS)
+    choices = mixing.choices(problem, [step / steps for step in range(steps + 1)])
+    tried: dict[int, Choice] = {}
+
+    def is_good(index: int) -> bool:
+        mixing.tell("trying choices", len(tried), math.ceil(math.log2(steps + 1)) + 1)
+        tried[index], quantized = mixing.measured(choices[index])
+        if metric is not None and at_least is not None:
+            return metric(quantized) >= at_least
+        error = tried[index].measured
+        if error is None:
+            raise NpuqError("strategy auto: the network has no float output to measure; give a metric")
+        return error <= 10 ** (-(sqnr or 0.0) / 10)
+
+    good, bad = 0, len(choices) - 1
+    if is_good(bad):
+        good = bad
+    elif not is_good(good):
+        raise NpuqError(f"strategy auto: with every op wide, {_told(tried[good], metric)}; ask for less")
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if is_good(middle) else (good, middle)
+    curve = tuple(tried[index] for index in sorted(tried))
+    return Assignment("auto", tuple(mixing.units.by_name), tried[good], curve, mixing.by_op(problem))
+
+
+def _told(choice: Choice, metric: Metric | None) -> str:
+    if metric is not None or not choice.measured:
+        return "the metric is too low"
+    return f"the SQNR is {-10 * math.log10(choice.measured):.1f} dB"
+
+
+def _without_data(
+    graph: Graph, target: Target, strategy: str, ratio: float, narrow: Precision, wide: Precision
+) -> Assignment:
+    """The strategies that look at nothing but the graph."""
+    units = units_of(canonicalise()(graph), target)
+    if strategy == "initial":
+        default = narrow if target.default_bits == narrow.bits else wide
+        low = np.full(len(units), default is narrow)
+    else:
+        low = outer_first(units, ratio, unit_ties(units))
+    share = float(low.mean()) if len(units) else 1.0
+    precision = precisions_of(units, low.tolist(), narrow, wide)
+    return Assignment(strategy, tuple(units.by_name), Choice(ratio, share, share, precision))
+
+
+def _check_options(
+    strategy: str,
+    ratio: float,
+    sqnr: float | None,
+    metric: Metric | None,
+    at_least: float | None,
+    saving: str,
+    points: int,
+) -> None:
+    if strategy not in STRATEGIES:
+        raise NpuqError(f"there is no strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
+    if saving not in SAVINGS:
+        raise NpuqError(f"saving {saving!r}; there are {', '.join(SAVINGS)}")
+    if not 0 <= ratio <= 1:
+        raise NpuqError(f"ratio {ratio!r}, 0 to 1 wanted")
+    if points < 2:
+        raise NpuqError(f"a curve of {points} points, at least 2 wanted")
+    if (metric is None) != (at_least is None):
+        raise NpuqError("metric and at_least belong together")
+    if strategy == "auto" and (sqnr is None) == (metric is None):
+        raise NpuqError("strategy auto: sqnr, or metric with at_least, says when to stop; one of them wanted")
