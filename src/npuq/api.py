@@ -258,7 +258,11 @@ class Quantized:
 
     @cached_property
     def report(self) -> Report:
-        """The per-layer table, measured on a few calibration samples."""
+        """What `measure` gives."""
+        return self.measure()
+
+    def measure(self, progress: Progress = lambda count: None) -> Report:
+        """Measure every layer on a few calibration samples; `progress` is told how many are done."""
         return make_report(
             self.float_graph,
             self.lowered,
@@ -266,6 +270,7 @@ class Quantized:
             self.samples,
             method=self.method,
             statistics=self.statistics,
+            progress=progress,
         )
 
     def dump(self, folder: str | Path, samples: int = 1) -> None:

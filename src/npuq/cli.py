@@ -139,14 +139,15 @@ def quantize(
         exact = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
         (folder / f"{model.stem}_quantize.onnx").write_bytes(exact.SerializeToString(deterministic=True))
         (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
-        steps.start("measuring the layers")
-        (folder / "report.json").write_text(quantized.report.to_json(), encoding="utf-8")
-        quantized.report.save_html(folder / "report.html")
+        steps.start("measuring the layers", len(quantized.samples))
+        report = quantized.measure(steps.done)
+        (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
+        report.save_html(folder / "report.html")
         if dump:
             steps.start("dumping the layers")
             quantized.dump(dump)
     screen = show.console()
-    screen.print(show.layers(quantized.report, None if all_ else show.SHOWN))
+    screen.print(show.layers(report, None if all_ else show.SHOWN))
     models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
 

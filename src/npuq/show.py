@@ -67,26 +67,33 @@ class Steps:
 
 
 def layers(report: Report, limit: int | None = SHOWN) -> Group:
-    """The layers of a quantized network, the noisiest first."""
-    table = _table("layer|op|runs on|>scale|>SQNR dB|>alone dB|>cosine|>MACs|>bytes|>cycles|notes")
+    """The verdict on a quantized network and its layers, the noisiest first; notes where there are any."""
+    from npuq.report.words import bytes_text, count_text, verdict
+
     shown = _first(report.worst_first, limit)
+    noted = any(layer.reason or layer.notes for layer in shown)
+    table = _table(f"layer|op|type|>SQNR dB|>alone dB|>cosine|>scale|>MACs|>bytes|>cycles{'|notes' * noted}")
     for layer in shown:
+        notes = "; ".join((f"host: {layer.reason}", *layer.notes) if layer.reason else layer.notes)
         table.add_row(
             layer.name,
             layer.op,
-            Text(layer.where, "yellow" if layer.where == "host" else ""),
-            "" if layer.scale is None else f"{layer.scale:.3g}",
+            layer.dtype,
             _decibels(layer.sqnr_db),
             _decibels(layer.own_sqnr_db),
             "" if layer.cosine is None else f"{layer.cosine:.5f}",
-            f"{layer.macs:,}",
-            f"{layer.bytes:,}",
-            f"{layer.cycles:,}",
-            "; ".join((layer.reason, *layer.notes) if layer.reason else layer.notes),
+            "" if layer.scale is None else f"{layer.scale:.3g}",
+            count_text(layer.macs),
+            bytes_text(layer.bytes),
+            count_text(layer.cycles),
+            *([notes] if noted else []),
+            style="yellow" if layer.where == "host" else "",
         )
-    title = f"{report.graph} on {report.target}, {report.method} over {report.samples} samples"
-    totals = f"{report.macs:,} MACs, {report.cycles:,} cycles{_rest(len(shown), len(report.layers))}"
-    return Group(title, table, totals)
+    title = Text(f"{report.graph} on {report.target}, {report.method} over {report.samples} samples", "bold")
+    totals = (
+        f"{count_text(report.macs)} MACs, {count_text(report.cycles)} cycles{_rest(len(shown), len(report.layers))}"
+    )
+    return Group(title, verdict(report), "", table, totals)
 
 
 def assignment(found: Assignment) -> Group:
@@ -185,7 +192,8 @@ def _table(columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns.split("|"):
         right = name.startswith(">")
-        table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        # Only names and sentences give way on a narrow screen.
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
 
 

@@ -149,7 +149,7 @@ def browser() -> Iterator[Page]:
     commands, ours = os.pipe(), os.pipe()
 
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = (*FLAGS, f"--user-data-dir={profile}")
         process = subprocess.Popen(
             [*(sys.executable, "-c", WIRE, str(commands[0]), str(ours[1]), str(program)), *flags, "about:blank"],

@@ -91,6 +91,17 @@ def test_each_value_has_its_histogram_and_every_element_is_counted(report: Repor
         assert f"<h3>{tensor.name}</h3>" in text
 
 
+def test_the_clipped_share_is_what_the_method_leaves_out(model: onnx.ModelProto) -> None:
+    """Outputs keep their whole range; elements within half a step of an end still round to it."""
+    data = np.random.default_rng(5).normal(size=(12, 3, 8, 8)).astype(np.float32)
+    found = npuq.quantize(npuq.load(model), data, method="percentile", percentile=0.9).report.details.tensors
+    tensors = {tensor.name: tensor for tensor in found}
+    assert tensors["y"].clipped == 0
+    x = tensors["x"]
+    assert x.clipped == pytest.approx(float((np.abs(data) > x.high + x.scale / 2).mean()), abs=0.002)
+    assert 0.08 < x.clipped < 0.1
+
+
 def test_the_verdict_has_the_numbers(report: Report) -> None:
     text = report.to_html()
     agreed = report.agreement["y"]

@@ -46,7 +46,7 @@ class Tensor:
     """What calibration saw of one value, and the reals [low, high] that its integers reach.
 
     `counts` are the elements other than zero in cells of one width from `start` on; `clipped` is the share of all
-    elements beyond the range, to the width of a calibration cell.
+    elements more than half a step beyond the range, to the width of a calibration cell.
     """
 
     name: str

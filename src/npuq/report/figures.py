@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .contents import CurvePoint, Details, Report, Tensor
+from .words import bytes_text, count_text
 
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 ACCENT, SOFT, WARN = "#050505", "#060606", "#070707"
@@ -63,8 +64,9 @@ def errors(report: Report) -> str:
         [np.nan if value is None else value for value in column]
         for column in zip(*((layer.sqnr_db, layer.own_sqnr_db) for layer in measured), strict=True)
     ] or [[], []]
-    finite = [value for column in shown for value in column if math.isfinite(value)]
-    top, bottom = max(finite, default=1.0), min(finite, default=0.0)
+    finite = [value for column in shown for value in column if math.isfinite(value)] or [0.0]
+    # A few nearly exact layers must not press all others together: they stand at the upper edge.
+    top, bottom = min(max(finite), float(np.quantile(finite, 0.9)) + 15), min(finite)
     known, own = (np.clip(column, bottom, top) for column in shown)
     with _wide() as (figure, axes):
         axes.vlines(range(len(known)), known, own, colors=LINE, linewidth=0.8)
@@ -72,7 +74,7 @@ def errors(report: Report) -> str:
         axes.plot(known, color=INK, linewidth=1.2, label="accumulated")
         axes.grid(axis="y")
         axes.set_xlim(-0.5, max(len(known) - 0.5, 0.5))
-        axes.set_ylim(min(0.0, bottom) if bottom < 10 else bottom - 3, top + 3)
+        axes.set_ylim(min(0.0, bottom - 1) if bottom < 10 else bottom - 3, top + 3)
         axes.set_title("SQNR in dB: higher is better", loc="left", fontsize=8)
         axes.set_xlabel("layers in the order of execution")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=1.2)
@@ -161,7 +163,8 @@ def histograms(tensors: Sequence[Tensor]) -> list[str]:
         for index, tensor in enumerate(tensors):
             counts, edges = np.asarray(tensor.counts), tensor.start + tensor.width * np.arange(len(tensor.counts) + 1)
             heights = np.log1p(counts) / max(math.log1p(int(counts.max(initial=0))), 1.0)
-            inside = (edges[1:] > tensor.low) & (edges[:-1] < tensor.high)
+            half = tensor.scale / 2
+            inside = (edges[1:] > tensor.low - half) & (edges[:-1] < tensor.high + half)
             kept.set_data(np.where(inside, heights, 0), edges)
             lost.set_data(np.where(inside, 0, heights), edges)
             axes.set_xlim(edges[0], edges[-1])
@@ -204,21 +207,3 @@ def _wide() -> Iterator[tuple[Figure, Axes]]:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.patch.set_visible(False)
         yield figure, axes
-
-
-def bytes_text(size: float) -> str:
-    """A number of bytes with a unit of a thousand."""
-    return _scaled(size, (" B", " kB", " MB", " GB", " TB"))
-
-
-def count_text(count: float) -> str:
-    """A number with a letter for its thousands."""
-    return _scaled(count, ("", " k", " M", " G", " T"))
-
-
-def _scaled(value: float, units: Sequence[str]) -> str:
-    for unit in units[:-1]:
-        if abs(value) < 999.5:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g}{units[-1]}"

@@ -10,7 +10,7 @@ from npuq import __version__
 from npuq.backends.edge import simulator
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import Cost
-from npuq.compare import Difference, Pair, differences, runs
+from npuq.compare import Difference, Pair, Progress, differences, runs
 from npuq.ir import DType, Graph, Node, Quantization, TensorType, evaluate
 from npuq.passes.lower_to_integer import Lowered
 from npuq.passes.lowering.context import Emitted, order
@@ -32,6 +32,7 @@ def make_report(
     *,
     method: str,
     statistics: Observed,
+    progress: Progress = lambda count: None,
 ) -> Report:
     """Measure every quantized value on `samples` and put it beside its cost."""
     pairs = [
@@ -39,7 +40,7 @@ def make_report(
         for name, place in lowered.values.items()
         if name in float_graph.producers and place.name in lowered.graph.producers
     ]
-    errors = {row.name: row for row in _measured(float_graph, lowered.graph, pairs, samples)}
+    errors = {row.name: row for row in _measured(float_graph, lowered.graph, pairs, samples, progress)}
     cost = program.cost()
     return Report(
         graph=float_graph.name,
@@ -72,12 +73,11 @@ def make_report(
 
 
 def _measured(
-    float_graph: Graph, integer_graph: Graph, pairs: Sequence[Pair], samples: Sequence[Sample]
+    float_graph: Graph, integer_graph: Graph, pairs: Sequence[Pair], samples: Sequence[Sample], progress: Progress
 ) -> list[Difference]:
     named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
-    return differences(
-        GraphSide(float_graph), GraphSide(integer_graph), pairs, runs(float_graph, integer_graph, named), alone=True
-    )
+    given = runs(float_graph, integer_graph, named)
+    return differences(GraphSide(float_graph), GraphSide(integer_graph), pairs, given, alone=True, progress=progress)
 
 
 def agreement(float_graph: Graph, integer_graph: Graph, samples: Sequence[Sample]) -> dict[str, Agreement]:
@@ -165,7 +165,8 @@ def _tensor(name: str, op: str, type_: TensorType, quant: Quantization, seen: St
     low, high = _reach(type_.dtype, quant)
     start, width, counts = _thinned(seen, low, high)
     cells = np.arange(len(seen.counts)) + seen.first
-    outside = seen.counts[(cells * seen.width >= high) | ((cells + 1) * seen.width <= low)]
+    half = quant.scale / 2
+    outside = seen.counts[(cells * seen.width >= high + half) | ((cells + 1) * seen.width <= low - half)]
     total = max(seen.count, 1)
     return Tensor(
         name=name,
