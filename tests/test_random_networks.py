@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 
 import npuq
 from npuq.backends.edge import to_edge
+from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.backends.npu import Program
 from npuq.backends.qdq import to_onnx
 from npuq.ir import Builder, Graph, Node, blobs, evaluate, parse, to_text, verify
@@ -79,6 +80,18 @@ def assert_integers_right(seed: int, target: str) -> None:
         np.testing.assert_array_equal(one, other)
     assert_follows_fake_quant(quantized, samples[1])
     assert_export_follows(quantized.qdq, samples[1])
+    assert_exact_export_equals(quantized, samples)
+
+
+def assert_exact_export_equals(quantized: npuq.Quantized, samples: Sequence[Sample]) -> None:
+    """The exact ONNX model loads; where no host segment computes in float, its integers are the program's."""
+    run = session(to_exact_onnx(quantized.graph))
+    if any(node.host for node in quantized.graph.nodes):
+        return
+    for sample in samples:
+        given = run.run(None, dict(zip(quantized.graph.inputs, sample, strict=True)))
+        for one, other in zip(given, quantized.simulate(*sample, raw=True), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def assert_follows_fake_quant(quantized: npuq.Quantized, sample: Sample) -> None:

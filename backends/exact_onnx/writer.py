@@ -83,7 +83,9 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
         builder.reserved.difference_update(node.results)
         builder.copy(node, (entered.get(operand, operand) for operand in node.operands))
     outputs = {}
-    for name, value in graph.outputs.items():
+    for given, value in graph.outputs.items():
+        # An input that is returned goes out as its integers, which the name of the floats cannot tell.
+        name = builder.fresh(f"{given}.out") if given in entered else given
         inner, type_ = entered.get(value, value), graph.types[value]
         quant = type_.quant
         if quant is None:
