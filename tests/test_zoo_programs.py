@@ -9,10 +9,12 @@ import pytest
 
 import npuq
 from benchmarks import data
+from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.ir import blobs, parse, to_text
 from npuq.passes.samples import samples
 from tests import zoo
 from tests.backends.test_execution import assert_equals_interpreter
+from tests.random_networks import session
 
 pytestmark = pytest.mark.zoo
 
@@ -50,6 +52,11 @@ def test_every_value_of_a_real_program_equals_the_interpreter(name: str, target:
     assert_equals_interpreter(program, [tuple(quantize_at_the_edge(program, sample)) for sample in chosen])
     for run, simulated in zip(program.run(inputs, raw=True), quantized.simulate(inputs, raw=True), strict=True):
         np.testing.assert_array_equal(run, simulated)
+    exact = session(to_exact_onnx(quantized.graph))
+    for sample, *outputs in zip(chosen, *program.run(inputs, raw=True), strict=True):
+        given = exact.run(None, dict(zip(program.graph.inputs, sample, strict=True)))
+        for one, other in zip(given, outputs, strict=True):
+            np.testing.assert_array_equal(one.ravel(), other.ravel())
     report = quantized.report
     assert report.host_segments == ()
     assert all(output is not None and output > 5 for output in report.outputs.values())
