@@ -84,7 +84,7 @@ def assert_integers_right(seed: int, target: str) -> None:
 
 
 def assert_exact_export_equals(quantized: npuq.Quantized, samples: Sequence[Sample]) -> None:
-    """In the exact ONNX model all integers are the program's, and floats of host segments close; behind them, nothing."""
+    """In the exact ONNX model all integers are the program's, and what host segments give is close."""
     graph = quantized.graph
     run = session(to_exact_onnx(graph))
     if any(isinstance(node.op, Quantize) for node in graph.nodes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import edge, matrix, movement, nonlinear, pointwise, window
+from . import edge, matrix, movement, nonlinear, pointwise, recurrent, window
 from .writer import EMITTERS, Interface, as_interface, to_exact_onnx
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "movement",
     "nonlinear",
     "pointwise",
+    "recurrent",
     "to_exact_onnx",
     "window",
 ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
 from npuq.ir import DType, Node
-from npuq.ir.arithmetic import INT32, within
-from npuq.ir.ops.npu_result import Clamped, Requantized
+from npuq.ir.arithmetic import INT32, Interval, within
+from npuq.ir.ops.npu_result import Clamped
 from npuq.ir.requantize import HALVES_UP
 
 from .writer import ExactWriter
@@ -25,11 +26,26 @@ _SIGN = np.uint64(1 << 63)
 _MOST_DROPPED = 22
 
 
-def requantized(write: ExactWriter, node: Node, a: str, op: Requantized, m: np.ndarray, s: np.ndarray) -> str:
+class Rescaling(Protocol):
+    """What an op says of its requantizations."""
+
+    @property
+    def rounding(self) -> str: ...
+
+    @property
+    def accumulator(self) -> Interval: ...
+
+
+def requantized(write: ExactWriter, node: Node, a: str, op: Rescaling, m: np.ndarray, s: np.ndarray) -> str:
     """round(a * m / 2**s) of the int64 accumulators of an op; m and s are int64 and broadcast to them."""
     if op.rounding == "single_half_up" and not within(op.accumulator, INT32):
         return _single_half_up_wide(write, node, a, m, s)
-    return _PROFILES[op.rounding](write, node, a, m, s)
+    return rescaled(write, node, a, op.rounding, m, s)
+
+
+def rescaled(write: ExactWriter, node: Node, a: str, rounding: str, m: np.ndarray, s: np.ndarray) -> str:
+    """round(a * m / 2**s) of int64 numbers a of 32 bits."""
+    return _PROFILES[rounding](write, node, a, m, s)
 
 
 def rounded_shift(write: ExactWriter, node: Node, a: str, s: np.ndarray, rounding: str) -> str:

@@ -16,7 +16,7 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 from ..qdq.writer import EXPORTERS, Writer
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, ValueInfoProto
 
 Interface = Literal["integer", "fixed", "float"]
 """What a model takes and gives: the program's integers; floats in and integers spelled as floats out; floats."""
@@ -25,6 +25,9 @@ LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """The orders of axes that move channels behind and before height and width."""
 
 Emit = Callable[["ExactWriter", Node], None]
+Body = Callable[[list[str], list[str]], tuple[list[str], str]]
+"""From the states and entries of one step to the states behind it and what it gives."""
+
 E = TypeVar("E", bound=Emit)
 
 EMITTERS: dict[type[Op], Emit] = {}
@@ -171,6 +174,52 @@ class ExactWriter(Writer):
     def store(self, node: Node, x: str) -> None:
         """Let x, of a wider element type, be the node's result."""
         self.last(node, "Cast", x, to=_number(node.type.dtype))
+
+    def cast_to(self, name: str, x: str, dtype: DType) -> None:
+        """Let x in another element type be the value `name`."""
+        self._append("Cast", (x,), [name], {"to": _number(dtype)})
+
+    def scan(
+        self, node: Node, body: Body, states: list[str], entries: list[str], *, backwards: bool
+    ) -> tuple[str, list[str]]:
+        """Carry int64 states through a body over the first axis of `entries`; all steps' results, and the last states.
+
+        The body's constants stand outside, where ONNX lets it see them.
+        """
+        from onnx import helper
+
+        around, self.nodes = self.nodes, []
+        before = [self.fresh(f"{state}.before") for state in states]
+        now = [self.fresh(f"{entry}.now") for entry in entries]
+        after, given = body(before, now)
+        results = [self.step(node, "Identity", value) for value in (*after, given)]
+        inside, self.nodes = self.nodes, around
+        kinds = [DType.I64] * len(states) + [DType.I64, DType.BOOL][: len(entries)]
+        graph = helper.make_graph(
+            inside,
+            f"{self.names[node.results[0]]}.step",
+            [
+                helper.make_tensor_value_info(name, _number(kind), None)
+                for name, kind in zip(before + now, kinds, strict=True)
+            ],
+            [helper.make_tensor_value_info(name, _number(DType.I64), None) for name in results],
+        )
+        way = [int(backwards)]
+        outputs = [self.fresh(f"{self.names[node.results[0]]}.scan") for _ in results]
+        attributes = {
+            "body": graph,
+            "num_scan_inputs": len(entries),
+            "scan_input_directions": way * len(entries),
+            "scan_output_directions": way,
+        }
+        self._append("Scan", (*states, *entries), outputs, attributes)
+        return outputs[-1], outputs[:-1]
+
+    def _open(self, name: str, dtype: DType) -> ValueInfoProto:
+        """A declared value of any shape."""
+        from onnx import helper
+
+        return helper.make_tensor_value_info(name, _number(dtype), None)
 
     def store_first(self, node: Node, x: str) -> None:
         """Let x [N, C, H, W], of a wider element type, be the node's result [N, H, W, C]."""

@@ -178,6 +178,8 @@ def _needed(nodes: Iterable[NodeProto], outputs: Iterable[str]) -> tuple[list[No
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
+            for attribute in node.attribute:
+                needed.update(name for inner in attribute.g.node for name in inner.input)
     return kept[::-1], needed
 
 

@@ -54,7 +54,11 @@ def settle(kind: Any, dtype: Any, fill: str, *, lengths: bool = False, peepholes
             operands.append(rng.integers(-(1 << 20), 1 << 20, (d, 3 * HIDDEN)).astype(np.int32) * peepholes)
     if lengths:
         operands.append(np.array([STEPS, 0, 2], np.int32))
-    op = kind(**fields)
+    agree(kind(**fields), *operands)
+
+
+def agree(op: Op, *operands: np.ndarray) -> None:
+    """Compare all results of the op with the oracle and its inference."""
     inferred = results_of(op, tuple(TensorType(DType.of(operand.dtype), operand.shape) for operand in operands))
     with jax.enable_x64(True):
         found = jax.jit(op.evaluate)(*map(jnp.asarray, operands))

@@ -1,0 +1,248 @@
+"""Emitters of integer recurrent layers: an ONNX Scan for each direction, whose body is one step of the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from npuq.ir import DType, Node
+from npuq.ir.ops.npu_recurrent import (
+    STATE_LIMIT,
+    SUM_FRACTION,
+    SUM_LIMIT,
+    UNIT,
+    UNIT_FRACTION,
+    Factor,
+    Gru,
+    Lstm,
+    Rnn,
+)
+from npuq.ir.ops.recurrent import backwards
+
+from .products import matrix_product
+from .rounding import limited, requantized, rescaled, shifted
+from .writer import ExactWriter, emits
+
+Layer = Lstm | Gru | Rnn
+Step = Callable[[list[str], str], list[str]]
+"""From the states and the sums with x of one step to the states behind it; all are names of int64 values."""
+
+
+@emits(Lstm)
+def lstm(write: ExactWriter, node: Node) -> None:
+    """Rules G1 to G3."""
+    op = node.op
+    assert isinstance(op, Lstm)
+    found = []
+    for d, back in enumerate(backwards(op.direction)):
+        cell = _Cell(write, node, op, d)
+        c0 = cell.inner(cell.part(8, d, DType.I64), op.cell_zero_point, op.cell_in)
+        holes = cell.peepholes() if len(node.operands) > 9 else None
+        step = partial(_lstm_step, cell, op, holes)
+        every, (h, c) = cell.scan(step, [cell.part(7, d, DType.I64), c0], back, lengths=10)
+        found.append((every, h, cell.stored(c, op.cell_out, op.cell_zero_point)))
+    _store(write, node, found)
+
+
+@emits(Gru)
+def gru(write: ExactWriter, node: Node) -> None:
+    """Rules G1, G2 and G4."""
+    op = node.op
+    assert isinstance(op, Gru)
+    found = []
+    for d, back in enumerate(backwards(op.direction)):
+        cell = _Cell(write, node, op, d)
+        h0 = cell.part(7, d, DType.I64)
+        states = [h0, cell.inner(h0, op.zero_point, op.hidden_in)]
+        every, (h, _) = cell.scan(partial(_gru_step, cell, op), states, back, lengths=8)
+        found.append((every, h))
+    _store(write, node, found)
+
+
+@emits(Rnn)
+def rnn(write: ExactWriter, node: Node) -> None:
+    """Rules G1, G2 and G4."""
+    op = node.op
+    assert isinstance(op, Rnn)
+    found = []
+    for d, back in enumerate(backwards(op.direction)):
+        cell = _Cell(write, node, op, d)
+
+        def step(states: list[str], sums: str, cell: _Cell = cell) -> list[str]:
+            total = cell.step("Add", sums, cell.sums(states[0], 1))
+            return [cell.stored(cell.function(0, total), op.hidden_out, op.zero_point)]
+
+        every, (h,) = cell.scan(step, [cell.part(7, d, DType.I64)], back, lengths=8)
+        found.append((every, h))
+    _store(write, node, found)
+
+
+def _lstm_step(cell: _Cell, op: Lstm, holes: list[str] | None, states: list[str], sums: str) -> list[str]:
+    hidden, state = states
+    i, o, forget, candidate = cell.split(cell.step("Add", sums, cell.sums(hidden, 1)), 4)
+
+    def peep(gate: str, hole: int) -> str:
+        if holes is None:
+            return gate
+        return cell.step("Add", gate, cell.rounded(cell.step("Mul", holes[hole], state), SUM_FRACTION))
+
+    i, forget = cell.function(0, peep(i, 0)), peep(forget, 2)
+    kept = cell.step("Sub", cell.number(UNIT), i) if op.input_forget else cell.function(0, forget)
+    state = cell.mixed(kept, state, i, cell.function(1, candidate))
+    gate = cell.function(0, peep(o, 1))
+    product = cell.step("Mul", gate, cell.function(2, state, limit=False))
+    return [cell.stored(product, op.hidden_out, op.zero_point), state]
+
+
+def _gru_step(cell: _Cell, op: Gru, states: list[str], sums: str) -> list[str]:
+    stored, hidden = states
+    size = cell.hidden
+    gated, last = slice(0, 2 * size), slice(2 * size, 3 * size)
+    of_gates, of_candidate = cell.slices(sums, (2 * size, size))
+    both = cell.function(0, cell.step("Add", of_gates, cell.sums(stored, 1, gated)))
+    z, reset = cell.split(both, 2)
+    if op.linear_before_reset:
+        inner = cell.rounded(cell.step("Mul", reset, cell.sums(stored, 1, last)), UNIT_FRACTION)
+    else:
+        kept = cell.rounded(cell.step("Mul", reset, hidden), UNIT_FRACTION)
+        inner = cell.sums(cell.stored(kept, op.hidden_out, op.zero_point), 1, last)
+    candidate = cell.function(1, cell.step("Add", of_candidate, inner))
+    hidden = cell.mixed(z, hidden, cell.step("Sub", cell.number(UNIT), z), candidate)
+    return [cell.stored(hidden, op.hidden_out, op.zero_point), hidden]
+
+
+def _store(write: ExactWriter, node: Node, directions: Sequence[tuple[str, ...]]) -> None:
+    """Results of all directions: every step's along axis 1, the last ones along axis 0."""
+    for index, (name, type_) in enumerate(zip(node.results, node.types, strict=True)):
+        axis = 1 if index == 0 else 0
+        axes = write.integers((axis,), "axes")
+        parts = [write.step(node, "Unsqueeze", found[index], axes) for found in directions]
+        whole = parts[0] if len(parts) == 1 else write.step(node, "Concat", *parts, axis=axis)
+        write.cast_to(write.names[name], whole, type_.dtype)
+
+
+class _Cell:
+    """One direction of a layer: its parameters, and the arithmetic of its steps."""
+
+    def __init__(self, write: ExactWriter, node: Node, op: Layer, direction: int) -> None:
+        self.write, self.node, self.op, self.direction = write, node, op, direction
+        names = ("weights", "recurrent weights", "bias", "multipliers", "shifts", "tables")
+        w, r, self.bias, self.multipliers, self.shifts, self.table = (
+            write.known(node, index, what)[direction] for index, what in enumerate(names, 1)
+        )
+        self.weights = (w, r)
+        self.hidden = r.shape[1]
+
+    def step(self, op: str, *inputs: str, **attributes: object) -> str:
+        return self.write.step(self.node, op, *inputs, **attributes)
+
+    def number(self, value: int) -> str:
+        return self.write.scalar(value)
+
+    def part(self, index: int, d: int, dtype: DType) -> str:
+        """The share of a direction in an operand [D, ...]."""
+        taken = self.step("Gather", self.write.operands(self.node)[index], self.number(d), axis=0)
+        return self.write.cast(self.node, taken, dtype)
+
+    def peepholes(self) -> list[str]:
+        return self.split(self.part(9, self.direction, DType.I64), 3)
+
+    def split(self, x: str, count: int) -> list[str]:
+        return self.slices(x, (self.hidden,) * count)
+
+    def slices(self, x: str, sizes: tuple[int, ...]) -> list[str]:
+        """Consecutive parts of the last axis."""
+        ends = np.cumsum((0, *sizes)).tolist()
+        axes = self.write.integers((-1,), "axes")
+        return [
+            self.step("Slice", x, self.write.integers((start,), "start"), self.write.integers((stop,), "stop"), axes)
+            for start, stop in pairwise(ends)
+        ]
+
+    def sums(self, x: str, kind: int, rows: slice = slice(None)) -> str:
+        """Rule G1, of x (kind 0) or of the state (kind 1)."""
+        write, node = self.write, self.node
+        weights = self.weights[kind][rows].T
+        narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
+        real = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
+        products = matrix_product(write, node, write.cast(node, x, DType.F64), real)
+        total = self.step("Add", products, write.constant(self.bias[kind][rows], "bias"))
+        m, s = self.multipliers[kind][rows], self.shifts[kind][rows]
+        return self.within(requantized(write, node, total, self.op, m, s), SUM_LIMIT)
+
+    def function(self, place: int, x: str, *, limit: bool = True) -> str:
+        """Rule G2."""
+        op, write, node = self.op, self.write, self.node
+        if op.clip and limit:
+            x = self.within(x, op.clip)
+        drop = SUM_FRACTION - op.inputs[self.direction * op.functions + place]
+        place_of = limited(write, node, self.rounded(x, drop), -(1 << 15), (1 << 15) - 1)
+        return interpolated(write, node, self.table[place], write.cast(node, place_of, DType.I64))
+
+    def rounded(self, x: str, bits: int) -> str:
+        """x / 2^bits to nearest, halves up."""
+        half = self.step("Add", x, self.number(1 << (bits - 1)))
+        return shifted(self.write, self.node, half, np.asarray(bits))
+
+    def within(self, x: str, limit: int) -> str:
+        return self.write.cast(self.node, limited(self.write, self.node, x, -limit, limit), DType.I64)
+
+    def mixed(self, a: str, x: str, b: str, y: str) -> str:
+        """a * x + b * y as a state."""
+        second = self.step("Mul", self.step("Mul", b, y), self.number(1 << (SUM_FRACTION - UNIT_FRACTION)))
+        total = self.step("Add", self.step("Mul", a, x), second)
+        return self.within(self.rounded(total, UNIT_FRACTION), STATE_LIMIT)
+
+    def inner(self, x: str, zero_point: int, factor: Factor) -> str:
+        """A stored state in 2^-20."""
+        centred = self.step("Sub", x, self.number(zero_point)) if zero_point else x
+        return self.within(self.rescaled(centred, factor), STATE_LIMIT)
+
+    def stored(self, x: str, factor: Factor, zero_point: int) -> str:
+        """A state or result as stored integers, in int64."""
+        moved = self.step("Add", self.rescaled(x, factor), self.number(zero_point))
+        stored = limited(self.write, self.node, moved, self.op.low, self.op.high)
+        return self.write.cast(self.node, stored, DType.I64)
+
+    def rescaled(self, x: str, factor: Factor) -> str:
+        m, s = (np.asarray(number, np.int64) for number in factor)
+        return rescaled(self.write, self.node, x, self.op.rounding, m, s)
+
+    def scan(self, step: Step, states: list[str], back: bool, *, lengths: int) -> tuple[str, list[str]]:
+        """Run the steps over the sums with x; give the first state of every step, and the last states.
+
+        A sequence that runs backwards waits at its states until its last step comes.
+        """
+        write, node = self.write, self.node
+        entries = [self.sums(write.operands(node)[0], 0)]
+        if len(node.operands) > lengths:
+            count = write.types[node.operands[0]].shape[0]
+            index = write.constant(np.arange(count).reshape(-1, 1, 1), "steps")
+            ends = write.cast(node, write.operands(node)[lengths], DType.I64)
+            ends = self.step("Unsqueeze", ends, write.integers((1,), "axes"))
+            entries.append(self.step("Less", index, ends))
+
+        def body(before: list[str], now: list[str]) -> tuple[list[str], str]:
+            after = step(before, now[0])
+            if len(now) == 1:
+                return after, after[0]
+            kept = [self.step("Where", now[1], new, old) for new, old in zip(after, before, strict=True)]
+            return kept, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
+
+        return write.scan(node, body, states, entries, backwards=back)
+
+
+def interpolated(write: ExactWriter, node: Node, table: np.ndarray, x: str) -> str:
+    """Rule L2 in a table of 2^n + 1 entries at int64 numbers of 16 bits."""
+    bits = 16 - ((len(table) - 1).bit_length() - 1)
+    place = write.step(node, "Add", x, write.scalar(1 << 15))
+    index = write.step(node, "Div", place, write.scalar(1 << bits))
+    offset = write.step(node, "BitwiseAnd", place, write.scalar((1 << bits) - 1))
+    base = write.step(node, "Gather", write.constant(table[:-1], "table"), index)
+    slope = write.step(node, "Gather", write.constant(np.diff(table), "slopes"), index)
+    product = write.step(node, "Mul", slope, offset)
+    half = write.step(node, "Add", product, write.scalar(1 << (bits - 1)))
+    return write.step(node, "Add", base, shifted(write, node, half, np.asarray(bits)))
