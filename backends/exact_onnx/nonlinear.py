@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_division import Div
+from npuq.ir.ops.npu_division import Div, Hypot
 from npuq.ir.ops.npu_norm import LayerNorm, RmsNorm, normal_fraction
 from npuq.ir.roots import RECIPROCAL_FRACTION
 
-from .integers import reciprocal_root, rounded_division, shifted_half_up
-from .rounding import clamped, rounded_shift
+from .integers import reciprocal_root, rounded_division, rounded_root, shifted_half_up
+from .rounding import clamped, requantized, rounded_shift
 from .writer import ExactWriter, emits
 
 
@@ -32,6 +32,19 @@ def div(write: ExactWriter, node: Node) -> None:
     below = write.cast(node, write.step(node, "Less", numerator, zero), DType.I64)
     endless = write.step(node, "Mul", write.step(node, "Sub", above, below), write.scalar(beyond))
     write.store(node, clamped(write, node, write.step(node, "Where", none, endless, quotient)))
+
+
+@emits(Hypot)
+def hypot(write: ExactWriter, node: Node) -> None:
+    """Rule D2."""
+    op = node.op
+    assert isinstance(op, Hypot)
+    squares = []
+    for index, (weight, zero_point) in enumerate(zip(op.weights, op.zero_points, strict=True)):
+        side = write.step(node, "Mul", write.centred(node, index, zero_point, DType.I64), write.scalar(weight))
+        squares.append(write.step(node, "Mul", side, side))
+    root = rounded_root(write, node, write.step(node, "Add", *squares))
+    write.store(node, clamped(write, node, requantized(write, node, root, op, *write.factors(node, 2))))
 
 
 @emits(LayerNorm, RmsNorm)

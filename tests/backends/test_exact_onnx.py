@@ -49,7 +49,7 @@ def agree(op: Op, *operands: np.ndarray) -> np.ndarray:
 
 
 DATA = {
-    **dict.fromkeys(("npu.add", "npu.mul", "npu.batch_matmul", "npu.div"), (0, 1)),
+    **dict.fromkeys(("npu.add", "npu.mul", "npu.batch_matmul", "npu.div", "npu.hypot"), (0, 1)),
     "npu.lstm": (0, 7, 8, 10),
     **dict.fromkeys(("npu.gru", "npu.rnn"), (0, 7, 8)),
 }
