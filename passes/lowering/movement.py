@@ -108,14 +108,19 @@ def expand(context: Context, node: Node, result: Result) -> Emitted:
 
 
 def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
-    """Indices are known when the program is made."""
-    return None if is_known(graph, node.operands[1]) else f"indices %{node.operands[1]} are computed, known ones wanted"
+    """Indices are known when the program is made, or an input of the network as it is (token ids)."""
+    indices = node.operands[1]
+    if is_known(graph, indices) or indices in graph.inputs:
+        return None
+    return f"indices %{indices} are computed, known ones or an input of the network wanted"
 
 
 @lowers(Gather, kind=Kind.MOVE, obstacle=computed_indices, raw=(1,))
 def gather(context: Context, node: Node, result: Result) -> Emitted:
-    x = context.take(node.operands[0], result=result)
-    indices = context.builder.constant(context.source.constants[node.operands[1]], node.operands[1])
+    """A table of embeddings becomes integers; token ids stay what they are."""
+    x, indices = context.take(node.operands[0], result=result), node.operands[1]
+    if indices in context.source.constants:
+        indices = context.builder.constant(context.source.constants[indices], indices)
     return Emitted(context.emit(node.op, x, indices, result=result), last=False)
 
 
