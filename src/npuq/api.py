@@ -20,7 +20,7 @@ from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
-from npuq.passes.insert_fake_quant import insert_fake_quant, observed_values
+from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.normalize_input import normalize_input
 from npuq.passes.output_values import output_values
@@ -195,7 +195,10 @@ class Calibrated:
         levels: dict[str, Graph] = {}
         finish(self.graph, observe=_both(levels, observe, self.passes))
         method = precisions.method(None, self.every.bits or target.default_bits)
-        return Quantized(self.graph, levels["insert-fake-quant"], target, method, statistics, ranges, self.samples)
+        names, graphs = list(levels), list(levels.values())
+        scaled = names.index("insert-fake-quant")
+        repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
+        return Quantized(self.graph, graphs[scaled], target, method, statistics, ranges, self.samples, repairs)
 
 
 def choose_ranges(
@@ -225,6 +228,7 @@ class Quantized:
     """A quantized network at its levels: float, fake-quant, integer and program.
 
     `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
+    `repairs` tells (place, change) of scales that the target's limits asked for.
     """
 
     float_graph: Graph
@@ -234,6 +238,7 @@ class Quantized:
     statistics: Observed
     ranges: Mapping[Held, Range]
     samples: tuple[Sample, ...]
+    repairs: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -270,6 +275,7 @@ class Quantized:
             self.samples,
             method=self.method,
             statistics=self.statistics,
+            repairs=self.repairs,
             progress=progress,
         )
 

@@ -12,6 +12,9 @@ import onnx
 import pytest
 
 import npuq
+from npuq.assignment import Assignment
+from npuq.mixing import Choice
+from npuq.passes.precision import Precision
 from npuq.report import Agreement, CurvePoint, Report
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -110,9 +113,29 @@ def test_the_verdict_has_the_numbers(report: Report) -> None:
     assert f"All {len(report.layers)} layers run on the NPU, with no repairs" in text
 
 
+def test_a_repaired_scale_is_named_at_its_layer(report: Report) -> None:
+    changed = replace(report.layers[0], notes=("scale raised",))
+    text = replace(report, layers=(changed, *report.layers[1:]), repairs=((changed.place, "scale raised"),)).to_html()
+    assert "with 1 repair." in text
+    assert text.count("scale raised") == 2
+
+
+def test_the_curve_of_an_assignment(report: Report) -> None:
+    narrow, wide = {"a": Precision(8)}, {"a": Precision(16)}
+    choices = (Choice(0, 0.0, 0.0, wide, 0.0, None), Choice(1, 1.0, 1.0, narrow, 1e-2, 1e-3, 100))
+    found = report.with_curve(Assignment("optimal", ("a",), choices[1], choices))
+    assert found.curve == (CurvePoint(0.0, 20.0, 30.0, 100, True), CurvePoint(1.0, math.inf, None, None, False))
+    text = found.to_html()
+    Reader(text)
+    assert "Mixed precision" in text
+    assert "Mixed precision" not in report.to_html()
+
+
 def test_names_are_escaped(report: Report) -> None:
     layers = tuple(replace(layer, name=f"<script>{layer.name}", notes=("a & b",)) for layer in report.layers)
-    text = replace(report, layers=layers, repairs=(("<b>", "</ul>"),), curve=(CurvePoint(0.5, 30.0, "<i>"),)).to_html()
+    text = replace(
+        report, layers=layers, repairs=(("<b>", "</ul>"),), curve=(CurvePoint(0.5, None, 30.0, 1, True),)
+    ).to_html()
     Reader(text)
     assert text.count("<script>") == 1
     assert "a &amp; b" in text

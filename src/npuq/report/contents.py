@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from npuq.backends.npu.cost import Cost
 from npuq.backends.npu.memory import Plan
 from npuq.measures import plain
+
+if TYPE_CHECKING:
+    from npuq.assignment import Assignment
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,13 @@ class Details:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One choice of widths: the share of the cost that is high precision, and the output SQNR that it gives."""
+    """One choice of widths: the share of wide ops, the output SQNR that was predicted and measured, and the cycles."""
 
-    share: float
-    sqnr_db: float
-    label: str = ""
+    wide: float
+    predicted_db: float | None
+    measured_db: float | None
+    cycles: int | None
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,20 @@ class Report:
         """The SQNR of the worst output; None where no output was measured."""
         return min((sqnr for sqnr in self.outputs.values() if sqnr is not None), default=None)
 
+    def with_curve(self, found: Assignment) -> Report:
+        """The report with the choices of `npuq.assign`, rising in the share of wide ops."""
+        points = [
+            CurvePoint(
+                1 - choice.narrow_ops,
+                _decibels(choice.predicted),
+                _decibels(choice.measured),
+                choice.cycles,
+                choice.precision == found.precision,
+            )
+            for choice in found.curve
+        ]
+        return replace(self, curve=tuple(sorted(points, key=lambda point: point.wide)))
+
     def to_json(self) -> str:
         """The report less its details as JSON, an infinite SQNR as null: the same report gives the same text."""
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "details"}
@@ -149,3 +169,10 @@ class Report:
         from npuq.backends.whole_file import write_file
 
         write_file(path, self.to_html().encode())
+
+
+def _decibels(error: float | None) -> float | None:
+    """The SQNR of a relative error."""
+    if error is None:
+        return None
+    return -10 * math.log10(error) if error > 0 else math.inf

@@ -130,22 +130,26 @@ def memory(details: Details) -> str:
 
 
 def curve(points: Sequence[CurvePoint]) -> str:
-    """The output SQNR of every choice of widths against the share of its cost that is high precision."""
+    """The output SQNR of every choice of widths against the share of its wide ops: predicted, and measured."""
+    wide = [100 * point.wide for point in points]
+    predicted, measured = (
+        [value if value is not None and math.isfinite(value) else np.nan for value in column]
+        for column in zip(*((point.predicted_db, point.measured_db) for point in points), strict=True)
+    )
+    chosen = [index for index, point in enumerate(points) if point.chosen]
     with _wide() as (figure, axes):
-        ordered = sorted(points, key=lambda point: point.share)
-        axes.plot(
-            [100 * point.share for point in ordered],
-            [point.sqnr_db for point in ordered],
-            "o-",
-            ms=3.5,
-            color=ACCENT,
-            mfc=PAPER,
-            linewidth=1.2,
-        )
+        if not np.isnan(predicted).all():
+            axes.plot(wide, predicted, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label="predicted")
+        if not np.isnan(measured).all():
+            axes.plot(wide, measured, "o-", ms=3.5, color=ACCENT, mfc=PAPER, linewidth=1.2, label="measured")
+            axes.plot(
+                [wide[at] for at in chosen], [measured[at] for at in chosen], "o", ms=5, color=WARN, label="chosen"
+            )
         axes.grid(axis="y")
         axes.margins(0.03, 0.12)
-        axes.set_title("output SQNR in dB", loc="left", fontsize=8)
-        axes.set_xlabel("share in high precision, %")
+        axes.set_title("SQNR of the outputs in dB", loc="left", fontsize=8)
+        axes.set_xlabel("wide ops, %")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderpad=0, handlelength=1.2)
         return svg(figure, "curve")
 
 

@@ -32,9 +32,11 @@ def make_report(
     *,
     method: str,
     statistics: Observed,
+    repairs: Sequence[tuple[str, str]] = (),
     progress: Progress = lambda count: None,
 ) -> Report:
-    """Measure every quantized value on `samples` and put it beside its cost."""
+    """Measure every quantized value on `samples` and put it beside its cost; `repairs` were made before lowering."""
+    notes = tuple(dict.fromkeys((*repairs, *lowered.notes)))
     pairs = [
         Pair(name, place.name, _order(float_graph, name, place))
         for name, place in lowered.values.items()
@@ -48,7 +50,7 @@ def make_report(
         method=method,
         samples=statistics.samples,
         measured=len(samples),
-        layers=_layers(float_graph, lowered, errors, {row.name: row for row in cost.rows}),
+        layers=_layers(float_graph, lowered, errors, {row.name: row for row in cost.rows}, notes),
         outputs={
             name: errors[value].accumulated.sqnr_db if value in errors else None
             for name, value in float_graph.outputs.items()
@@ -61,7 +63,7 @@ def make_report(
         arena_bytes=cost.arena_bytes,
         constant_bytes=cost.constant_bytes,
         host_segments=tuple(f"{node.place}: {node.op.name}: {node.host}" for node in lowered.graph.nodes if node.host),
-        repairs=lowered.notes,
+        repairs=notes,
         program_hash=program.hash,
         graph_digest=statistics.graph_digest,
         data_digest=statistics.data_digest,
@@ -107,10 +109,14 @@ def _order(graph: Graph, name: str, place: Emitted) -> tuple[int, ...]:
 
 
 def _layers(
-    float_graph: Graph, lowered: Lowered, errors: Mapping[str, Difference], costs: Mapping[str, Cost]
+    float_graph: Graph,
+    lowered: Lowered,
+    errors: Mapping[str, Difference],
+    costs: Mapping[str, Cost],
+    repairs: Sequence[tuple[str, str]],
 ) -> tuple[Layer, ...]:
     notes: dict[str, list[str]] = {}
-    for place, note in lowered.notes:
+    for place, note in repairs:
         notes.setdefault(place, []).append(note)
     places = {place.name: name for name, place in lowered.values.items()}
     return tuple(
