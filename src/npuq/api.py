@@ -22,6 +22,7 @@ from npuq.passes.canonicalise import canonicalise
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
+from npuq.passes.masked_ranges import masked_ranges
 from npuq.passes.normalize_input import normalize_input
 from npuq.passes.output_values import output_values
 from npuq.passes.pipeline import Observe, Pass, chain
@@ -206,10 +207,10 @@ def choose_ranges(
 ) -> dict[Held, Range]:
     """The (low, high) of every observed value, at each width that holds it, by the method of the node that makes it.
 
-    What reaches an output keeps its whole range.
+    What reaches an output keeps its whole range, masked scores that of what is not masked.
     """
     whole = output_values(graph)
-    return {
+    found = {
         (name, bits): thresholds(
             statistics[name],
             "min_max" if name in whole else precision.method(graph.producers.get(name), bits),
@@ -221,6 +222,7 @@ def choose_ranges(
         for bits in widths
         if name in statistics and bits <= widths[0]
     }
+    return masked_ranges(graph, found, {name: one.range for name, one in statistics.items()})
 
 
 @dataclass(frozen=True, eq=False)
