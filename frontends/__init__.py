@@ -17,39 +17,42 @@ Shapes = Mapping[str, Sequence[int]]
 SUFFIXES = {".onnx": "onnx", ".prototxt": "caffe", ".caffemodel": "caffe"}
 """The framework that writes files of each kind."""
 
-PACKAGES = {"onnx": "onnx"}
+PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax"}
 """The framework that objects of each package belong to."""
 
-FRAMEWORKS = ("onnx", "caffe")
+TAKES: Mapping[str, tuple[str, ...]] = {"onnx": (), "caffe": ("weights",), "jax": ("weights", "inputs")}
+"""Every framework, and what it takes besides a source and shapes."""
 
 
 def load(
     source: Any,
     shapes: Shapes | None = None,
     *,
-    weights: str | Path | None = None,
+    weights: Any = None,
+    inputs: Any = None,
     framework: str | None = None,
 ) -> Graph:
     """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open.
 
-    `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` is the
-    second file of the formats that have one.
+    `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` and
+    example `inputs` go to the frontends that take them.
     """
-    chosen = framework or recognise(source)
-    graph: Graph = _module(chosen).load(*_arguments(chosen, source, weights), shapes)
+    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
+    graph: Graph = module.load(source, shapes, **options)
     return graph
 
 
 def check(
-    source: str | Path,
+    source: Any,
     shapes: Shapes | None = None,
     *,
-    weights: str | Path | None = None,
+    weights: Any = None,
+    inputs: Any = None,
     framework: str | None = None,
 ) -> list[Problem]:
     """All problems that keep a network from being read, at once."""
-    chosen = framework or recognise(source)
-    found: list[Problem] = _module(chosen).check(*_arguments(chosen, source, weights), shapes)
+    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
+    found: list[Problem] = module.check(source, shapes, **options)
     return found
 
 
@@ -67,21 +70,19 @@ def recognise(source: Any) -> str:
             package = cls.__module__.partition(".")[0]
             if package in PACKAGES:
                 return PACKAGES[package]
+        if callable(source):
+            return "jax"
         kind = f"objects of type {type(source).__name__}"
     raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
 
 
-def _module(framework: str) -> Any:
-    """The frontend of a framework."""
-    if framework not in FRAMEWORKS:
-        raise NpuqError(f"there is no framework {framework!r}; there are {', '.join(FRAMEWORKS)}")
-    return importlib.import_module(f".{framework}", __name__)
-
-
-def _arguments(framework: str, source: Any, weights: str | Path | None) -> tuple[Any, ...]:
-    """What a frontend takes before the shapes."""
-    if framework == "caffe":
-        return Path(source), None if weights is None else Path(weights)
-    if weights is not None:
-        raise NpuqError(f"{weights}: {framework} models come in one file, without weights of their own")
-    return (source,)
+def _chosen(source: Any, framework: str | None, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The frontend for a source, and the options that were given."""
+    name = framework or recognise(source)
+    if name not in TAKES:
+        raise NpuqError(f"there is no framework {name!r}; there are {', '.join(TAKES)}")
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in TAKES[name]:
+            raise NpuqError(f"{name} models are read without {option} of their own")
+    return importlib.import_module(f".{name}", __name__), given

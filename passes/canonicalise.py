@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .cancel_transposes import cancel_transposes
 from .drop_dead_code import drop_dead_code
 from .drop_identity import drop_identity
 from .drop_zero_products import drop_zero_products
@@ -14,21 +15,26 @@ from .pipeline import Pipeline, chain
 from .recognise_activations import recognise_activations
 from .recognise_hypot import recognise_hypot
 from .recognise_norms import recognise_norms
+from .recognise_softmax import recognise_softmax
 
 
 def canonicalise() -> Pipeline:
     """Fold, clean, recognise and fuse, in the order in which each pass leaves the most to the next.
 
     Activations and norms are recognised before constants move into weights, where a part of their formula might go.
-    Identities go again at the end, since fusion can make some.
+    Transposes go first, so that channels stand on the axis where fusion looks for them. Identities go again whenever
+    a pass can make some.
     """
     return chain(
         drop_zero_products(),
         fold_constants(),
         drop_identity(),
+        cancel_transposes(),
+        drop_identity(),
         recognise_activations(),
         recognise_norms(),
         recognise_hypot(),
+        recognise_softmax(),
         fuse_pad(),
         fuse_batch_norm(),
         fuse_bias(),

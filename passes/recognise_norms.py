@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npuq.ir import Builder, Graph, Node, rewrite
+from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.elementwise import Add, Div, Mul, Pow, Reciprocal, Sqrt, Sub
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.reduce import ReduceMean
+from npuq.ir.ops.shape import Reshape
 
 from .arithmetic_forms import scalar
 from .pipeline import graph_pass
@@ -82,6 +84,11 @@ def _scaled(graph: Graph, name: str) -> Norm | None:
     whole = _quotient(graph, name)
     if whole is None or len(whole.roots) != 1:
         return None
+    moment = _spread(graph, whole.roots[0])
+    if moment is not None:
+        centred = replace(moment, of=whole.over[0]) if len(whole.over) == 1 else moment
+        fits = _uncentred(graph, centred) == moment.of
+        return _made(graph, LayerNorm, moment.of, moment, whole.constant) if fits else None
     moment = _moment(graph, whole.roots[0])
     part = None if moment is None else _quotient(graph, name, stop=moment.of)
     if moment is None or part is None or len(part.over) != 1 or not _same(graph, part.over[0], moment.of):
@@ -209,12 +216,54 @@ def _moment(graph: Graph, name: str) -> Moment | None:
     return None
 
 
+def _spread(graph: Graph, name: str) -> Moment | None:
+    """A variance as mean(x * x) - mean(x) * mean(x), perhaps kept from falling below 0, plus a number."""
+    node = graph.producers.get(name)
+    if node is None or not isinstance(node.op, Add):
+        return None
+    for variance, number in (node.operands, node.operands[::-1]):
+        epsilon, made = scalar(graph, number), graph.producers.get(_narrow(graph, variance))
+        if made is not None and isinstance(made.op, Relu):
+            made = graph.producers.get(_narrow(graph, made.operands[0]))
+        if epsilon is None or epsilon < 0 or graph.types[number].size != 1:
+            continue
+        if made is None or not isinstance(made.op, Sub):
+            continue
+        squares, square = (graph.producers.get(_narrow(graph, operand)) for operand in made.operands)
+        if squares is None or square is None or not _is_square(graph, square):
+            continue
+        inner, mean = _mean(graph, squares.results[0]), _mean(graph, square.operands[0])
+        product = None if inner is None else graph.producers.get(inner[0])
+        if inner is None or mean is None or product is None or not _is_square(graph, product):
+            continue
+        if product.operands[0] == mean[0] and inner[1] == mean[1]:
+            return Moment(mean[0], mean[1], epsilon)
+    return None
+
+
+def _is_square(graph: Graph, node: Node) -> bool:
+    twice = isinstance(node.op, Mul) and node.operands[0] == node.operands[1]
+    return twice or _is_power(graph, node, 2.0)
+
+
+def _narrow(graph: Graph, name: str) -> str:
+    """A value before reshapes that only add or drop axes of one element."""
+    node = graph.producers.get(name)
+    while node is not None and isinstance(node.op, Reshape):
+        before = graph.types[node.operands[0]].shape
+        if [size for size in before if size != 1] != [size for size in node.type.shape if size != 1]:
+            break
+        name = node.operands[0]
+        node = graph.producers.get(name)
+    return name
+
+
 def _mean(graph: Graph, name: str) -> tuple[str, int] | None:
     """What a mean over the last axes is of, and the first of them, counted from the end."""
-    node = graph.producers.get(name)
-    if node is None or not isinstance(node.op, ReduceMean) or not node.op.keep or not node.op.axes:
+    node = graph.producers.get(_narrow(graph, name))
+    if node is None or not isinstance(node.op, ReduceMean) or not node.op.axes:
         return None
-    rank, axes = node.type.rank, node.op.axes
+    rank, axes = graph.types[node.operands[0]].rank, node.op.axes
     axis = min(axes) - rank
     return (node.operands[0], axis) if sorted(axes) == list(range(rank + axis, rank)) else None
 

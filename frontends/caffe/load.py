@@ -19,14 +19,14 @@ TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropy
 """Layers that only training has."""
 
 
-def load(architecture: Path, weights: Path | None = None, shapes: Shapes | None = None) -> Graph:
+def load(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> Graph:
     """Read a Caffe network as a float graph with static shapes.
 
-    `weights` is the .caffemodel; without it the one of the same name, or the only one, beside the .prototxt. `shapes`
-    gives the shapes of inputs, and wins over the file's. Raises `NpuqError` that tells every layer that cannot be
-    translated.
+    `source` is the .prototxt, `weights` the .caffemodel; without it the one of the same name, or the only one, beside
+    the .prototxt. `shapes` gives the shapes of inputs, and wins over the file's. Raises `NpuqError` that tells every
+    layer that cannot be translated.
     """
-    importer, graph = _import(architecture, weights, shapes or {})
+    importer, graph = _import(Path(source), weights, shapes or {})
     if graph is None:
         problems = importer.problems
         listed = "; ".join(map(str, problems))
@@ -34,16 +34,16 @@ def load(architecture: Path, weights: Path | None = None, shapes: Shapes | None 
     return graph
 
 
-def check(architecture: Path, weights: Path | None = None, shapes: Shapes | None = None) -> list[Problem]:
+def check(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> list[Problem]:
     """All problems that keep a network from being loaded, at once; unreadable files raise as in `load`."""
-    return list(_import(architecture, weights, shapes or {})[0].problems)
+    return list(_import(Path(source), weights, shapes or {})[0].problems)
 
 
-def _import(architecture: Path, weights: Path | None, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> tuple[_Importer, Graph | None]:
     """Read and walk a network; its graph is None where there are problems."""
     importer = _Importer(architecture.name, Builder(architecture.stem))
     try:
-        net = read_net(architecture, _beside(architecture) if weights is None else weights)
+        net = read_net(architecture, _beside(architecture) if weights is None else Path(weights))
         return importer, importer.run(net, shapes)
     except RuleError as error:
         raise NpuqError(f"{architecture.name}: {error}") from None

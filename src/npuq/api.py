@@ -51,16 +51,19 @@ def load(
     source: Any,
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
-    weights: str | Path | None = None,
+    weights: Any = None,
+    inputs: Any = None,
     framework: str | None = None,
 ) -> Graph:
     """Import a model as a float graph.
 
     `source` is a file or an object of any framework in docs/frontends.md; `framework` names it where it cannot be
-    recognised. `weights` is the second file of formats that have one. `shapes` gives the shapes of inputs that the
-    model leaves open. Raises `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
+    recognised. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
+    example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `shapes`
+    gives the shapes of inputs that the model leaves open. Raises `NpuqError` where the file is damaged, an operator is
+    unknown, or a shape is missing.
     """
-    return frontends.load(source, shapes, weights=weights, framework=framework)
+    return frontends.load(source, shapes, weights=weights, inputs=inputs, framework=framework)
 
 
 def quantize(

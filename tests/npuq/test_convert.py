@@ -70,4 +70,4 @@ def test_kinds_that_are_not_written(run: Run, architecture: Path, tmp_path: Path
 def test_weights_that_a_format_does_not_have(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"")
     done = run("check", tmp_path / "a.onnx", "--weights", tmp_path / "b.pth")
-    assert done.err.endswith("b.pth: onnx models come in one file, without weights of their own\n")
+    assert done.err.endswith("onnx models are read without weights of their own\n")

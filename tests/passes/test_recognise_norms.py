@@ -200,3 +200,42 @@ def test_a_value_before_the_bias_that_something_else_reads_keeps_the_bias_apart(
         }
         """,
     )
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_variance_as_the_difference_of_two_means(limited: bool) -> None:
+    """Flax computes it so, without keeping the axes."""
+    limit = "%v = relu %v0 : f32[2,6]" if limited else "%v = mul %v0, %one : f32[2,6]"
+    before = f"""
+        graph @g(%x: f32[2,6,4]) {{
+          const %s: f32[1,1,4] = [1.0, 2.0, 3.0, 4.0]
+          const %e: f32[] = [0.25]
+          const %one: f32[] = [1.0]
+          %q = mul %x, %x : f32[2,6,4]
+          %m = reduce_mean %x {{axes=(2,)}} : f32[2,6]
+          %p = reduce_mean %q {{axes=(2,)}} : f32[2,6]
+          %mm = mul %m, %m : f32[2,6]
+          %v0 = sub %p, %mm : f32[2,6]
+          {limit}
+          %vr = reshape %v {{shape=(2, 6, 1)}} : f32[2,6,1]
+          %mr = reduce_mean %x {{axes=(2,), keep=True}} : f32[2,6,1]
+          %c = sub %x, %mr : f32[2,6,4]
+          %ve = add %vr, %e : f32[2,6,1]
+          %r = sqrt %ve : f32[2,6,1]
+          %i = reciprocal %r : f32[2,6,1]
+          %f = mul %i, %s : f32[2,6,4]
+          %y = mul %c, %f : f32[2,6,4]
+          return %y
+        }}
+        """
+    if not limited:
+        unchanged(recognise_norms(), before)
+        return
+    after = """
+        graph @g(%x: f32[2,6,4]) {
+          const %y.scale: f32[4] = [1.0, 2.0, 3.0, 4.0]
+          %y = layer_norm %x, %y.scale {epsilon=0.25} : f32[2,6,4]
+          return %y
+        }
+        """
+    rewritten(recognise_norms(), before, after)

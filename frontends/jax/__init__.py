@@ -1,0 +1,21 @@
+"""JAX functions and Flax modules to float graphs, by way of their jaxprs."""
+
+from __future__ import annotations
+
+from . import arithmetic, control, matrix, movement, reduction, window
+from .load import check, load
+from .registry import Equation, converts, primitives
+
+__all__ = [
+    "Equation",
+    "arithmetic",
+    "check",
+    "control",
+    "converts",
+    "load",
+    "matrix",
+    "movement",
+    "primitives",
+    "reduction",
+    "window",
+]

@@ -1,0 +1,272 @@
+"""Converters of pointwise primitives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npuq.ir import DType, Op, require
+from npuq.ir.ops.activation import Clip, Relu, Sigmoid, Tanh
+from npuq.ir.ops.elementwise import (
+    Abs,
+    Add,
+    Ceil,
+    Cos,
+    Div,
+    Erf,
+    Exp,
+    Floor,
+    Log,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
+    Neg,
+    Pow,
+    Reciprocal,
+    Round,
+    Sign,
+    Sin,
+    Sqrt,
+    Sub,
+)
+from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where, Xor
+from npuq.ir.ops.pool import AveragePool
+from npuq.ir.ops.reduce import ReduceMean, ReduceSum
+from npuq.ir.ops.shape import Transpose
+
+from .registry import Equation, converts
+
+UNARY: dict[str, Op] = {
+    "abs": Abs(),
+    "ceil": Ceil(),
+    "cos": Cos(),
+    "erf": Erf(),
+    "exp": Exp(),
+    "floor": Floor(),
+    "log": Log(),
+    "logistic": Sigmoid(),
+    "neg": Neg(),
+    "not": Not(),
+    "sign": Sign(),
+    "sin": Sin(),
+    "sqrt": Sqrt(),
+    "tanh": Tanh(),
+}
+BINARY: dict[str, Op] = {
+    "add": Add(),
+    "add_any": Add(),
+    "and": And(),
+    "eq": Equal(),
+    "ge": GreaterOrEqual(),
+    "gt": Greater(),
+    "le": LessOrEqual(),
+    "lt": Less(),
+    "mul": Mul(),
+    "or": Or(),
+    "rem": Mod(truncate=True),
+    "sub": Sub(),
+    "xor": Xor(),
+}
+SAME = (
+    "stop_gradient",
+    "copy",
+    "copy_p",
+    "name",
+    "optimization_barrier",
+    "sharding_constraint",
+    "reduce_precision",
+    "pvary",
+)
+"""Primitives that matter to training or to the compiler only."""
+
+
+@converts(*UNARY)
+def unary(equation: Equation) -> str:
+    return equation.add(UNARY[equation.primitive], equation.narrow(0))
+
+
+@converts(*BINARY)
+def binary(equation: Equation) -> str:
+    return equation.add(BINARY[equation.primitive], equation.narrow(0), equation.narrow(1))
+
+
+@converts(*SAME)
+def same(equation: Equation) -> tuple[str, ...]:
+    return tuple(equation.narrow(index) for index in range(len(equation.operands)))
+
+
+@converts("ne")
+def not_equal(equation: Equation) -> str:
+    return equation.add(Not(), equation.add(Equal(), equation.narrow(0), equation.narrow(1)))
+
+
+@converts("square")
+def square(equation: Equation) -> str:
+    x = equation.narrow(0)
+    return equation.add(Mul(), x, x)
+
+
+@converts("integer_pow")
+def integer_pow(equation: Equation) -> str:
+    x, exponent = equation.narrow(0), equation.params["y"]
+    match exponent:
+        case 1:
+            return x
+        case 2:
+            return equation.add(Mul(), x, x)
+        case -1:
+            return equation.add(Reciprocal(), x)
+    return equation.add(Pow(), x, equation.scalar(exponent, x))
+
+
+@converts("pow")
+def pow_(equation: Equation) -> str:
+    """The exponent may be an integer."""
+    x, exponent = equation.narrow(0), equation.narrow(1)
+    dtype = equation.type(x).dtype
+    if equation.type(exponent).dtype is not dtype:
+        exponent = equation.add(Cast(to=dtype), exponent)
+    return equation.add(Pow(), x, exponent)
+
+
+@converts("rsqrt")
+def rsqrt(equation: Equation) -> str:
+    return equation.add(Reciprocal(), equation.add(Sqrt(), equation.narrow(0)))
+
+
+@converts("log1p")
+def log1p(equation: Equation) -> str:
+    x = equation.narrow(0)
+    return equation.add(Log(), equation.add(Add(), x, equation.scalar(1, x)))
+
+
+@converts("expm1")
+def expm1(equation: Equation) -> str:
+    x = equation.narrow(0)
+    return equation.add(Sub(), equation.add(Exp(), x), equation.scalar(1, x))
+
+
+@converts("exp2")
+def exp2(equation: Equation) -> str:
+    x = equation.narrow(0)
+    return equation.add(Exp(), equation.add(Mul(), x, equation.scalar(math.log(2), x)))
+
+
+@converts("erfc")
+def erfc(equation: Equation) -> str:
+    """1 - erf(x), and 1 + erf(u) where x is -u, as the exact GELU has it."""
+    x = equation.narrow(0)
+    inner = _negated(equation, x)
+    one = equation.scalar(1, x)
+    if inner is None:
+        return equation.add(Sub(), one, equation.add(Erf(), x))
+    return equation.add(Add(), one, equation.add(Erf(), inner))
+
+
+def _negated(equation: Equation, x: str) -> str | None:
+    """u where x is -u or -u * c."""
+    node = equation.producer(x)
+    if node is not None and isinstance(node.op, Neg):
+        return node.operands[0]
+    if node is not None and isinstance(node.op, Mul):
+        for left, right in (node.operands, node.operands[::-1]):
+            before = equation.producer(left)
+            if before is not None and isinstance(before.op, Neg):
+                return equation.add(Mul(), before.operands[0], right)
+    return None
+
+
+@converts("round")
+def round_(equation: Equation) -> str:
+    require(int(equation.params["rounding_method"]) == 1, "rounding away from zero is not supported; jnp.round is")
+    return equation.add(Round(), equation.narrow(0))
+
+
+@converts("div")
+def div(equation: Equation) -> str:
+    """A sum divided by its count is a mean."""
+    x, count = equation.narrow(0), equation.number(1)
+    mean = None if count is None else _mean(equation, x, count)
+    return equation.add(Div(), x, equation.narrow(1)) if mean is None else mean
+
+
+def _mean(equation: Equation, x: str, count: float) -> str | None:
+    """The mean whose sum `x` is, over `count` elements."""
+    node = equation.producer(x)
+    if node is None:
+        return None
+    if isinstance(node.op, ReduceSum) and equation.type(x).dtype.is_float:
+        shape = equation.type(node.operands[0]).shape
+        if math.prod(shape[axis] for axis in node.op.axes) == count:
+            return equation.add(ReduceMean(axes=node.op.axes, keep=node.op.keep), node.operands[0])
+    if isinstance(node.op, Mul):
+        pool, factor = equation.producer(node.operands[0]), equation.context.known(node.operands[1])
+        if pool is not None and isinstance(pool.op, AveragePool) and factor is not None and np.all(factor == count):
+            return node.operands[0]
+    return _through(equation, x, count)
+
+
+def _through(equation: Equation, x: str, count: float) -> str | None:
+    """The same behind a transpose, which a sum of windows has."""
+    node = equation.producer(x)
+    if node is None or not isinstance(node.op, Transpose):
+        return None
+    inner = _mean(equation, node.operands[0], count)
+    return None if inner is None else equation.add(node.op, inner)
+
+
+@converts("max")
+def max_(equation: Equation) -> str:
+    return _limited(equation, Maximum())
+
+
+@converts("min")
+def min_(equation: Equation) -> str:
+    return _limited(equation, Minimum())
+
+
+def _limited(equation: Equation, op: Op) -> str:
+    """A limit that is one number makes a clip, or a relu."""
+    for index in (0, 1):
+        bound = equation.number(1 - index)
+        if bound is not None and equation.array(index) is None and equation.type(equation.narrow(index)).dtype.is_float:
+            low, high = (bound, math.inf) if isinstance(op, Maximum) else (-math.inf, bound)
+            return _clipped(equation, equation.narrow(index), low, high)
+    return equation.add(op, equation.narrow(0), equation.narrow(1))
+
+
+def _clipped(equation: Equation, x: str, low: float, high: float) -> str:
+    """x between limits; an upper one joins the lower one of the op before."""
+    if low == -math.inf and high == math.inf:
+        return x
+    before = equation.producer(x)
+    if before is not None and low == -math.inf and isinstance(before.op, Relu) and high >= 0:
+        return equation.add(Clip(low=0.0, high=high), before.operands[0])
+    if before is not None and low == -math.inf and isinstance(before.op, Clip) and before.op.low <= high:
+        return equation.add(Clip(low=before.op.low, high=min(before.op.high, high)), before.operands[0])
+    return equation.add(Relu() if (low, high) == (0.0, math.inf) else Clip(low=low, high=high), x)
+
+
+@converts("clamp")
+def clamp(equation: Equation) -> str:
+    low, high = equation.number(0), equation.number(2)
+    x = equation.narrow(1)
+    if low is None or high is None or not equation.type(x).dtype.is_float:
+        return equation.add(Minimum(), equation.add(Maximum(), x, equation.narrow(0)), equation.narrow(2))
+    return _clipped(equation, x, low, high)
+
+
+@converts("select_n")
+def select_n(equation: Equation) -> str:
+    require(len(equation.operands) == 3, f"{len(equation.operands) - 1} cases, 2 wanted")
+    which = equation.narrow(0)
+    require(equation.type(which).dtype is DType.BOOL, "a choice by an integer is not supported")
+    return equation.add(Where(), which, equation.narrow(2), equation.narrow(1))
+
+
+@converts("convert_element_type")
+def convert_element_type(equation: Equation) -> str:
+    x, to = equation.narrow(0), equation.result().dtype
+    return x if equation.type(x).dtype is to else equation.add(Cast(to=to), x)

@@ -1,0 +1,180 @@
+"""JAX functions to float graphs: walks the jaxpr in order and collects every problem on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+
+from npuq.ir import Builder, DType, Graph, Node, NpuqError, RuleError, TensorType, one_line, require, verify
+
+from ..onnx import registry as onnx_registry
+from ..onnx.load import DAMAGE, Problem
+from .control import CALLS
+from .registry import Equation, Known, Result, primitives
+from .trace import Shapes, Traced, trace
+
+HOLDERS = (*CALLS, "cond")
+"""Primitives whose results are those of the jaxpr inside."""
+
+LIBRARIES = ("jax", "flax", "npuq", "optax", "contextlib.py", "functools.py")
+"""Whose lines are not the user's."""
+
+
+def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:
+    """Translate a function of JAX arrays, a linen or an nnx module to a float graph with static shapes.
+
+    `inputs` are example inputs: one, a tuple in order, or a dict by name; arrays or `jax.ShapeDtypeStruct`. `weights`
+    are a linen module's variables, or the first argument of a function: their leaves become constants under their
+    dotted paths. Raises `NpuqError` that tells every primitive that cannot be translated.
+    """
+    importer, graph = _import(source, shapes, inputs, weights)
+    if graph is None:
+        problems = importer.problems
+        listed = "; ".join(map(str, problems))
+        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+    return graph
+
+
+def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
+    """All problems that keep a function from being translated, at once; one that cannot be traced raises."""
+    return list(_import(source, shapes, inputs, weights)[0].problems)
+
+
+def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tuple[Importer, Graph | None]:
+    traced = trace(source, shapes, inputs, weights)
+    importer = Importer(traced.name)
+    try:
+        return importer, importer.run(traced)
+    except RuleError as error:
+        raise NpuqError(f"{traced.name}: {error}") from None
+
+
+class Importer:
+    """One walk over a jaxpr and those inside it."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.builder = Builder(label)
+        self.stack: tuple[str, ...] = ()
+        self.found: dict[tuple[str, str], list[str]] = {}
+        self._producers: dict[str, Node] = {}
+        self._indexed = 0
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found so far, grouped by primitive and reason."""
+        return tuple(Problem(primitive, tuple(nodes), reason) for (primitive, reason), nodes in self.found.items())
+
+    def run(self, traced: Traced) -> Graph | None:
+        """Translate the whole function."""
+        given: list[Result | None] = []
+        for name, leaf in traced.weights:
+            known = not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+            given.append(Known(np.asarray(leaf), name) if known else None)
+        for name, variable in zip(traced.inputs, traced.jaxpr.jaxpr.invars[len(given) :], strict=True):
+            type_ = TensorType(DType.of(variable.aval.dtype), tuple(map(int, variable.aval.shape)))
+            given.append(self.builder.input(name, type_))
+        results = self.inline(traced.jaxpr, given)
+        if self.found:
+            return None
+        outputs: dict[str, str] = {}
+        for name, result, variable in zip(traced.outputs, results, traced.jaxpr.jaxpr.outvars, strict=True):
+            outputs[name] = self._whole(result, variable)
+        return verify(self.builder.build(outputs))
+
+    def _whole(self, result: Result, variable: Any) -> str:
+        """A result as a value of the shape that the jaxpr gives."""
+        equation = self._equation("output", {}, [result], [variable], [variable], self.label, "output")
+        return equation.full(0)
+
+    def inline(self, jaxpr: Any, operands: Sequence[Result | None]) -> tuple[Result, ...]:
+        """Translate the equations of a jaxpr over these operands and give its results."""
+        inner, constants = getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+        scope: dict[Any, Result | None] = dict(zip(inner.invars, operands, strict=True))
+        scope.update(
+            (variable, Known(np.asarray(array), "constant"))
+            for variable, array in zip(inner.constvars, constants, strict=True)
+        )
+        for equation in inner.eqns:
+            results = self._results(equation, scope)
+            for index, variable in enumerate(equation.outvars):
+                scope[variable] = None if results is None else results[index]
+        return tuple(self._value(variable, scope) for variable in inner.outvars)  # type: ignore[misc]  # None: a problem is noted
+
+    def _value(self, variable: Any, scope: dict[Any, Result | None]) -> Result | None:
+        if isinstance(variable, jax.extend.core.Literal):
+            aval: Any = variable.aval
+            return Known(np.asarray(variable.val, aval.dtype), "constant")
+        return scope[variable]
+
+    def _results(self, proto: Any, scope: dict[Any, Result | None]) -> tuple[Result, ...] | None:
+        """The values of an equation's results; None where it, or one of its operands, has a problem."""
+        primitive, outer = proto.primitive.name, self.stack
+        operands = [self._value(variable, scope) for variable in proto.invars]
+        self.stack = outer + tuple(
+            part for part in str(proto.source_info.name_stack).split("/") if part and "(" not in part
+        )
+        place = f"{self.label}:{self._place(proto)}"
+        try:
+            converter = primitives().get(primitive)
+            require(converter is not None, "no converter for this JAX primitive")
+            present = [operand for operand in operands if operand is not None]
+            if len(present) < len(operands):
+                require(bool(self.found), "a random key is read; evaluate the network without randomness")
+                return None
+            name = ".".join(self._path) or primitive
+            equation = self._equation(primitive, proto.params, present, proto.invars, proto.outvars, place, name)
+            assert converter is not None
+            returned = converter(equation)
+            results = returned if isinstance(returned, tuple) else (returned,)
+            return results if primitive in HOLDERS else self._finished(equation, results)
+        except NpuqError as error:
+            self.found.setdefault((primitive, str(error).removeprefix(f"{place}: ")), []).append(place)
+        except DAMAGE as error:
+            self.found.setdefault((primitive, one_line(error)), []).append(place)
+        finally:
+            self.stack = outer
+        return None
+
+    def _finished(self, equation: Equation, results: tuple[Result, ...]) -> tuple[Result, ...]:
+        """The results under the names that they shall have."""
+        names = equation.context.finish(tuple(result if isinstance(result, str) else "" for result in results))
+        return tuple(name or result for name, result in zip(names, results, strict=True))
+
+    def _equation(
+        self, primitive: str, params: Any, operands: Any, invars: Any, outvars: Any, place: str, name: str
+    ) -> Equation:
+        node = onnx_registry.Node(primitive, place, (), (name,) * len(outvars), {})
+        context = onnx_registry.Context(self.builder, node, 0)
+        shapes = [tuple(map(int, variable.aval.shape)) for variable in invars]
+        return Equation(primitive, params, operands, shapes, outvars, context, self)
+
+    @property
+    def _path(self) -> tuple[str, ...]:
+        """The modules that an equation stands in, without the outermost one."""
+        return self.stack[1:] if self.stack[:1] == (self.label,) else self.stack
+
+    def _place(self, proto: Any) -> str:
+        """Where an equation stands: the modules around it, or else the user's line."""
+        if self._path:
+            return "/".join(self._path)
+        traceback = proto.source_info.traceback
+        for frame in traceback.frames if traceback is not None else ():
+            path = Path(frame.file_name)
+            if not any(part in LIBRARIES for part in path.parts):
+                return f"{path.name}:{frame.line_num}"
+        return str(proto.primitive.name)
+
+    def producer(self, name: str) -> Node | None:
+        """The node that made a value of an earlier equation."""
+        nodes = self.builder.nodes
+        if self._indexed < len(nodes):
+            self._producers = {result: node for node in nodes for result in node.results}
+            self._indexed = len(nodes)
+        return self._producers.get(name)

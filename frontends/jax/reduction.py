@@ -1,0 +1,54 @@
+"""Converters of reductions over axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import DType
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.logic import Cast
+from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMin, ReduceProd, ReduceSum
+
+from .registry import Equation, converts
+
+REDUCTIONS: dict[str, Any] = {
+    "reduce_and": ReduceMin,
+    "reduce_max": ReduceMax,
+    "reduce_min": ReduceMin,
+    "reduce_or": ReduceMax,
+    "reduce_prod": ReduceProd,
+    "reduce_sum": ReduceSum,
+}
+
+
+@converts(*REDUCTIONS)
+def reduce(equation: Equation) -> str:
+    """Truth values are reduced as the integers 0 and 1."""
+    x, axes = equation.full(0), tuple(int(axis) for axis in equation.params["axes"])
+    if equation.type(x).dtype is not DType.BOOL:
+        return equation.add(REDUCTIONS[equation.primitive](axes=axes), x)
+    number = equation.add(Cast(to=DType.I32), x)
+    return equation.add(Cast(to=DType.BOOL), equation.add(REDUCTIONS[equation.primitive](axes=axes), number))
+
+
+@converts("argmax", "argmin")
+def position(equation: Equation) -> str:
+    (axis,) = equation.params["axes"]
+    op = ArgMax(axis=int(axis)) if equation.primitive == "argmax" else ArgMin(axis=int(axis))
+    return equation.add(Cast(to=equation.result().dtype), equation.add(op, equation.full(0)))
+
+
+@converts("cumsum")
+def cumsum(equation: Equation) -> str:
+    """A product with a triangle of ones."""
+    x, axis = equation.full(0), equation.params["axis"]
+    type_ = equation.type(x)
+    size = type_.shape[axis]
+    triangle = np.tri(size) if equation.params["reverse"] else np.tri(size).T
+    last = [at for at in range(type_.rank) if at != axis] + [axis]
+    summed = equation.add(
+        MatMul(), equation.transposed(x, last), equation.context.constant(triangle.astype(type_.dtype.numpy))
+    )
+    return equation.transposed(summed, np.argsort(last).tolist())

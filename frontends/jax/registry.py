@@ -1,0 +1,160 @@
+"""Converters: one function per JAX primitive, and what they are given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npuq.ir import Builder, DType, Node, Op, TensorType, require
+from npuq.ir.ops.shape import Expand, Reshape, Transpose
+
+from ..onnx.registry import Context
+
+if TYPE_CHECKING:
+    from .load import Importer
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A parameter or another array that is known, not yet in the graph: it goes there in the form that is read."""
+
+    array: np.ndarray
+    name: str
+
+
+@dataclass(slots=True)
+class Equation:
+    """One equation of a jaxpr under translation.
+
+    The value of an operand may have ones where the jaxpr has an axis broadcast: pointwise converters read it with
+    `narrow`, all others with `full`.
+    """
+
+    primitive: str
+    params: Mapping[str, Any]
+    operands: Sequence[str | Known]
+    shapes: Sequence[Ints]
+    results: Sequence[Any]
+    context: Context
+    importer: Importer
+    _read: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def builder(self) -> Builder:
+        return self.context.builder
+
+    def narrow(self, index: int) -> str:
+        """Operand `index` as it is: its shape broadcasts to the one that the jaxpr gives."""
+        operand = self.operands[index]
+        if isinstance(operand, str):
+            return operand
+        if index not in self._read:
+            self._read[index] = self.builder.constant(operand.array, operand.name)
+        return self._read[index]
+
+    def full(self, index: int) -> str:
+        """Operand `index` in the shape that the jaxpr gives."""
+        return self.expanded(self.narrow(index), self.shapes[index])
+
+    def expanded(self, name: str, shape: Ints) -> str:
+        """A value, broadcast where its shape differs."""
+        return name if self.type(name).shape == shape else self.add(Expand(shape=shape), name)
+
+    def array(self, index: int) -> Known | None:
+        """Operand `index` where it is known before the network runs, in its full shape."""
+        operand = self.operands[index]
+        if isinstance(operand, Known):
+            return Known(np.broadcast_to(operand.array, self.shapes[index]), operand.name)
+        constant = self.builder.constants.get(operand)
+        return None if constant is None else Known(np.broadcast_to(constant.array, self.shapes[index]), operand)
+
+    def number(self, index: int) -> float | None:
+        """The one number that a known operand holds everywhere, or None."""
+        known = self.array(index)
+        if known is None or not known.array.size or not np.all(known.array == known.array.flat[0]):
+            return None
+        return float(known.array.flat[0])
+
+    def type(self, name: str) -> TensorType:
+        return self.builder.types[name]
+
+    def result(self, index: int = 0) -> TensorType:
+        """The type that the jaxpr gives a result."""
+        aval = self.results[index].aval
+        return TensorType(DType.of(aval.dtype), tuple(int(size) for size in aval.shape))
+
+    def producer(self, name: str) -> Node | None:
+        """The node that made a value."""
+        return self.importer.producer(name)
+
+    def add(self, op: Op, *operands: str) -> str:
+        return self.context.add(op, *operands)
+
+    def scalar(self, value: float, like: str) -> str:
+        """A constant of another value's element type."""
+        return self.context.constant(np.asarray(value, self.type(like).dtype.numpy))
+
+    def reshaped(self, name: str, shape: Sequence[int]) -> str:
+        """A value in another shape, constants at once."""
+        shape = tuple(int(size) for size in shape)
+        if self.type(name).shape == shape:
+            return name
+        known = self.builder.constants.get(name)
+        if known is not None:
+            return self.builder.constant(known.array.reshape(shape), name)
+        return self.add(Reshape(shape=shape), name)
+
+    def transposed(self, name: str, order: Sequence[int]) -> str:
+        """A value with its axes in another order; where only axes of size 1 move it is a reshape."""
+        order = tuple(int(axis) for axis in order)
+        if order == tuple(range(len(order))):
+            return name
+        known = self.builder.constants.get(name)
+        if known is not None:
+            return self.builder.constant(np.transpose(known.array, order), name)
+        shape = self.type(name).shape
+        moved = [axis for axis in order if shape[axis] != 1]
+        if moved == sorted(moved):
+            return self.add(Reshape(shape=tuple(shape[axis] for axis in order)), name)
+        return self.add(Transpose(order=order), name)
+
+    def weight(self, index: int, shape: Callable[[np.ndarray], np.ndarray]) -> str | None:
+        """A known operand, rearranged before it goes into the graph under its own name; None where it is computed."""
+        known = self.array(index)
+        if known is None:
+            return None
+        return self.builder.constant(np.ascontiguousarray(shape(known.array)), known.name)
+
+    def require_plain(self, **wanted: Any) -> None:
+        """Refuse parameters whose uncommon values no converter translates."""
+        for name, value in wanted.items():
+            given = self.params.get(name, value)
+            require(given == value, f"{name}={given} is not supported")
+
+
+Result = str | Known
+Converter = Callable[[Equation], "Result | tuple[Result, ...]"]
+
+_CONVERTERS: dict[str, Converter] = {}
+
+
+def converts(*primitives: str) -> Callable[[Converter], Converter]:
+    """Register the converter of primitives by their names in a jaxpr."""
+
+    def register(convert: Converter) -> Converter:
+        for primitive in primitives:
+            assert primitive not in _CONVERTERS, primitive
+            _CONVERTERS[primitive] = convert
+        return convert
+
+    return register
+
+
+def primitives() -> Mapping[str, Converter]:
+    """The converters by primitive."""
+    return _CONVERTERS

@@ -1,0 +1,105 @@
+"""Converters of convolutions and poolings: channels first, whatever the layout they are written in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npuq.ir import require
+from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.elementwise import Mul, Neg
+from npuq.ir.ops.pool import AveragePool, MaxPool
+
+from .registry import Equation, Ints, converts
+
+
+@converts("conv_general_dilated")
+def convolution(equation: Equation) -> str:
+    """Operands go to NCHW and OIHW, the result back; a spread operand makes a transposed convolution."""
+    params = equation.params
+    numbers = params["dimension_numbers"]
+    equation.require_plain(batch_group_count=1)
+    groups, padding = params["feature_group_count"], tuple(tuple(map(int, pads)) for pads in params["padding"])
+    x = equation.transposed(equation.full(0), numbers.lhs_spec)
+    stored = equation.weight(1, lambda array: array.transpose(numbers.rhs_spec))
+    weights = equation.transposed(equation.full(1), numbers.rhs_spec) if stored is None else stored
+    if all(step == 1 for step in params["lhs_dilation"]):
+        op = Conv(
+            stride=tuple(params["window_strides"]),
+            padding=padding,  # type: ignore[arg-type]  # pairs
+            dilation=tuple(params["rhs_dilation"]),
+            groups=groups,
+        )
+        y = equation.add(op, x, weights)
+    else:
+        y = _transposed(equation, x, weights, padding)
+    return equation.transposed(y, np.argsort(numbers.out_spec).tolist())
+
+
+def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, ...]) -> str:
+    """A convolution of x spread out by its stride is the transposed one of the window turned around."""
+    params = equation.params
+    require(all(step == 1 for step in params["window_strides"]), "both strides and a spread operand")
+    known = equation.context.known(weights)
+    require(known is not None, "the weights of a transposed convolution are computed")
+    assert known is not None
+    groups, dilation = params["feature_group_count"], tuple(params["rhs_dilation"])
+    outputs, inputs, *window = known.shape
+    apart = known.reshape(groups, outputs // groups, inputs, *window).swapaxes(1, 2)
+    turned = np.flip(apart.reshape(groups * inputs, outputs // groups, *window), tuple(range(2, known.ndim)))
+    reach = [(size - 1) * hole for size, hole in zip(window, dilation, strict=True)]
+    cropped = [(far - before, far - after) for far, (before, after) in zip(reach, padding, strict=True)]
+    op = ConvTranspose(
+        stride=tuple(params["lhs_dilation"]),
+        padding=tuple((before, max(after, 0)) for before, after in cropped),
+        dilation=dilation,
+        groups=groups,
+        output_padding=tuple(max(-after, 0) for _, after in cropped),
+    )
+    return equation.add(op, x, equation.builder.constant(np.ascontiguousarray(turned), weights))
+
+
+@converts("reduce_window_max")
+def max_pool(equation: Equation) -> str:
+    x, back, window, stride, padding, dilation = _windows(equation)
+    op = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    return equation.transposed(equation.add(op, x), back)
+
+
+@converts("reduce_window_sum")
+def sum_pool(equation: Equation) -> str:
+    """A mean in which padding counts, times the size of the window."""
+    x, back, window, stride, padding, dilation = _windows(equation)
+    op = AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
+    mean = equation.add(op, x)
+    total = equation.add(Mul(), mean, equation.scalar(math.prod(window), mean))
+    return equation.transposed(total, back)
+
+
+@converts("reduce_window_min")
+def min_pool(equation: Equation) -> str:
+    x, back, window, stride, padding, dilation = _windows(equation)
+    op = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    return equation.transposed(equation.add(Neg(), equation.add(op, equation.add(Neg(), x))), back)
+
+
+def _windows(equation: Equation) -> tuple[str, list[int], Ints, Ints, tuple[tuple[int, int], ...], Ints]:
+    """The operand with its spatial axes last, the order that undoes this, and the geometry of those axes."""
+    params, shape = equation.params, equation.shapes[0]
+    rank = len(shape)
+    require(all(step == 1 for step in params["base_dilation"]), "a spread operand is not supported")
+    every = zip(params["window_dimensions"], params["window_strides"], params["padding"], strict=True)
+    space = {axis for axis, (size, step, pads) in enumerate(every) if size > 1 or step > 1 or any(pads)}
+    require(3 <= rank <= 5, f"an operand of rank {rank}, 3 to 5 wanted")
+    last = set(range(1, rank - 1))
+    axes = sorted(last if space <= last else set(range(2, rank)))
+    require(space <= set(axes), f"windows over axes {sorted(space)} of {rank} are not supported")
+    order = [axis for axis in range(rank) if axis not in axes] + axes
+    window, stride, dilation = (
+        tuple(int(params[name][axis]) for axis in axes)
+        for name in ("window_dimensions", "window_strides", "window_dilation")
+    )
+    padding = tuple((int(params["padding"][axis][0]), int(params["padding"][axis][1])) for axis in axes)
+    moved = equation.transposed(equation.full(0), order)
+    return moved, np.argsort(order).tolist(), window, stride, padding, dilation

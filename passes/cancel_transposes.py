@@ -1,0 +1,179 @@
+"""Removal of transposes that undo each other across the ops between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+
+from npuq.ir import Builder, Graph, Node, Op
+from npuq.ir.ops.activation import PRelu
+from npuq.ir.ops.elementwise import Binary, Identity, Unary
+from npuq.ir.ops.logic import Cast, Comparison, Connective, Not, Where
+from npuq.ir.ops.reduce import Normalization, Position, Reduction
+from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
+
+from .pipeline import graph_pass
+
+Order = tuple[int, ...]
+T = TypeVar("T")
+
+POINTWISE = (Unary, Binary, Comparison, Connective, Not, Where, Cast, Identity, PRelu)
+"""Ops that compute each element from those at the same place."""
+
+
+@graph_pass("cancel-transposes")
+def cancel_transposes(graph: Graph) -> Graph:
+    """Move transposes down through ops that do not care about the order of axes, so that pairs of them vanish.
+
+    Networks that were written channels last become channels first this way, as the convolutions are. The graph stays
+    as it was where this would not make transposes fewer, counted in the elements that they move.
+    """
+    if not any(isinstance(node.op, Transpose) for node in graph.nodes):
+        return graph
+    moved = _Sinking(graph).run()
+    return moved if _cost(moved) < _cost(graph) else graph
+
+
+def _cost(graph: Graph) -> int:
+    """The elements that transposes move."""
+    return sum(node.type.size for node in graph.nodes if isinstance(node.op, Transpose))
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A value of the old graph as `base` of the new one with its axes in `order`."""
+
+    base: str
+    order: Order
+
+
+@dataclass
+class _Sinking:
+    """One walk over a graph, in which no transpose is made before an op wants it."""
+
+    graph: Graph
+    builder: Builder = field(init=False)
+    values: dict[str, Turned] = field(default_factory=dict)
+    made: dict[tuple[str, Order], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.builder = Builder(self.graph.name, reserved=set(self.graph.producers))
+
+    def run(self) -> Graph:
+        for name, type_ in self.graph.inputs.items():
+            self.values[name] = self.as_is(self.builder.input(name, type_))
+        for name, constant in self.graph.constants.items():
+            self.values[name] = self.as_is(self.builder.constant(constant, name))
+        for node in self.graph.nodes:
+            self.builder.reserved.difference_update(node.results)
+            self.node(node)
+        return self.builder.build({name: self.plain(value) for name, value in self.graph.outputs.items()})
+
+    def as_is(self, name: str) -> Turned:
+        return Turned(name, tuple(range(self.builder.types[name].rank)))
+
+    def node(self, node: Node) -> None:
+        """Append a node over the bases of its operands where it can be, else over the operands themselves."""
+        if isinstance(node.op, Transpose):
+            x = self.values[node.operands[0]]
+            self.values[node.result] = Turned(x.base, tuple(x.order[axis] for axis in node.op.order))
+            return
+        order = self.wanted(node)
+        if order is None or order == tuple(range(len(order))):
+            for old, new in zip(
+                node.results, self.builder.copy(node, [self.plain(name) for name in node.operands]), strict=True
+            ):
+                self.values[old] = self.as_is(new)
+            return
+        op, after = _moved(node, order)
+        operands = [self.along(name, order) for name in node.operands]
+        made = self.builder.add(op, *operands, name=node.result, loc=node.loc, host=node.host)
+        self.values[node.result] = Turned(made, after)
+
+    def wanted(self, node: Node) -> Order | None:
+        """The order in which an op costs least; None where it wants its operands as they are."""
+        movable = (*POINTWISE, Concat, Slice, Pad, Reduction, Position, Normalization, Resize)
+        if not isinstance(node.op, movable) or len(node.results) != 1:
+            return None
+        rank = self.graph.types[node.operands[0]].rank if isinstance(node.op, (Reduction, Position)) else node.type.rank
+        operands = [name for name in node.operands if name not in self.graph.constants]
+        orders = [self.values[name].order for name in operands if self.graph.types[name].rank == rank]
+
+        def cost(order: Order) -> tuple[int, bool]:
+            turned = sum(self.graph.types[name].size for name in operands if self.values[name].order != order)
+            return turned, order == tuple(range(rank))
+
+        return min(orders, key=cost, default=None)
+
+    def along(self, name: str, order: Order) -> str:
+        """A value with its axes such that `order` gives what the old graph had; axes that it lacks are ones."""
+        value = self.values[name]
+        if value.order == order:
+            return value.base
+        rank, inverse = len(order), tuple(int(axis) for axis in np.argsort(order))
+        constant = self.graph.constant(name)
+        if constant is not None:
+            wide = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
+            return self.builder.constant(np.transpose(wide, inverse), name)
+        whole = self.plain(name)
+        shape = self.builder.types[whole].shape
+        if len(shape) < rank:
+            whole = self.builder.add(Reshape(shape=(1,) * (rank - len(shape)) + shape), whole, name=name)
+        return self.turned(whole, inverse, name)
+
+    def plain(self, name: str) -> str:
+        """A value as the old graph had it."""
+        value = self.values[name]
+        return self.turned(value.base, value.order, name)
+
+    def turned(self, base: str, order: Order, name: str) -> str:
+        """A value with its axes in another order; where only axes of size 1 move it is a reshape."""
+        if order == tuple(range(len(order))):
+            return base
+        if (base, order) not in self.made:
+            shape = self.builder.types[base].shape
+            moved = [axis for axis in order if shape[axis] != 1]
+            op: Op = Transpose(order=order)
+            if moved == sorted(moved):
+                op = Reshape(shape=tuple(shape[axis] for axis in order))
+            before = self.graph.producers.get(name)
+            self.made[base, order] = self.builder.add(op, base, name=name, loc=before.loc if before else "")
+        return self.made[base, order]
+
+
+def _moved(node: Node, order: Order) -> tuple[Op, Order]:
+    """An op for operands that `order` has yet to be applied to, and the order that its result lacks."""
+    op = node.op
+    match op:
+        case Concat(axis=axis):
+            return Concat(axis=order[axis]), order
+        case Slice(starts=starts, stops=stops, steps=steps):
+            return Slice(starts=_back(starts, order), stops=_back(stops, order), steps=_back(steps, order)), order
+        case Pad(padding=padding):
+            return replace(op, padding=_back(padding, order)), order
+        case Resize(shape=shape, scales=scales, roi=roi):
+            turned = replace(op, shape=_back(shape, order), scales=_back(scales, order), roi=_back(roi, order))
+            return turned, order
+        case Normalization(axis=axis):
+            return replace(op, axis=order[axis]), order
+        case Reduction(axes=axes):
+            gone = {order[axis] for axis in axes}
+            return replace(op, axes=tuple(sorted(gone))), order if op.keep else _without(order, gone)
+        case Position(axis=axis):
+            return replace(op, axis=order[axis]), order if op.keep else _without(order, {order[axis]})
+    return op, order
+
+
+def _back(values: tuple[T, ...], order: Order) -> tuple[T, ...]:
+    """A value per axis, as the axes stand before `order` is applied."""
+    found = dict(zip(order, values, strict=False))
+    return tuple(found[axis] for axis in sorted(found))
+
+
+def _without(order: Order, gone: set[int]) -> Order:
+    """The order of the axes that are left."""
+    kept = [axis for axis in order if axis not in gone]
+    return tuple(sorted(kept).index(axis) for axis in kept)
