@@ -191,11 +191,11 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
     if (reason := table_size_fits(constant.type.shape[-1], target)) is not None:
         return reason
     width = target.width_of(constant.type.dtype)
-    if node.op.name == "npu.lut" and width is not None:
+    if node.op.name in ("npu.lut", "npu.interpolate") and width is not None:
         low, high = _extremes(constant)
         if not within((low, high), width.activation_range):
             return f"table entries in [{low}, {high}], within {list(width.activation_range)} wanted"
-    if node.op.name == "npu.softmax" and (constant.array.min() < 0 or constant.array[-1] <= 0):
+    if node.op.name == "npu.softmax" and (constant.array.min() < 0 or constant.array[..., -1].min() <= 0):
         return "a table of exponentials with negative entries, or without a positive last one"
     return None
 

@@ -49,7 +49,7 @@ def _result_interval(node: Node, known: Intervals) -> Interval | None:
         return _hull(value, (int(op.value), int(op.value))) if op.mode == "constant" else value
     if op.name == "gather" or (op.name == "resize" and op.mode == "nearest"):
         return known[node.operands[0]]
-    if op.name == "npu.lut":
+    if op.name in ("npu.lut", "npu.interpolate"):
         return known[node.operands[1]]
     if op.name == "quantize" or (op.name.startswith("npu.") and hasattr(op, "low")):
         return op.low, op.high

@@ -13,6 +13,7 @@ from .fold_constants import fold_constants
 from .lowering import LOWERINGS, Kind, activations
 from .lowering.context import Context, Emitted, Result, clamp_of
 from .lowering.registry import is_known
+from .lowering.tables import lengths
 from .pipeline import chain, graph_pass
 from .prove_accumulators import prove_accumulators
 from .roles import CLAMPS, Role, role
@@ -29,17 +30,23 @@ class Lowered:
 
 
 @graph_pass("lower-to-integer")
-def lower_to_integer(graph: Graph, *, target: Target) -> Graph:
-    """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers."""
-    return lower(graph, target).graph
+def lower_to_integer(graph: Graph, *, target: Target, lut_len: int | None = None) -> Graph:
+    """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers.
+
+    16-bit functions are interpolated in tables of 2^`lut_len` + 1 entries; None chooses table by table.
+    """
+    return lower(graph, target, lut_len).graph
 
 
-def lower(graph: Graph, target: Target) -> Lowered:
+def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
     """`lower_to_integer`, with its notes.
 
     Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
     """
-    context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)))
+    if lut_len is not None and lut_len not in lengths(target):
+        known = ", ".join(map(str, lengths(target))) or "none"
+        raise NpuqError(f"lut_len {lut_len}: {target.name} has tables of 2^n + 1 entries for n of {known}")
+    context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
     finish = chain(fold_constants(), prove_accumulators(target=target))
     integers = finish(verify(_Lowering(context).run()))
     values = {

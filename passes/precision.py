@@ -14,6 +14,9 @@ from .target import Target, Width
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
 
+HEADROOM = 2.0
+"""How far beyond the calibrated range the integers of more bits then reach: a bit for data that calibration lacked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Precision:
@@ -54,6 +57,11 @@ class Precisions:
         """The calibration of a value that a node, or a graph input, holds at so many bits."""
         named = self.named(node).method if node is not None else None
         return named or self.every.method or ("kl_v2" if bits <= CALIBRATED_BITS else "min_max")
+
+    def headroom(self, node: Node | None, bits: int) -> float:
+        """The factor from the calibrated range to what the integers reach."""
+        asked = self.every.method or (self.named(node).method if node is not None else None)
+        return 1.0 if bits <= CALIBRATED_BITS or asked else HEADROOM
 
     def check(self, graph: Graph, target: Target, methods: tuple[str, ...]) -> None:
         """Raise `NpuqError` for a node, a width, weights or a method that do not exist."""

@@ -9,6 +9,7 @@ from npuq.ir import DType, Graph, Node
 
 from .constraints import LIMITS, table_size_fits
 from .lowering import LOWERINGS, Kind, activations
+from .lowering.tables import lengths
 from .precision import Precisions
 from .target import Target
 
@@ -31,7 +32,7 @@ def role(graph: Graph, node: Node, target: Target, bits: int) -> Role:
     lowering = LOWERINGS.get(type(node.op))
     if lowering is None:
         return Role(Kind.HOST, f"there is no integer form of {node.op.name}")
-    becomes = lowering.integer_op(graph, node)
+    becomes = lowering.integer_op(graph, node, bits)
     if becomes not in target.integer_ops:
         return Role(Kind.HOST, f"{target.name} has no {becomes}")
     for operand in activations(graph, node):
@@ -42,13 +43,15 @@ def role(graph: Graph, node: Node, target: Target, bits: int) -> Role:
         reason = rule(graph, node, target)
         if reason is not None:
             return Role(Kind.HOST, reason)
-    if becomes in TABLED and (reason := table_size_fits(1 << bits, target)) is not None:
+    if becomes in TABLED and (reason := table_size_fits(256, target)) is not None:
         return Role(Kind.HOST, reason)
+    if becomes == "npu.interpolate" and not lengths(target):
+        return Role(Kind.HOST, f"{target.name} has no table of 2^n + 1 entries")
     return Role(lowering.kind_of(graph, node))
 
 
 TABLED = ("npu.lut", "npu.softmax")
-"""The integer ops that read a table with an entry for each integer."""
+"""The integer ops that read tables of 256 entries."""
 
 
 @dataclass(frozen=True)

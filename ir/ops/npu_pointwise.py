@@ -129,7 +129,8 @@ SOFTMAX_FRACTION = 8
 class Softmax(Clamped):
     """floor((e * steps + 2**7 * sum) / (2**8 * sum)) + zero_point with e = table[x - max(x) + 255]: rule S1.
 
-    `table` i32 [256] holds exponentials, the last one that of 0 and positive; the result's scale is 2**8 / steps.
+    `table` i32 [256] holds exponentials, the last one that of 0 and positive; the result's scale is 2**8 / steps. An
+    int16 x has two of them, i32 [2, 256] of 30 fraction bits, for the upper and the lower byte: rule S2.
     """
 
     axis: int
@@ -137,9 +138,10 @@ class Softmax(Clamped):
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
         """Keep the shape; the sum of at most 2**16 entries times the steps stays inside 63 bits."""
-        require_integers(x, bits=8)
+        require(x.dtype in (DType.I8, DType.I16), f"{x.dtype} operand, i8 or i16 wanted")
         require(0 <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
-        require(table == TensorType(DType.I32, (256,)), f"table {table}, i32[256] wanted")
+        wanted = TensorType(DType.I32, (256,) if x.dtype is DType.I8 else (2, 256))
+        require(table == wanted, f"table {table}, {wanted} wanted")
         require(0 < self.steps < 1 << 31, f"{self.steps} steps, 1 to 2147483647 wanted")
         require(0 < x.shape[self.axis] <= 1 << 16, f"softmax over {x.shape[self.axis]} elements, 1 to 65536 wanted")
         return self.stored(x.shape)
@@ -147,8 +149,14 @@ class Softmax(Clamped):
     def evaluate(self, x: jax.Array, table: jax.Array) -> jax.Array:
         """Exact integer division in int64."""
         wide = x.astype(jnp.int32)
-        index = wide - wide.max(self.axis, keepdims=True) + 255
-        e = table.at[index].get(mode="promise_in_bounds").astype(jnp.int64)
+        below = wide - wide.max(self.axis, keepdims=True)
+        if table.ndim == 1:
+            e = table.at[below + 255].get(mode="promise_in_bounds").astype(jnp.int64)
+        else:
+            index = below + 65535
+            upper = table[0].at[index >> 8].get(mode="promise_in_bounds").astype(jnp.int64)
+            lower = table[1].at[index & 255].get(mode="promise_in_bounds").astype(jnp.int64)
+            e = (upper * lower + (1 << 29)) >> 30
         sums = e.sum(self.axis, keepdims=True)
         half = 1 << (SOFTMAX_FRACTION - 1)
         quotient = jax.lax.div(e * self.steps + sums * half, jnp.broadcast_to(sums << SOFTMAX_FRACTION, e.shape))

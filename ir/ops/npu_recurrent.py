@@ -18,6 +18,7 @@ from ..errors import require
 from ..op import op
 from ..requantize import requantize
 from ..types import DType, TensorType
+from .npu_interpolate import interpolated
 from .npu_products import dot, exact_products
 from .npu_result import Clamped, require_zero_point
 from .recurrent import Direction, State, backwards, require_lengths, scan_steps
@@ -112,7 +113,8 @@ class _Recurrent(Clamped):
         if self.clip and limited:
             x = jnp.clip(x, -self.clip, self.clip)
         drop = SUM_FRACTION - self.inputs[direction * self.functions + place]
-        return interpolated(table[place], jnp.clip(rounded(x, drop), -(1 << 15), (1 << 15) - 1))
+        inputs = jnp.clip(rounded(x, drop), -(1 << 15), (1 << 15) - 1)
+        return interpolated(table[place], inputs).astype(jnp.int64)
 
     def stored_state(self, x: jax.Array, factor: Factor, zero_point: int, bound: int) -> jax.Array:
         """A state or result as stored integers."""
@@ -130,17 +132,6 @@ def require_factor(factor: Factor) -> None:
 def rounded(x: jax.Array, shift: int) -> jax.Array:
     """x / 2^shift to nearest, halves up."""
     return (x + (1 << (shift - 1))) >> shift
-
-
-def interpolated(table: jax.Array, x: jax.Array) -> jax.Array:
-    """Rule L2 in a table of 2^n + 1 entries at 16-bit integers x, in int64."""
-    steps = 16 - ((table.shape[-1] - 1).bit_length() - 1)
-    place = x + (1 << 15)
-    index, offset = place >> steps, place & ((1 << steps) - 1)
-    wide = table.astype(jnp.int64)
-    base = wide.at[index].get(mode="promise_in_bounds")
-    slope = wide.at[index + 1].get(mode="promise_in_bounds") - base
-    return base + rounded(slope * offset, steps)
 
 
 def scaled_by(x: jax.Array, factor: Factor, rounding: str, bound: int, **ends: Any) -> jax.Array:

@@ -50,6 +50,8 @@ class Context:
     source: Graph
     target: Target
     builder: Builder
+    lut_len: int | None = None
+    """The n of all tables of 2^n + 1 entries; None for the least n that is near enough, table by table."""
     notes: list[tuple[str, str]] = field(default_factory=list)
     _known: dict[tuple[str, bool], str] = field(default_factory=dict)
 

@@ -1,18 +1,21 @@
-"""Functions of one element: chains of them become one table of 256 entries, exact by construction."""
+"""Functions of one element: chains of them become one table, exact at 8 bits and interpolated at 16."""
 
 from __future__ import annotations
 
 import jax
 import numpy as np
 
-from npuq.ir import Graph, Node, Op
+from npuq.ir import DType, Graph, Node, Op
 from npuq.ir.ops import activation, elementwise
+from npuq.ir.ops.npu_interpolate import Interpolate
 from npuq.ir.ops.npu_pointwise import Lut
 from npuq.ir.ops.quant import to_integers
 
 from ..target import Target
 from .context import Context, Emitted, Result
+from .pieces import pieces
 from .registry import Kind, is_known, lowers
+from .tables import INTEGERS, lengths, shortest_table
 
 UNARY: tuple[type[Op], ...] = (
     activation.Relu,
@@ -86,26 +89,40 @@ def region(graph: Graph, result: str) -> tuple[list[Node], str]:
     return sorted(nodes, key=lambda node: position[id(node)]), source
 
 
-def table(context: Context, nodes: list[Node], source: str, result: Result) -> np.ndarray:
-    """The integers of the composed function at every integer of its source: int8 [256] or [channels, 256].
+def function_values(context: Context, nodes: list[Node], source: str, integers: np.ndarray) -> np.ndarray:
+    """The composed function's reals at integers of its source: f64[channels, integers], one channel where all agree.
 
-    Evaluated in float32 by the ops' own reference, all 256 reals along the batch axis.
+    Evaluated in float32 by the ops' own reference, all reals along the batch axis.
     """
     quant = context.quant(source)
-    least, greatest = context.dtype(source).range
-    integers = np.arange(least, greatest + 1)
     reals = ((integers - quant.zero_point).astype(np.float32) * np.float32(quant.scale)).astype(np.float32)
     rank = nodes[-1].type.rank
-    values: dict[str, np.ndarray | jax.Array] = {source: reals.reshape((-1,) + (1,) * (rank - 1))}
-    for node in nodes:
-        operands = (
-            values[operand] if operand in values else known(context, operand, rank) for operand in node.operands
-        )
-        values[node.result] = node.op.evaluate(*operands)
-    outputs = np.asarray(values[nodes[-1].result], np.float64)
+    x = reals.reshape((-1,) + (1,) * (rank - 1))
+    inside = {source, *(node.result for node in nodes)}
+    operands = {operand for node in nodes for operand in node.operands} - inside
+    arrays = {operand: known(context, operand, rank) for operand in sorted(operands)}
+    channels = max((array.shape[1] for array in arrays.values() if rank > 1), default=1)
+    parts = []
+    for start in range(0, channels, CHANNELS):
+        values: dict[str, np.ndarray | jax.Array] = {source: x}
+        for name, array in arrays.items():
+            values[name] = array[:, start : start + CHANNELS] if rank > 1 and array.shape[1] > 1 else array
+        for node in nodes:
+            values[node.result] = node.op.evaluate(*(values[operand] for operand in node.operands))
+        parts.append(np.asarray(values[nodes[-1].result], np.float64).reshape(len(integers), -1).T)
+    return np.concatenate(parts)
+
+
+CHANNELS = 16
+"""How many channels of a function are evaluated at once: 65 537 reals each may be wanted."""
+
+
+def table(context: Context, nodes: list[Node], source: str, result: Result) -> np.ndarray:
+    """The integers of the composed function at every integer of its source: int8 [256] or [channels, 256]."""
+    least, greatest = context.dtype(source).range
+    outputs = function_values(context, nodes, source, np.arange(least, greatest + 1))
     outputs = np.nan_to_num(outputs, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    entries = to_integers(outputs, result.quant, result.low, result.high)
-    entries = entries.reshape(len(integers), -1).T.astype(result.dtype.numpy)
+    entries = to_integers(outputs, result.quant, result.low, result.high).astype(result.dtype.numpy)
     return np.ascontiguousarray(entries if len(entries) > 1 else entries[0])
 
 
@@ -119,14 +136,31 @@ def known(context: Context, value: str, rank: int) -> np.ndarray:
 
 
 def pointwise(context: Context, node: Node, result: Result) -> Emitted:
-    """One table for the node and all the pointwise nodes before it."""
+    """One table for the node and all the pointwise nodes before it; of 16 bits, points to draw lines between."""
     nodes, source = region(context.source, node.result)
+    if context.dtype(source) is DType.I16:
+        return pieces(context, nodes, source, result) or interpolate(context, nodes, source, result)
     entries = table(context, nodes, source, result)
-    rank = node.type.rank
+    return _look_up(context, Lut(), entries, source, result)
+
+
+def interpolate(context: Context, nodes: list[Node], source: str, result: Result) -> Emitted:
+    """The shortest table that is near enough, or the one of the asked length; its worst error is noted."""
+    steps = function_values(context, nodes, source, INTEGERS) / result.quant.scale + result.quant.zero_point
+    among = lengths(context.target) if context.lut_len is None else (context.lut_len,)
+    found = shortest_table(steps, result.low, result.high, among, result.dtype.numpy)
+    note = f"a table of {found.entries.shape[-1]} entries, off by at most {found.worst:.2f} steps"
+    context.notes.append((nodes[-1].place, note))
+    return _look_up(context, Interpolate(worst=round(found.worst, 4)), found.entries, source, result)
+
+
+def _look_up(context: Context, op: Op, entries: np.ndarray, source: str, result: Result) -> Emitted:
+    """Tables per channel want channels last; one for all takes the layout that is at hand."""
+    rank = context.source.types[source].rank
     last = rank >= 3 and (context.is_last(source) or (entries.ndim == 2 and rank > 2))
     x = context.take(source, last=last)
     name = context.builder.constant(entries, f"{result.name}.table")
-    return Emitted(context.emit(Lut(), x, name, result=result), last)
+    return Emitted(context.emit(op, x, name, result=result), last)
 
 
 lowers(*UNARY, kind=Kind.POINTWISE)(pointwise)

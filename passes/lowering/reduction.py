@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from npuq.ir import Graph, Node, Quantization
+from npuq.ir import DType, Graph, Node, Quantization
 from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION
 from npuq.ir.ops.npu_pointwise import Softmax as NpuSoftmax
 from npuq.ir.ops.npu_window import ReduceSum as NpuReduceSum
@@ -88,7 +88,7 @@ def softmax(context: Context, node: Node, result: Result) -> Emitted:
     rank = node.type.rank
     last = rank >= 3 and context.is_last(node.operands[0])
     scale = context.quant(node.operands[0]).scale
-    table = np.rint(np.exp(np.arange(-255, 1) * np.float64(scale)) * (1 << 30)).astype(np.int32)
+    table = exponentials(scale, context.dtype(node.operands[0]))
     integer = NpuSoftmax(
         axis=moved_axis(op.axis, rank, last=last),
         steps=round(2**SOFTMAX_FRACTION / result.quant.scale),
@@ -96,6 +96,13 @@ def softmax(context: Context, node: Node, result: Result) -> Emitted:
     )
     x = context.take(node.operands[0], last=last)
     return Emitted(context.emit(integer, x, context.builder.constant(table, "exp"), result=result), last)
+
+
+def exponentials(scale: float, dtype: DType) -> np.ndarray:
+    """exp(i * scale) in 30 fraction bits for i of -255 to 0; for 16 bits those of 256 * i before them."""
+    bytes_ = np.arange(-255, 1)
+    places = bytes_ if dtype is DType.I8 else np.stack([bytes_ * 256, bytes_])
+    return np.asarray(np.rint(np.exp(places * np.float64(scale)) * (1 << 30)).astype(np.int32))
 
 
 def softmax_quantization(width: Width) -> Quantization:
@@ -125,16 +132,17 @@ def resize(context: Context, node: Node, result: Result) -> Emitted:
         return select(context, node, result)
     x_quant = context.quant(node.operands[0])
     height, width = context.source.types[node.operands[0]].shape[2:]
-    weights = [np.rint(op.weights(axis, size) * RESIZE_ONE) for axis, size in ((2, height), (3, width))]
+    one = 1 << RESIZE_BITS[context.dtype(node.operands[0]).bits > 8]
+    weights = [np.rint(op.weights(axis, size) * one) for axis, size in ((2, height), (3, width))]
     integer = ResizeLinear(
         input_zero_point=x_quant.zero_point,
         **context.tail(result),
     )
     tables = (context.builder.constant(along.astype(np.int16), "interpolation") for along in weights)
-    factors = context.rescale(np.array([x_quant.scale / (RESIZE_ONE**2 * result.quant.scale)]), node)
+    factors = context.rescale(np.array([x_quant.scale / (one**2 * result.quant.scale)]), node)
     x = context.take(node.operands[0], last=True)
     return Emitted(context.emit(integer, x, *tables, *factors, result=result), last=True)
 
 
-RESIZE_ONE = 1 << 11
-"""The weight 1 of a linear interpolation: two such weights and 8 bits of data stay inside 31 bits."""
+RESIZE_BITS = (11, 14)
+"""The fraction bits of an interpolation's weights, for data of 8 bits and of 16: all sums stay inside 44 bits."""

@@ -63,10 +63,10 @@ class Lowering:
         """The kind, which may depend on the node's attributes and on what is known."""
         return self.kind if isinstance(self.kind, Kind) else self.kind(graph, node)
 
-    def integer_op(self, graph: Graph, node: Node) -> str:
-        """The name of the integer op that the node becomes."""
+    def integer_op(self, graph: Graph, node: Node, bits: int = 8) -> str:
+        """The name of the integer op that the node becomes at a width."""
         if self.kind_of(graph, node) is Kind.POINTWISE:
-            return "npu.lut"
+            return "npu.lut" if bits <= 8 else "npu.interpolate"
         return (self.becomes if isinstance(self.becomes, str) else self.becomes(graph, node)) or node.op.name
 
 

@@ -75,6 +75,7 @@ def quantize(
     bits: int | None = None,
     weight_bits: int | None = None,
     precision: Mapping[str, Precision] | None = None,
+    lut_len: int | None = None,
     percentile: float = 0.99999,
     effort: int = 1,
     mean: Sequence[float] | float | None = None,
@@ -87,9 +88,10 @@ def quantize(
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
     of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what), by default kl_v2 for 8 bits and
-    min_max for 16; graph outputs always take min_max, so that no logit saturates. `bits` is the width of activations,
-    one of the target's, by default its first; `weight_bits` that of weights, by default what goes with it. `precision`
-    gives single nodes, by their first result's name in the canonical float graph, what differs.
+    twice min_max's range for 16; graph outputs always take min_max, so that no logit saturates. `bits` is the width of
+    activations, one of the target's, by default its first; `weight_bits` that of weights, by default what goes with it.
+    `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
+    is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
     `effort` is 0 for calibration alone, 1 to correct biases as well. `mean` and `std` insert (x - mean) / std after the
     first input.
     `observe(index, pass, graph)` sees the graph after each pass.
@@ -105,6 +107,7 @@ def quantize(
         bits=bits,
         weight_bits=weight_bits,
         precision=precision,
+        lut_len=lut_len,
         percentile=percentile,
         effort=effort,
         mean=mean,
@@ -124,6 +127,7 @@ def calibrate(
     bits: int | None,
     weight_bits: int | None,
     precision: Mapping[str, Precision] | None,
+    lut_len: int | None,
     percentile: float,
     effort: int,
     mean: Sequence[float] | float | None,
@@ -157,7 +161,7 @@ def calibrate(
     means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     return Calibrated(
-        float_graph, chosen, every, percentile, effort, statistics, chosen_samples.samples, len(prepare.passes)
+        float_graph, chosen, every, percentile, effort, statistics, chosen_samples.samples, len(prepare.passes), lut_len
     )
 
 
@@ -176,6 +180,7 @@ class Calibrated:
     statistics: Observed
     samples: tuple[Sample, ...]
     passes: int
+    lut_len: int | None = None
 
     def quantize(
         self, precision: Mapping[str, Precision] | None = None, *, observe: Observe | None = None
@@ -194,7 +199,7 @@ class Calibrated:
             split_output_concats(extremes=extremes, target=target, precision=precisions),
             *((correct,) if self.effort else ()),
             insert_fake_quant(ranges=ranges, target=target, precision=precisions),
-            lower_to_integer(target=target),
+            lower_to_integer(target=target, lut_len=self.lut_len),
         )
         levels: dict[str, Graph] = {}
         finish(self.graph, observe=_both(levels, observe, self.passes))
@@ -202,7 +207,8 @@ class Calibrated:
         names, graphs = list(levels), list(levels.values())
         scaled = names.index("insert-fake-quant")
         repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
-        return Quantized(self.graph, graphs[scaled], target, method, statistics, ranges, self.samples, repairs)
+        fake = graphs[scaled]
+        return Quantized(self.graph, fake, target, method, statistics, ranges, self.samples, repairs, self.lut_len)
 
 
 def choose_ranges(
@@ -213,18 +219,17 @@ def choose_ranges(
     What reaches an output keeps its whole range, masked scores that of what is not masked.
     """
     whole = output_values(graph)
-    found = {
-        (name, bits): thresholds(
-            statistics[name],
-            "min_max" if name in whole else precision.method(graph.producers.get(name), bits),
-            bits=bits,
-            symmetric=target.width(bits).symmetric,
-            percentile=percentile,
-        )
-        for name, widths in plan(graph, target, precision).held.items()
-        for bits in widths
-        if name in statistics and bits <= widths[0]
-    }
+    found: dict[Held, Range] = {}
+    for name, widths in plan(graph, target, precision).held.items():
+        maker = graph.producers.get(name)
+        for bits in widths:
+            if name not in statistics or bits > widths[0]:
+                continue
+            method = "min_max" if name in whole else precision.method(maker, bits)
+            symmetric = target.width(bits).symmetric
+            range_ = thresholds(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
+            factor = precision.headroom(maker, bits)
+            found[name, bits] = (range_[0] * factor, range_[1] * factor)
     return masked_ranges(graph, found, {name: one.range for name, one in statistics.items()})
 
 
@@ -244,10 +249,11 @@ class Quantized:
     ranges: Mapping[Held, Range]
     samples: tuple[Sample, ...]
     repairs: tuple[tuple[str, str], ...] = ()
+    lut_len: int | None = None
 
     @cached_property
     def lowered(self) -> Lowered:
-        return lower(self.qdq, self.target)
+        return lower(self.qdq, self.target, self.lut_len)
 
     @property
     def graph(self) -> Graph:

@@ -14,6 +14,7 @@ from npuq.ir.ops import (
     logic,
     norm,
     npu_division,
+    npu_interpolate,
     npu_matrix,
     npu_norm,
     npu_pointwise,
@@ -293,6 +294,11 @@ INTEGER = (
     ),
     example(npu_pointwise.Lut(), "q8<0.5>[2,3]", "i8[256]"),
     example(npu_pointwise.Lut(), "i8[2,3]", "i16[3,256]"),
+    example(npu_interpolate.Interpolate(worst=1.5), "q16<0.5>[2,3]", "i16[257]"),
+    example(npu_interpolate.Interpolate(), "i16[2,3]", "i8[3,4097]"),
+    example(
+        npu_pointwise.Softmax(axis=0, steps=1 << 23, low=-32768, high=32767, dtype=DType.I16), "i16[2,3]", "i32[2,256]"
+    ),
     example(npu_pointwise.Softmax(axis=1, steps=65280, zero_point=-128), "i8[2,3]", "i32[256]"),
     example(npu_window.MaxPool2d(window=(2, 3), stride=(2, 1), padding=((0, 1), (0, 2))), "q8<0.5:3>[1,5,4,2]"),
     example(npu_window.AveragePool2d(window=(2, 2)), "i8[1,3,4,2]", "i32[2,3]", "i32[2,3]"),

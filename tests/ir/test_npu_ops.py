@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from npuq.ir import DType, Op, RuleError, TensorType, parse_type, registry, results_of
-from npuq.ir.arithmetic import INT32, accumulator_interval, multipliers_and_shifts
+from npuq.ir.arithmetic import INT32, accumulator_interval, common_multipliers, multipliers_and_shifts
+from npuq.ir.ops.npu_interpolate import Interpolate
 from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
 from npuq.ir.ops.npu_pointwise import Add, Lut, Mul, Requantize, Softmax
 from npuq.ir.ops.npu_result import Requantized
@@ -209,6 +210,78 @@ def test_lut() -> None:
             agree(Lut(), x, filled(rng, shape, dtype, "random"))
 
 
+@pytest.mark.parametrize("n", [8, 9, 10, 11, 12])
+def test_interpolate_at_every_integer(n: int) -> None:
+    rng = np.random.default_rng(n)
+    every = np.arange(-32768, 32768).astype(I16)
+    for fill in ("random", "least", "greatest"):
+        table = filled(rng, ((1 << n) + 1,), I16, fill)
+        found = agree(Interpolate(), every.reshape(16, -1), table).reshape(-1)
+        np.testing.assert_array_equal(found[:: 1 << (16 - n)], table[:-1])
+        assert table.min() <= found.min() <= found.max() <= table.max()
+    zigzag = np.where(np.arange((1 << n) + 1) % 2, 32767, -32768).astype(I16)
+    agree(Interpolate(), every, zigzag)
+    for dtype in (I8, I16):
+        agree(
+            Interpolate(), rng.permutation(every)[:6000].reshape(10, 200, 3), filled(rng, (3, zigzag.size), dtype, "")
+        )
+
+
+def test_products_of_16_bit_data_with_weights_of_every_width() -> None:
+    rng = np.random.default_rng(20)
+    for bits in WEIGHTS:
+        for name in ("native", "narrow", "depthwise", "grouped", "transposed"):
+            shape, w, fields = CONVOLUTIONS[name]
+            settle(Conv2d, *(sixteen_bits(rng, shape, w, bits, fill) for fill in FILLS), **fields)
+        settle(MatMul, *(sixteen_bits(rng, (3, 2, 50), (50, 7), bits, fill) for fill in FILLS))
+    rest = (np.zeros(5, np.int32), *multipliers_and_shifts(np.full(5, 0.1))[:2])
+    narrow = filled(rng, (3, 9), I8, "random"), of_width(rng, (9, 5), 4, "random")
+    agree(MatMul(accumulator=(-(1 << 20), 1 << 20)), *narrow, *rest)
+
+
+def sixteen_bits(
+    rng: np.random.Generator, x: tuple[int, ...], w: tuple[int, ...], bits: int, fill: str
+) -> tuple[np.ndarray, ...]:
+    """16-bit data with weights of some bits and a bias of up to 40; the worst weights make the greatest sum."""
+    data = filled(rng, x, I16, "least" if fill == "worst" else fill)
+    return data, of_width(rng, w, bits, fill), rng.integers(-1 << 40, 1 << 40, w[-1])
+
+
+WEIGHTS = (4, 8, 16)
+WIDE: Any = {"low": -32768, "high": 32767, "dtype": DType.I16}
+
+
+def of_width(rng: np.random.Generator, shape: tuple[int, ...], bits: int, fill: str) -> np.ndarray:
+    """Weights of 4, 8 or 16 bits: random, or all at one end."""
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    numbers = rng.integers(low, high, shape, endpoint=True)
+    numbers = {"least": np.full(shape, low), "greatest": np.full(shape, high), "worst": np.full(shape, low)}.get(
+        fill, numbers
+    )
+    return numbers.astype({4: DType.I4, 8: DType.I8, 16: DType.I16}[bits].numpy)
+
+
+def test_products_and_sums_of_two_16_bit_tensors() -> None:
+    rng = np.random.default_rng(21)
+    for fill in FILLS:
+        a, b = (filled(rng, shape, I16, fill) for shape in ((2, 1, 5, 40), (3, 40, 4)))
+        for zero_points in ((0, 0), (-32768, 32767)):
+            reach = 40 << 32
+            op = BatchMatMul(zero_points=zero_points, accumulator=(-reach, reach), **WIDE)
+            agree(op, a, b, *rescaling((-reach, reach), 1, 70000.0))
+        agree(Requantize(accumulator=(-32768, 32767), **WIDE), a, *multipliers_and_shifts(np.array([1.7]))[:2])
+        agree(Requantize(accumulator=(-32768, 32767)), a, *multipliers_and_shifts(np.array([1 / 257]))[:2])
+        m, s = common_multipliers(np.array([0.7, -1.3]))
+        agree(Add(**WIDE), a, a, m, s)
+        agree(AveragePool2d(window=(1, 2), **WIDE), a, *multipliers_and_shifts(np.array([0.51]))[:2])
+        agree(ReduceSum(axes=(3,), **WIDE), a, *multipliers_and_shifts(np.array([1 / 39]))[:2])
+        rows, columns = (rng.integers(-(1 << 14), (1 << 14) + 1, shape).astype(I16) for shape in ((7, 1), (2, 5)))
+        reach = (1 << 16) * (1 << 28) * 5
+        agree(
+            ResizeLinear(accumulator=(-reach, reach), **WIDE), a, rows, columns, *rescaling((-reach, reach), 1, 70000.0)
+        )
+
+
 POOLS: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ((2, 7, 6, 3), {"window": (2, 2), "stride": (2, 2)}),
     ((1, 7, 6, 3), {"window": (3, 3), "stride": (2, 1), "padding": ((1, 1), (1, 2))}),
@@ -261,6 +334,19 @@ def test_softmax() -> None:
             agree(Softmax(axis=axis, steps=255 * 256 + 91, zero_point=-128), x, table)
 
 
+def test_softmax_of_16_bits() -> None:
+    rng = np.random.default_rng(22)
+    for scale in (1e-5, 3e-4, 0.01):
+        table = np.rint(np.exp(np.arange(-255, 1) * np.array([[256.0], [1.0]]) * scale) * (1 << 30)).astype(np.int32)
+        for fill in FILLS:
+            x = filled(rng, (3, 70, 2), I16, fill)
+            for axis in (0, 1, 2):
+                found = agree(Softmax(axis=axis, steps=32767 * 256, **WIDE), x, table)
+                agree(Softmax(axis=axis, steps=255 * 256, zero_point=-128), x, table)
+                e = np.exp((x - x.max(axis, keepdims=True).astype(np.float64)) * scale)
+                assert np.abs(found - 32767 * e / e.sum(axis, keepdims=True)).max() < 0.51
+
+
 def test_an_op_vmaps_to_the_same_integers() -> None:
     """A batch is one more leading axis over a graph of batch 1."""
     rng = np.random.default_rng(14)
@@ -308,6 +394,13 @@ REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
     (Add(), ("i32[2]", "i8[2]", "i32[2]", "i32[1]"), "i32 operand, an integer of at most 16 bits wanted"),
     (Add(), ("i8[2]", "i8[2]", "i32[1]", "i32[1]"), "multipliers i32[1], i32[2] wanted"),
     (Lut(), ("i16[2]", "i8[256]"), "i16 operand, i8 wanted"),
+    (Interpolate(), ("i8[2,3]", "i16[257]"), "i8 operand, i16 wanted"),
+    (Interpolate(), ("i16[2,3]", "i16[256]"), "table of shape (256,) for (2, 3): 257, 513, 1025, 2049, 4097 entries,"),
+    (Interpolate(), ("i16[2,3]", "i16[2,257]"), "table of shape (2, 257) for (2, 3): 257, 513"),
+    (Interpolate(), ("i16[2,3]", "i32[257]"), "table of i32, i8 or i16 wanted"),
+    (Interpolate(worst=-1.0), ("i16[2,3]", "i16[257]"), "worst error -1.0, finite and positive wanted"),
+    (Softmax(axis=1, steps=1), ("i16[2,3]", "i32[256]"), "table i32[256], i32[2,256] wanted"),
+    (Softmax(axis=1, steps=1), ("i32[2,3]", "i32[256]"), "i32 operand, i8 or i16 wanted"),
     (Lut(), ("i8[2,3]", "i8[2,256]"), "table of shape (2, 256), (256,) or (3, 256) wanted"),
     (MaxPool2d(window=(2, 2), padding=((2, 0), (0, 0))), ("i8[1,4,4,1]",), "padding (2, 0) of a window that reaches 1"),
     (AveragePool2d(window=(2, 2)), ("i8[1,4,4,1]", "i32[2,3]", "i32[2,3]"), "(1,) or (3, 3) wanted"),

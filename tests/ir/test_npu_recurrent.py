@@ -11,7 +11,8 @@ import pytest
 
 from npuq.ir import DType, Op, RuleError, TensorType, parse_type, results_of
 from npuq.ir.arithmetic import multipliers_and_shifts
-from npuq.ir.ops.npu_recurrent import Gru, Lstm, Rnn, interpolated
+from npuq.ir.ops.npu_interpolate import interpolated
+from npuq.ir.ops.npu_recurrent import Gru, Lstm, Rnn
 
 from ..oracle.ops import ORACLE
 from .test_npu_ops import I8, I16, filled

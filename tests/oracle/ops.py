@@ -176,6 +176,19 @@ def lut(attributes: Attributes, x: Array, table: Array) -> Array:
     return found
 
 
+def interpolate(attributes: Attributes, x: Array, table: Array) -> Array:
+    """Entry 0 of a table stands for -32768, the last one for 32768."""
+    step = 65536 // (table.shape[-1] - 1)
+    left, offset = np.divmod(x + 32768, step)
+    if table.ndim == 2:
+        channel = np.broadcast_to(np.arange(table.shape[0]), x.shape)
+        base, end = table[channel, left], table[channel, left + 1]
+    else:
+        base, end = table[left], table[left + 1]
+    found: Array = base + np.floor_divide(2 * (end - base) * offset + step, 2 * step)
+    return found
+
+
 def max_pool2d(attributes: Attributes, x: Array) -> Array:
     pair, none = (1, 1), ((0, 0), (0, 0))
     held = padded(x, attributes.get("padding", none), pair, np.iinfo(np.int64).min)
@@ -210,7 +223,11 @@ def resize_linear(
 
 def softmax(attributes: Attributes, x: Array, table: Array) -> Array:
     axis = attributes["axis"]
-    e = table[x - x.max(axis, keepdims=True) + 255]
+    below = x.max(axis, keepdims=True) - x
+    if table.ndim == 1:
+        e = table[255 - below]
+    else:
+        e = (table[0][255 - below // 256] * table[1][255 - below % 256] + 2**29) // 2**30
     total = e.sum(axis, keepdims=True)
     return limit(attributes, (e * attributes["steps"] + 128 * total) // (256 * total))
 
@@ -223,6 +240,7 @@ ORACLE: dict[str, Callable[..., Any]] = {
     "npu.mul": mul,
     "npu.requantize": rescale_values,
     "npu.lut": lut,
+    "npu.interpolate": interpolate,
     "npu.max_pool2d": max_pool2d,
     "npu.average_pool2d": average_pool2d,
     "npu.reduce_sum": reduce_sum,

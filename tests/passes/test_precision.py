@@ -58,7 +58,7 @@ def test_wider_data_and_weights_are_nearer_to_float() -> None:
 
 
 @pytest.mark.parametrize("target", ["npu", "npu-asym"])
-@pytest.mark.parametrize("bits", [8])
+@pytest.mark.parametrize("bits", [8, 16])
 def test_a_mixed_program_equals_the_interpreter_at_every_value(target: str, bits: int) -> None:
     other = Precision(bits=24 - bits)
     quantized = npuq.quantize(
