@@ -127,7 +127,7 @@ def calibrate(
     bits: int | None,
     weight_bits: int | None,
     precision: Mapping[str, Precision] | None,
-    lut_len: int | None,
+    lut_len: int | None = None,
     percentile: float,
     effort: int,
     mean: Sequence[float] | float | None,
