@@ -30,11 +30,19 @@ class Input:
         return f"{self.name}: {self.dtype}[{sizes}]"
 
     @property
-    def example(self) -> str:
+    def batch(self) -> str:
+        """The symbol of the first of several axes, which is taken for the batch; "" where it has none."""
+        first = self.sizes[0] if self.sizes is not None and len(self.sizes) > 1 else ""
+        return first if isinstance(first, str) and first != "?" else ""
+
+    def example(self, symbols: Mapping[str, int]) -> str:
         """A `--shape` flag that would fix the sizes."""
         sizes = self.sizes or ("N", 3, "H", "W")
-        fixed = (size if isinstance(size, int) else 1 if axis == 0 else 224 for axis, size in enumerate(sizes))
-        return f"--shape {self.name}:{','.join(map(str, fixed))}"
+        known = [
+            symbols.get(size, 1 if axis == 0 else 224) if isinstance(size, str) else size
+            for axis, size in enumerate(sizes)
+        ]
+        return f"--shape {self.name}:{','.join(map(str, known))}"
 
 
 def inputs(graph: GraphProto) -> tuple[Input, ...]:
@@ -55,7 +63,7 @@ def _input(value: ValueInfoProto) -> Input:
 
 
 def resolve(declared: Sequence[Input], shapes: Shapes) -> dict[str, TensorType]:
-    """The static type of every input; a batch alone that is left open becomes 1.
+    """The static type of every input; a batch that is left open becomes 1, wherever else its symbol stands.
 
     A size that is given for a symbol holds for that symbol everywhere. Raises `RuleError` for names that do not
     exist, sizes that disagree with fixed ones, and sizes that stay open.
@@ -66,6 +74,9 @@ def resolve(declared: Sequence[Input], shapes: Shapes) -> dict[str, TensorType]:
     symbols: dict[str, int] = {}
     for name, shape in shapes.items():
         _agree(by_name[name], shape, symbols)
+    for one in declared:
+        if one.batch and one.name not in shapes:
+            symbols.setdefault(one.batch, 1)
     types = {}
     open_: list[Input] = []
     for one in declared:
@@ -77,8 +88,9 @@ def resolve(declared: Sequence[Input], shapes: Shapes) -> dict[str, TensorType]:
         require_size(fixed)
         types[one.name] = TensorType(one.dtype, fixed)
     if open_:
-        example = " ".join(one.example for one in open_)
-        raise RuleError(f"sizes of inputs are not fixed; {_listed(declared)}; fix them, for example: {example}")
+        example = " ".join(one.example(symbols) for one in open_)
+        left = f"sizes of {len(open_)} of {len(declared)} inputs are not fixed: {', '.join(map(str, open_))}"
+        raise RuleError(f"{left}; fix them, for example: {example}")
     return types
 
 
@@ -98,7 +110,7 @@ def _agree(one: Input, shape: Sequence[int], symbols: dict[str, int]) -> None:
 
 
 def _fixed(sizes: Sequence[int | str] | None, symbols: Mapping[str, int]) -> tuple[int, ...] | None:
-    """Sizes with symbols replaced; None where more than a batch stays open."""
+    """Sizes with symbols replaced; None where more than an unnamed batch stays open."""
     if sizes is None:
         return None
     known = [symbols.get(size) if isinstance(size, str) else size for size in sizes]
