@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from .cache import enable_cache
     from .ir.errors import NpuqError
     from .passes.pipeline import chain, dump_to
+    from .passes.precision import Precision
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Assignment": "assignment",
     "NpuqError": "ir.errors",
+    "Precision": "passes.precision",
     "Program": "backends.npu",
     "Quantized": "api",
     "assign": "assignment",
@@ -40,6 +42,7 @@ _HOMES = {
 __all__ = [
     "Assignment",
     "NpuqError",
+    "Precision",
     "Program",
     "Quantized",
     "assign",

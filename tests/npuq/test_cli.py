@@ -247,3 +247,32 @@ def test_targets_and_passes(run: Run) -> None:
 def test_a_graph_survives_text_and_blobs(out: Path) -> None:
     (lowered,) = (out / "steps").glob("*-lower-to-integer.ir")
     assert read_graph(lowered) == npuq.Program.load(out / "small.npuq").graph
+
+
+def test_templates_go_from_command_to_command(run: Run, files: Files, tmp_path: Path) -> None:
+    """Every quantized op has an entry; an edited one is taken, a wrong one is named."""
+    mix, out = tmp_path / "mix.json", tmp_path / "out"
+    done = run("template", files.model, "-o", mix)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "initial: 0.0 % of 3 ops are wide\n"
+    entries = json.loads(mix.read_text())
+    assert entries == {name: {"bitwidth": 8, "mode": "kl_v2"} for name in "cpy"}
+    mix.write_text(
+        json.dumps(entries | {"p": {"bitwidth": 8, "mode": "mse"}, "y": {"bitwidth": 16, "mode": "min_max"}})
+    )
+    done = run("quantize", files.model, "--data", files.data, "--template", mix, "-o", out)
+    assert (done.code, done.err) == (0, "")
+    graph = npuq.Program.load(out / "small.npuq").graph
+    assert [str(type_.dtype) for type_ in (*graph.inputs.values(), *graph.output_types)] == ["i8", "i16"]
+    mix.write_text('{"q": {"bitwidth": 8, "mode": "mse"}}')
+    done = run("quantize", files.model, "--data", files.data, "--template", mix, "-o", out)
+    assert done.code == 2
+    assert done.err.startswith(f"npuq: {mix}: q: there is no such quantized op; there is ")
+
+
+def test_the_curve_of_a_template_is_printed(run: Run, files: Files, tmp_path: Path) -> None:
+    options = ("--data", files.data, "--strategy", "optimal", "--ratio", "1")
+    done = run("template", files.model, *options, "-o", tmp_path / "mix.json")
+    assert (done.code, done.err) == (0, "")
+    assert "predicted dB" in done.out
+    assert "optimal: 0.0 % of 3 ops are wide" in done.out
