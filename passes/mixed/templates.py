@@ -152,8 +152,9 @@ def _entries(text: str, place: str) -> list[tuple[str, Any]]:
         raise NpuqError(f"{place}: not a template: {error}") from None
     if isinstance(found, Mapping) and {"op_names", "op_types"}.isdisjoint(found):
         return list(found.items())
-    if isinstance(found, list):
-        return [(f"entry {index}", entry) for index, entry in enumerate(found)]
+    if isinstance(found, list | Mapping):
+        listed = found if isinstance(found, list) else [found]
+        return [(f"entry {index}", entry) for index, entry in enumerate(listed)]
     raise NpuqError(f"{place}: not a template: an object of entries, or a list of them, wanted")
 
 

@@ -64,6 +64,7 @@ def mixing(net: Graph) -> Mixing:
         bits=None,
         weight_bits=None,
         precision=None,
+        lut_len=None,
         percentile=0.99999,
         effort=1,
         mean=None,
