@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import DType, Node
+from npuq.ir.ops.npu_interpolate import Interpolate
 from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION, Add, Lut, Mul, Requantize, Softmax
 
-from .rounding import clamped, requantized, rounded_shift
+from .rounding import clamped, requantized, rounded_shift, shifted
 from .writer import ExactWriter, emits
 
 
@@ -55,19 +56,58 @@ def lut(write: ExactWriter, node: Node) -> None:
     write.last(node, "Gather", write.constant(table.reshape(-1), "table"), index)
 
 
+@emits(Interpolate)
+def interpolate(write: ExactWriter, node: Node) -> None:
+    """Rule L2."""
+    x = write.cast(node, write.operands(node)[0], DType.I64)
+    write.store(node, interpolated(write, node, write.known(node, 1, "table"), x))
+
+
+def interpolated(write: ExactWriter, node: Node, table: np.ndarray, x: str) -> str:
+    """Rule L2 in a table of 2^n + 1 entries, or one per channel, at int64 numbers of 16 bits."""
+    intervals = table.shape[-1] - 1
+    bits = 17 - intervals.bit_length()
+    place = write.step(node, "Add", x, write.scalar(1 << 15))
+    index = write.step(node, "Div", place, write.scalar(1 << bits))
+    if table.ndim == 2:
+        starts = write.constant(intervals * np.arange(table.shape[0]), "starts")
+        index = write.step(node, "Add", index, starts)
+    offset = write.step(node, "BitwiseAnd", place, write.scalar((1 << bits) - 1))
+    base = write.step(node, "Gather", write.constant(table[..., :-1].reshape(-1), "table"), index)
+    slope = write.step(node, "Gather", write.constant(np.diff(table).reshape(-1), "slopes"), index)
+    product = write.step(node, "Mul", slope, offset)
+    half = write.step(node, "Add", product, write.scalar(1 << (bits - 1)))
+    return write.step(node, "Add", base, shifted(write, node, half, np.asarray(bits)))
+
+
 @emits(Softmax)
 def softmax(write: ExactWriter, node: Node) -> None:
-    """Rule S1: a division of integers that are not negative rounds down."""
+    """Rules S1 and S2: a division of integers that are not negative rounds down."""
     op = node.op
     assert isinstance(op, Softmax)
     x, _ = write.operands(node)
-    table = write.constant(write.known(node, 1, "table"), "table")
     axes = write.integers((op.axis,), "axes")
     wide = write.cast(node, x, DType.I32)
     below = write.step(node, "Sub", wide, write.step(node, "ReduceMax", wide, axes, keepdims=1))
-    e = write.step(node, "Gather", table, write.step(node, "Add", below, write.scalar(255, np.int32)))
+    e = _exponentials(write, node, write.known(node, 1, "table"), below)
     total = write.step(node, "ReduceSum", e, axes, keepdims=1)
     half = write.step(node, "Mul", total, write.scalar(1 << (SOFTMAX_FRACTION - 1)))
     above = write.step(node, "Add", write.step(node, "Mul", e, write.scalar(op.steps)), half)
     quotient = write.step(node, "Div", above, write.step(node, "Mul", total, write.scalar(1 << SOFTMAX_FRACTION)))
     write.store(node, clamped(write, node, quotient))
+
+
+def _exponentials(write: ExactWriter, node: Node, table: np.ndarray, below: str) -> str:
+    """The exponentials of differences that are not positive: one table, or the product of two for 16 bits."""
+    if table.ndim == 1:
+        place = write.step(node, "Add", below, write.scalar(255, np.int32))
+        return write.step(node, "Gather", write.constant(table, "table"), place)
+    place = write.step(node, "Add", write.cast(node, below, DType.I64), write.scalar(65535))
+    upper = write.step(node, "Div", place, write.scalar(256))
+    lower = write.step(node, "BitwiseAnd", place, write.scalar(255))
+    parts = (
+        write.step(node, "Gather", write.constant(half, name), index)
+        for half, name, index in zip(table, ("upper", "lower"), (upper, lower), strict=True)
+    )
+    product = write.step(node, "Add", write.step(node, "Mul", *parts), write.scalar(1 << 29))
+    return write.step(node, "Div", product, write.scalar(1 << 30))

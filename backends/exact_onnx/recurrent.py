@@ -22,6 +22,7 @@ from npuq.ir.ops.npu_recurrent import (
 )
 from npuq.ir.ops.recurrent import backwards
 
+from .pointwise import interpolated
 from .products import matrix_product
 from .rounding import limited, requantized, rescaled, shifted
 from .writer import ExactWriter, emits
@@ -233,16 +234,3 @@ class _Cell:
             return kept, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
 
         return write.scan(node, body, states, entries, backwards=back)
-
-
-def interpolated(write: ExactWriter, node: Node, table: np.ndarray, x: str) -> str:
-    """Rule L2 in a table of 2^n + 1 entries at int64 numbers of 16 bits."""
-    bits = 16 - ((len(table) - 1).bit_length() - 1)
-    place = write.step(node, "Add", x, write.scalar(1 << 15))
-    index = write.step(node, "Div", place, write.scalar(1 << bits))
-    offset = write.step(node, "BitwiseAnd", place, write.scalar((1 << bits) - 1))
-    base = write.step(node, "Gather", write.constant(table[:-1], "table"), index)
-    slope = write.step(node, "Gather", write.constant(np.diff(table), "slopes"), index)
-    product = write.step(node, "Mul", slope, offset)
-    half = write.step(node, "Add", product, write.scalar(1 << (bits - 1)))
-    return write.step(node, "Add", base, shifted(write, node, half, np.asarray(bits)))

@@ -86,7 +86,23 @@ def quantize(
     weights: Weights = None,
     framework: Framework = None,
     target: Target = "npu",
-    method: Annotated[str, typer.Option(help="min_max, percentile, mse, kl or kl_v2.")] = "kl_v2",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="min_max, percentile, mse, kl or kl_v2; by default kl_v2, for 16 bits twice the range of min_max.",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="The width of weights: 4, 8 or 16.", show_default="as activations")
+    ] = None,
+    lut_len: Annotated[
+        int | None,
+        typer.Option(
+            help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
+        ),
+    ] = None,
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
     effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases as well.")] = 1,
     template: Annotated[
@@ -126,7 +142,10 @@ def quantize(
             samples,
             target=chosen,
             method=method,
+            bits=bits,
+            weight_bits=weight_bits,
             precision=precision,
+            lut_len=lut_len,
             percentile=percentile,
             effort=effort,
             mean=_numbers("--mean", mean),

@@ -100,6 +100,21 @@ def test_quantize_with_pixel_statistics_and_target(run: Run, files: Files, tmp_p
     np.testing.assert_allclose(loaded.run(x)[0], wanted, atol=0.05 * float(np.abs(wanted).max()))
 
 
+def test_quantize_at_16_bits(run: Run, files: Files, tmp_path: Path) -> None:
+    flags = ("--bits", "16", "--weight-bits", "8", "--lut-len", "9")
+    done = run("quantize", files.model, "--data", files.data, "-o", tmp_path / "o", *flags)
+    assert (done.code, done.err) == (0, "")
+    assert "small on npu, min_max over 12 samples" in done.out
+    quantized = npuq.quantize(npuq.load(files.model), np.load(files.data), bits=16, weight_bits=8, lut_len=9)
+    assert (tmp_path / "o" / "small.npuq").read_bytes() == quantized.program.bytes
+    loaded = npuq.Program.load(tmp_path / "o" / "small.npuq")
+    assert [str(type_.dtype) for type_ in loaded.graph.input_types] == ["i16"]
+    for flag, text in (("--bits", "12"), ("--weight-bits", "16"), ("--lut-len", "7")):
+        refused = run("quantize", files.model, "--data", files.data, "-o", tmp_path / "p", flag, text)
+        assert refused.code == 2
+        assert text in refused.err
+
+
 def test_run_writes_what_the_program_gives(out: Path, run: Run, files: Files, tmp_path: Path) -> None:
     loaded = npuq.Program.load(out / "small.npuq")
     x = np.load(files.data)
@@ -230,7 +245,7 @@ def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) 
 def test_defaults_are_those_of_the_functions() -> None:
     wanted = inspect.signature(npuq.quantize).parameters
     given = inspect.signature(cli.quantize).parameters
-    for name in ("target", "method", "percentile", "mean", "std"):
+    for name in ("target", "method", "bits", "weight_bits", "lut_len", "percentile", "mean", "std"):
         assert given[name].default == wanted[name].default
     assert all(method in str(given["method"].annotation) for method in METHODS)
 
