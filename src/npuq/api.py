@@ -16,6 +16,7 @@ from npuq import frontends, ir
 from npuq.backends.edge import simulator
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
+from npuq.backends.whole_file import write_file
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
@@ -38,6 +39,7 @@ from npuq.passes.thresholds import thresholds
 
 from .dump import write_dump
 from .report import Report, make_report
+from .scale_file import Given, given_scales, read_scales, scales_json
 
 Data = Any
 Progress = Callable[[int], None]
@@ -78,6 +80,7 @@ def quantize(
     lut_len: int | None = None,
     percentile: float = 0.99999,
     effort: int = 1,
+    scales: str | Path | Mapping[str, Any] | None = None,
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     observe: Observe | None = None,
@@ -92,6 +95,7 @@ def quantize(
     activations, one of the target's, by default its first; `weight_bits` that of weights, by default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
+    `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values.
     `effort` is 0 for calibration alone, 1 to correct biases as well. `mean` and `std` insert (x - mean) / std after the
     first input.
     `observe(index, pass, graph)` sees the graph after each pass.
@@ -110,6 +114,7 @@ def quantize(
         lut_len=lut_len,
         percentile=percentile,
         effort=effort,
+        scales=scales,
         mean=mean,
         std=std,
         observe=observe,
@@ -132,6 +137,7 @@ def calibrate(
     effort: int,
     mean: Sequence[float] | float | None,
     std: Sequence[float] | float | None,
+    scales: str | Path | Mapping[str, Any] | None = None,
     every_width: bool = False,
     observe: Observe | None = None,
     progress: Progress | None = None,
@@ -159,9 +165,27 @@ def calibrate(
     widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
     values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
     means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
+    given = Given({}, {})
+    if scales is not None:
+        held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
+        given = given_scales(read_scales(scales), float_graph, chosen, held)
+        means = means if effort else []
+        averaged = {name for name, _ in means}
+        values = [
+            name for name in values if name in averaged or any((name, bits) not in given.ranges for bits in held[name])
+        ]
     statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     return Calibrated(
-        float_graph, chosen, every, percentile, effort, statistics, chosen_samples.samples, len(prepare.passes), lut_len
+        float_graph,
+        chosen,
+        every,
+        percentile,
+        effort,
+        statistics,
+        chosen_samples.samples,
+        len(prepare.passes),
+        given,
+        lut_len,
     )
 
 
@@ -169,7 +193,7 @@ def calibrate(
 class Calibrated:
     """A canonical float graph with the statistics of its values on all samples, and a few of these.
 
-    `passes` have run before.
+    `passes` have run before. Scales that were given stand in for statistics.
     """
 
     graph: Graph
@@ -180,6 +204,7 @@ class Calibrated:
     statistics: Observed
     samples: tuple[Sample, ...]
     passes: int
+    given: Given
     lut_len: int | None = None
 
     def quantize(
@@ -192,8 +217,9 @@ class Calibrated:
         """
         target, statistics = self.target, self.statistics
         precisions = Precisions(self.every, dict(precision or {}))
-        ranges = choose_ranges(self.graph, statistics, target, precisions, self.percentile)
+        ranges = choose_ranges(self.graph, statistics, target, precisions, self.percentile) | dict(self.given.ranges)
         extremes = {name: found.range for name, found in statistics.items()}
+        extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}
         correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
         finish = chain(
             split_output_concats(extremes=extremes, target=target, precision=precisions),
@@ -208,7 +234,10 @@ class Calibrated:
         scaled = names.index("insert-fake-quant")
         repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
         fake = graphs[scaled]
-        return Quantized(self.graph, fake, target, method, statistics, ranges, self.samples, repairs, self.lut_len)
+        notes = (*self.given.notes, *self.given.changed(fake))
+        return Quantized(
+            self.graph, fake, target, method, statistics, ranges, self.samples, repairs, notes, self.lut_len
+        )
 
 
 def choose_ranges(
@@ -239,6 +268,7 @@ class Quantized:
 
     `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
     `repairs` tells (place, change) of scales that the target's limits asked for.
+    `notes` tell what came of scales that were given.
     """
 
     float_graph: Graph
@@ -249,6 +279,7 @@ class Quantized:
     ranges: Mapping[Held, Range]
     samples: tuple[Sample, ...]
     repairs: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     lut_len: int | None = None
 
     @cached_property
@@ -266,6 +297,11 @@ class Quantized:
         types = self.graph.types
         found = {name: types[place.name].quant for name, place in self.lowered.values.items()}
         return {name: quant.scale for name, quant in found.items() if quant is not None}
+
+    def save_scales(self, path: str | Path) -> None:
+        """Write the scale of every value that calibration found, as JSON that `quantize(..., scales=path)` reads."""
+        text = scales_json(self.float_graph, self.qdq, self.target, self.ranges)
+        write_file(Path(path), text.encode())
 
     @cached_property
     def program(self) -> Program:

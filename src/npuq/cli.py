@@ -114,6 +114,13 @@ def quantize(
     output_dequant: Annotated[
         bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
     ] = False,
+    scales_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the scales there, as JSON.", show_default=False)
+    ] = None,
+    scales_in: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take scales from there instead of calibrating.", show_default=False),
+    ] = None,
     dump: Dump = None,
     all_: All = False,
 ) -> None:
@@ -148,6 +155,7 @@ def quantize(
             lut_len=lut_len,
             percentile=percentile,
             effort=effort,
+            scales=scales_in,
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
             observe=dump_to(folder / "steps"),
@@ -162,11 +170,15 @@ def quantize(
         report = quantized.measure(steps.done)
         (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
         report.save_html(folder / "report.html")
+        if scales_out:
+            quantized.save_scales(scales_out)
         if dump:
             steps.start("dumping the layers")
             quantized.dump(dump)
     screen = show.console()
     screen.print(show.layers(report, None if all_ else show.SHOWN))
+    for note in quantized.notes:
+        screen.print(f"note: {note}")
     models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
 
