@@ -80,9 +80,13 @@ def differences(
     *,
     alone: bool,
     bands: Sequence[float] = BANDS,
+    see: Callable[[Arrays, Arrays], None] = lambda exact, found: None,
     progress: Progress = lambda count: None,
 ) -> list[Difference]:
-    """Measure pairs of values over runs, each the inputs of the reference and of the tested: `compare`, pairs given."""
+    """Measure pairs of values over runs, each the inputs of the reference and of the tested: `compare`, pairs given.
+
+    `see` is shown the real numbers of all pairs on both sides, run by run.
+    """
     if alone and not isinstance(tested, GraphSide):
         raise NpuqError(f"{tested.name}: a dump cannot be run, so its layers cannot be measured alone")
     types = [reference.type(pair.name) for pair in pairs]
@@ -92,12 +96,15 @@ def differences(
     known, isolated = ([Tally(tuple(bands)) for _ in pairs] for _ in range(2))
     for index, (left, right) in enumerate(runs):
         exact = [real(array, type_) for array, type_ in zip(exact_of(index, left), types, strict=True)]
-        for value, tally, one, found in zip(values, known, exact, tested_of(index, right, None), strict=True):
-            tally.add(one, value.aligned(found, one))
+        results = zip(values, tested_of(index, right, None), exact, strict=True)
+        found = [value.aligned(array, one) for value, array, one in results]
+        for tally, one, other in zip(known, exact, found, strict=True):
+            tally.add(one, other)
+        see(exact, found)
         if alone:
             given = [value.encoded(one) for value, one in zip(values, exact, strict=True)]
-            for value, tally, one, found in zip(values, isolated, exact, tested_of(index, right, given), strict=True):
-                tally.add(one, value.aligned(found, one))
+            for value, tally, one, array in zip(values, isolated, exact, tested_of(index, right, given), strict=True):
+                tally.add(one, value.aligned(array, one))
         progress(index + 1)
     layers = [reference.layers[pair.name] for pair in pairs]
     return [

@@ -13,6 +13,8 @@ import pytest
 
 import npuq
 from npuq.assignment import Assignment
+from npuq.ir import Builder, parse_type
+from npuq.ir.ops.conv import MatMul
 from npuq.mixing import Choice
 from npuq.passes.precision import Precision
 from npuq.report import Agreement, CurvePoint, Report
@@ -113,11 +115,19 @@ def test_the_verdict_has_the_numbers(report: Report) -> None:
     assert f"All {len(report.layers)} layers run on the NPU, with no repairs" in text
 
 
-def test_a_repaired_scale_is_named_at_its_layer(report: Report) -> None:
-    changed = replace(report.layers[0], notes=("scale raised",))
-    text = replace(report, layers=(changed, *report.layers[1:]), repairs=((changed.place, "scale raised"),)).to_html()
-    assert "with 1 repair." in text
-    assert text.count("scale raised") == 2
+def test_a_repaired_scale_is_named_at_its_layer() -> None:
+    """The difference of nearly equal numbers is far smaller than the steps of the product: its shift would not fit."""
+    builder = Builder("net")
+    x = builder.input("x", parse_type("f32[1,2]"))
+    w = builder.constant(np.array([[1], [-1]], np.float32))
+    graph = builder.build({"y": builder.add(MatMul(), x, w, name="y", loc="net.onnx:minus")})
+    data = np.random.default_rng(0).normal(size=(8, 1)).astype(np.float32) * np.array([1, 1.0001], np.float32)
+    found = npuq.quantize(graph, data).report
+    assert [place for place, note in found.repairs if note.startswith("scale raised from ")] == ["net.onnx:minus"]
+    (layer,) = found.layers
+    assert layer.notes == tuple(note for _, note in found.repairs)
+    assert "with 1 repair." in found.to_html()
+    assert found.to_html().count("scale raised from ") == 2
 
 
 def test_the_curve_of_an_assignment(report: Report) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,42 @@ def test_a_pointer_over_a_picture_names_the_layer(page: Page, file: Path, report
         page.send("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] + part * box[2], y=box[1] + 40)
         text = page.value("document.querySelector('#errors .readout').textContent")
         assert text.startswith(f"{measured[index].name} ({measured[index].op}): ")
+
+
+def pictures() -> Report:
+    """Two pictures of noise through mobilenet_v2, measured on one."""
+    graph = npuq.load(zoo.path("mobilenet_v2"), {"x": (1, 3, 224, 224)})
+    data = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
+    found = npuq.quantize(graph, data, effort=0)
+    return replace(found, samples=found.samples[:1]).report
+
+
+def sentences() -> Report:
+    """Two rows of tokens through minilm; not measured, which would take a minute."""
+    shape, rng = (2, 128), np.random.default_rng(0)
+    data = {
+        "input_ids": rng.integers(1000, 30000, shape),
+        "attention_mask": np.ones(shape, np.int64),
+        "token_type_ids": np.zeros(shape, np.int64),
+    }
+    graph = npuq.load(zoo.path("minilm"), dict.fromkeys(data, (1, 128)))
+    return replace(npuq.quantize(graph, data, effort=0), samples=()).report
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("network", [pictures, sentences])
+def test_the_page_of_a_real_network(page: Page, tmp_path: Path, network: Callable[[], Report]) -> None:
+    try:
+        report = network()
+    except zoo.UnavailableError as error:
+        pytest.skip(str(error))
+    report.save_html(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 5_000_000
+    for width, height in ((1280, 900), (390, 844)):
+        page.open(tmp_path / "report.html", width, height)
+        use(page)
+        assert page.seen(*SPOKEN) == []
+        assert len(page.seen("Network.requestWillBeSent")) == 1
+        assert page.value("document.documentElement.scrollWidth") == width
+    assert page.value("document.querySelectorAll('#table tbody tr').length") == len(report.layers) > 50
+    assert page.value("document.querySelectorAll('.range svg').length") == len(report.details.tensors) > 50

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from npuq import __version__
-from npuq.backends.edge import simulator
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import Cost
 from npuq.compare import Difference, Pair, Progress, differences, runs
-from npuq.ir import DType, Graph, Node, Quantization, TensorType, evaluate
+from npuq.ir import DType, Graph, Node, Quantization, TensorType
+from npuq.measures import Measures
 from npuq.passes.lower_to_integer import Lowered
 from npuq.passes.lowering.context import Emitted, order
 from npuq.passes.samples import Sample
@@ -37,12 +37,12 @@ def make_report(
 ) -> Report:
     """Measure every quantized value on `samples` and put it beside its cost; `repairs` were made before lowering."""
     notes = tuple(dict.fromkeys((*repairs, *lowered.notes)))
-    pairs = [
-        Pair(name, place.name, _order(float_graph, name, place))
-        for name, place in lowered.values.items()
-        if name in float_graph.producers and place.name in lowered.graph.producers
-    ]
-    errors = {row.name: row for row in _measured(float_graph, lowered.graph, pairs, samples, progress)}
+    pairs = _pairs(float_graph, lowered)
+    counts = _Agreements(float_graph, pairs)
+    named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
+    sides, given = (GraphSide(float_graph), GraphSide(lowered.graph)), runs(float_graph, lowered.graph, named)
+    found = differences(*sides, pairs, given, alone=True, see=counts.see, progress=progress)
+    errors = {row.name: row for row in found}
     cost = program.cost()
     return Report(
         graph=float_graph.name,
@@ -52,10 +52,10 @@ def make_report(
         measured=len(samples),
         layers=_layers(float_graph, lowered, errors, {row.name: row for row in cost.rows}, notes),
         outputs={
-            name: errors[value].accumulated.sqnr_db if value in errors else None
+            name: _sqnr(errors[value].accumulated) if value in errors else None
             for name, value in float_graph.outputs.items()
         },
-        agreement=agreement(float_graph, lowered.graph, samples),
+        agreement=counts.found,
         macs=cost.macs,
         cycles=cost.cycles,
         milliseconds=cost.milliseconds,
@@ -74,33 +74,44 @@ def make_report(
     )
 
 
-def _measured(
-    float_graph: Graph, integer_graph: Graph, pairs: Sequence[Pair], samples: Sequence[Sample], progress: Progress
-) -> list[Difference]:
-    named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
-    given = runs(float_graph, integer_graph, named)
-    return differences(GraphSide(float_graph), GraphSide(integer_graph), pairs, given, alone=True, progress=progress)
+def _pairs(float_graph: Graph, lowered: Lowered) -> list[Pair]:
+    """The quantized values, and the outputs that the host makes."""
+    known, integers = float_graph.producers, lowered.graph.producers
+    pairs = {
+        name: Pair(name, place.name, _order(float_graph, name, place))
+        for name, place in lowered.values.items()
+        if name in known and place.name in integers
+    }
+    for output, name in float_graph.outputs.items():
+        value, type_ = lowered.graph.outputs[output], float_graph.types[name]
+        if name not in pairs and name in known and value in integers and type_.dtype.is_float:
+            pairs[name] = Pair(name, value, tuple(range(type_.rank)))
+    return list(pairs.values())
 
 
-def agreement(float_graph: Graph, integer_graph: Graph, samples: Sequence[Sample]) -> dict[str, Agreement]:
-    """How often the greatest number of a row is the same, for every float output [rows, classes] of two or more."""
-    names = [
-        name
-        for name, value in float_graph.outputs.items()
-        if (type_ := float_graph.types[value]).dtype.is_float and type_.rank == 2 and type_.shape[1] > 1
-    ]
-    if not names:
-        return {}
-    reference = evaluate(float_graph, [float_graph.outputs[name] for name in names])
-    integers = simulator(integer_graph)
-    places = [list(integer_graph.outputs).index(name) for name in names]
-    equal = dict.fromkeys(names, 0)
-    for sample in samples:
-        given = integers(*sample)
-        for name, place, wanted in zip(names, places, reference(*sample), strict=True):
-            equal[name] += int((np.asarray(wanted).argmax(1) == given[place].argmax(1)).sum())
-    shapes = {name: float_graph.types[float_graph.outputs[name]].shape for name in names}
-    return {name: Agreement(equal[name], shape[0] * len(samples), shape[1]) for name, shape in shapes.items()}
+class _Agreements:
+    """Counts how often the greatest number of a row is the same, for every output [rows, classes] of two or more."""
+
+    def __init__(self, graph: Graph, pairs: Sequence[Pair]) -> None:
+        places = {pair.name: index for index, pair in enumerate(pairs)}
+        self.places = {
+            output: places[name]
+            for output, name in graph.outputs.items()
+            if name in places and graph.types[name].rank == 2 and graph.types[name].shape[1] > 1
+        }
+        self.found: dict[str, Agreement] = {}
+
+    def see(self, exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> None:
+        for output, place in self.places.items():
+            one, other = exact[place], found[place]
+            before = self.found.get(output, Agreement(0, 0, one.shape[1]))
+            equal = before.equal + int((one.argmax(1) == other.argmax(1)).sum())
+            self.found[output] = Agreement(equal, before.rows + len(one), one.shape[1])
+
+
+def _sqnr(measures: Measures) -> float | None:
+    """None where no sample was measured."""
+    return measures.sqnr_db if measures.elements else None
 
 
 def _order(graph: Graph, name: str, place: Emitted) -> tuple[int, ...]:
@@ -146,9 +157,9 @@ def _layer(
         scale=type_.quant.scale if type_.quant else None,
         zero_point=type_.quant.zero_point if type_.quant else None,
         shape=float_graph.types[name].shape if name in float_graph.types else type_.shape,
-        sqnr_db=error.accumulated.sqnr_db if error else None,
-        own_sqnr_db=error.alone.sqnr_db if error and error.alone else None,
-        cosine=(error.accumulated.cosine - 50) / 50 if error else None,
+        sqnr_db=_sqnr(error.accumulated) if error else None,
+        own_sqnr_db=_sqnr(error.alone) if error and error.alone else None,
+        cosine=(error.accumulated.cosine - 50) / 50 if error and error.accumulated.elements else None,
         macs=cost.macs if cost else 0,
         bytes=cost.bytes if cost else 0,
         cycles=cost.cycles if cost else 0,
