@@ -89,6 +89,8 @@ def resize(write: Writer, node: Node) -> None:
         attributes["cubic_coeff_a"] = op.cubic
     if op.exclude_outside:
         attributes["exclude_outside"] = 1
+    if op.antialias:
+        attributes["antialias"] = 1
     roi = ""
     if op.coordinates == "tf_crop_and_resize":
         attributes["extrapolation_value"] = op.extrapolation

@@ -50,7 +50,6 @@ def _from_first(
 def resize(context: Context, node: Node) -> str:
     """Either scales or sizes are given; an empty operand counts as left out."""
     x = node.operand(0)
-    require(not node.flag("antialias", False), "antialias is not supported; export without it")
     shape = context.type(x).shape
     axes = fronts(node.ints("axes", tuple(range(len(shape)))), len(shape))
     coordinates = node.string("coordinate_transformation_mode", "half_pixel")
@@ -73,6 +72,7 @@ def resize(context: Context, node: Node) -> str:
         exclude_outside=node.flag("exclude_outside", False) and mode != "nearest",
         roi=roi,
         extrapolation=node.float("extrapolation_value", 0.0) if roi else 0.0,
+        antialias=node.flag("antialias", False),
     )
     return context.add(op, x)
 

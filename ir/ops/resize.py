@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -35,7 +36,8 @@ class Resize(Op):
     `coordinates` maps a result index to a place in x, as ONNX's `coordinate_transformation_mode` of that name;
     `roi` holds (start, end) per axis for `tf_crop_and_resize`, where places outside x give `extrapolation`.
     `nearest` rounds a place to an index; `cubic` is the coefficient a of the cubic kernel; `exclude_outside` spreads
-    the weight of elements outside x over those inside, where otherwise the edge is repeated.
+    the weight of elements outside x over those inside, where otherwise the edge is repeated. `antialias` widens the
+    kernel of an axis that shrinks, so that every element counts.
     """
 
     shape: Shape
@@ -47,6 +49,7 @@ class Resize(Op):
     exclude_outside: bool = False
     roi: tuple[tuple[float, float], ...] = ()
     extrapolation: float = 0.0
+    antialias: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
         """Take the shape; only copies of elements keep a scale."""
@@ -55,6 +58,7 @@ class Resize(Op):
         require(min(x.shape, default=1) > 0, f"operand of shape {x.shape} is empty")
         require(all(scale > 0 for scale in self.scales), f"scales {self.scales}: all must be > 0")
         crops = self.coordinates == "tf_crop_and_resize"
+        require(not self.antialias or (self.mode != "nearest" and not crops), "antialias of chosen elements")
         require(not crops or bool(self.roi), "tf_crop_and_resize lacks its roi")
         require(not crops or not self.exclude_outside, "tf_crop_and_resize cannot exclude what lies outside")
         for size, scale, length in zip(x.shape, self.scales, self.shape, strict=True):
@@ -110,7 +114,8 @@ class Resize(Op):
             copies: np.ndarray = np.eye(size)[nearest_indices(self.places(axis, size), size, self.nearest)]
             return copies
         kernel = linear_kernel if self.mode == "linear" else cubic_kernel(self.cubic)
-        return interpolation_weights(self.places(axis, size), size, kernel, self.exclude_outside)
+        stretch = min(self.scales[axis], 1.0) if self.antialias else 1.0
+        return interpolation_weights(self.places(axis, size), size, kernel, self.exclude_outside, stretch)
 
     def _inside(self, shape: Shape) -> np.ndarray:
         """Which results lie inside an operand of `shape`."""
@@ -159,12 +164,19 @@ def cubic_kernel(a: float) -> Kernel:
     return kernel
 
 
-def interpolation_weights(places: np.ndarray, size: int, kernel: Kernel, exclude_outside: bool) -> np.ndarray:
-    """The kernel at each place as weights [places, size]; what falls outside moves to the edge or is left out."""
-    elements = np.floor(places)[:, None] + np.arange(-1, 3)
-    weights = kernel(places[:, None] - elements)
+def interpolation_weights(
+    places: np.ndarray, size: int, kernel: Kernel, exclude_outside: bool, stretch: float = 1.0
+) -> np.ndarray:
+    """The kernel at each place as weights [places, size]; what falls outside moves to the edge or is left out.
+
+    A `stretch` below 1 widens the kernel, whose weights are made to sum to 1.
+    """
+    reach = math.ceil(2 / stretch)
+    elements = np.floor(places)[:, None] + np.arange(1 - reach, reach + 1)
+    weights = kernel((places[:, None] - elements) * stretch)
     if exclude_outside:
         weights = weights * ((elements >= 0) & (elements < size))
+    if exclude_outside or stretch < 1:
         weights = weights / weights.sum(1, keepdims=True)
     found = np.zeros((len(places), size))
     np.add.at(found, (np.arange(len(places))[:, None], np.clip(elements, 0, size - 1).astype(np.int64)), weights)

@@ -132,6 +132,8 @@ def not_resizable(graph: Graph, node: Node, target: Target) -> str | None:
         return "there is no integer form of crop and resize"
     if op.mode == "nearest":
         return None
+    if op.antialias:
+        return "there is no integer form of antialiased resizing"
     if op.mode == "cubic":
         return "there is no integer form of cubic interpolation"
     shape = graph.types[node.operands[0]].shape

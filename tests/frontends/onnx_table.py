@@ -22,7 +22,6 @@ REASONS = {
     r"1\.12\.0/test_cast(like)?_.*BFLOAT16": "the test's data are not of the types that its model declares",
     r"identity_(opt|sequence)": "sequences and optional values",
     r"training_dropout|_training_mode": "training",
-    r"antialias": "antialiased resizing",
     r"split_to_sequence": "sequences as a network's outputs",
 }
 """Why tests of supported operators do not pass, by patterns of their places; the suite proves that no other fails."""

@@ -154,6 +154,9 @@ RESIZE = (
     example(resize.Resize(shape=(1, 5), scales=(1.0, 1.7), mode="linear", coordinates="align_corners"), "f32[1,3]"),
     example(resize.Resize(shape=(7,), scales=(1.4,), mode="cubic", exclude_outside=True), "f32[5]"),
     example(
+        resize.Resize(shape=(1, 1, 4, 3), scales=(1.0, 1.0, 0.4, 0.5), mode="linear", antialias=True), "f32[1,1,10,6]"
+    ),
+    example(
         resize.Resize(
             shape=(3, 3),
             scales=(1.0, 1.0),
