@@ -49,7 +49,8 @@ def points_of(units: Units) -> tuple[Point, ...]:
         found.update(dict.fromkeys(reads))
         if any(known_values(units.graph, units.graph.producers[member]) for member in unit.members):
             found[Point(Place.KNOWN, unit.name)] = None
-        found.update(dict.fromkeys(Point(Place.MADE, unit.name, value) for value in unit.makes))
+        needed = (value for value in unit.makes if units.graph.users[value] or value in units.graph.returned)
+        found.update(dict.fromkeys(Point(Place.MADE, unit.name, value) for value in needed))
     return tuple(found)
 
 

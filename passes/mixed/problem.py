@@ -74,14 +74,6 @@ def reading(units: Units, reader: str, value: str) -> Point:
     return Point(Place.READ, reader, value)
 
 
-def narrow_points(units: Units, points: Sequence[Point], choice: np.ndarray) -> np.ndarray:
-    """The points, bool[points], that are narrow where the units of a choice, bool[units], are."""
-    low = {name for name, bit in zip(units.by_name, choice.tolist(), strict=True) if bit}
-    touched = {point for point in points if point.unit in low}
-    touched |= {reading(units, unit.name, value) for unit in units if unit.name in low for value in unit.reads}
-    return np.asarray([point in touched for point in points], bool)
-
-
 def precisions_of(units: Units, choice: Iterable[bool], narrow: Precision, wide: Precision) -> dict[str, Precision]:
     """The precision of each node of each unit, with what is fused into it."""
     return {member: narrow if bit else wide for unit, bit in zip(units, choice, strict=True) for member in unit.members}

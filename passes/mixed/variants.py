@@ -23,7 +23,9 @@ from ..samples import Sample
 from .noise import Place, Point, instrumented, known_values, measured_values, points_of
 from .units import Units
 
-NARROW, WIDE = 1, 0
+NARROW = 1
+"""The place of the narrow one wherever both widths stand in a row."""
+
 Known = dict[str, tuple[np.ndarray, np.ndarray]]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from npuq.backends.target import load_target
+from npuq.ir import Builder, DType, TensorType
+from npuq.ir.ops.recurrent import Lstm
+from npuq.passes.mixed.noise import Place, measured_values, origin_of, points_of
 from npuq.passes.mixed.rules import RULES, Tie, ties, violations
 from npuq.passes.mixed.units import Unit, Units, units_of
 
@@ -92,3 +96,36 @@ def test_a_recurrent_op_before_a_concat_is_not_above_its_neighbours() -> None:
 
 def test_every_rule_says_what_it_is() -> None:
     assert all(rule.__doc__ and rule.__doc__.endswith(".") for rule in RULES)
+
+
+def test_noise_comes_in_at_constants_results_and_shared_readings() -> None:
+    """What one op alone reads is narrow where it is made; what nothing reads has no noise."""
+    units = units_of(graph(NET), load_target("npu"))
+    assert [(str(point.place), point.unit, point.value) for point in points_of(units)] == [
+        ("read", "c", "x"),
+        ("known", "c", ""),
+        ("made", "c", "r"),
+        ("read", "d", "g"),
+        ("known", "d", ""),
+        ("made", "d", "d"),
+        ("made", "e", "e"),
+        ("read", "a", "r"),
+        ("made", "a", "a"),
+        ("read", "k", "s"),
+        ("made", "k", "k"),
+    ]
+    assert origin_of(units, "g") == "r"
+    assert measured_values(units.graph) == ("k",)
+
+
+def test_results_that_nothing_reads_have_no_point() -> None:
+    builder = Builder("net")
+    shapes = ((3, 1, 2), (1, 8, 2), (1, 8, 2), (1, 8), (1, 1, 2), (1, 1, 2))
+    x, *constants = (
+        builder.constant(np.ones(shape, np.float32)) if index else builder.input("x", TensorType(DType.F32, shape))
+        for index, shape in enumerate(shapes)
+    )
+    names = builder.add_all(Lstm(), x, *constants, names=("y", "hidden", "cell"))
+    units = units_of(builder.build({"y": names[0]}), load_target("npu"))
+    assert units.by_name["y"].makes == ("y", "hidden", "cell")
+    assert [point.value for point in points_of(units) if point.place is Place.MADE] == ["y"]
