@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, reduce
 from typing import Any
 
@@ -52,20 +52,49 @@ def observe(
     Each sample runs alone, at the graph's own batch size, on one thread of one device; only exact integers are merged.
     So the same samples in any order, in any batches, on any number of devices give the same result, bit for bit.
     `data` is read once, as `samples` describes; memory does not grow with its length. `means` names (value, axis) whose
-    means per channel are wanted too; the values must be among `values`. `progress` is called
-    with the number of finished samples. Raises NpuqError for data that do not fit, for NaN or infinity in the data
-    or in a wanted value, and for values that the graph lacks.
+    means per channel are wanted too. `progress` is called with the number of finished samples. Raises NpuqError for
+    data that do not fit, for NaN or infinity in the data or in a wanted value, and for values that the graph lacks.
     """
     names = tuple(dict.fromkeys(values))
     _check(graph, names, bins)
+    sums = {one: ChannelSums(one[1]) for one in means}
+    lanes, digest, done = _run(graph, data, names, bins, sums, devices, progress)
+    found = {one: gathered.means() for one, gathered in _sums(lanes).items()}
+    return Observed(_gathered(names, lanes), text_digest(graph), digest, done, found)
+
+
+def observe_channels(
+    graph: Graph,
+    data: Data,
+    channels: Iterable[Channels],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[Channels, ChannelSums]:
+    """Run every sample as `observe` does; give means, mean squares and extremes of the channels of wanted values."""
+    sums = {one: ChannelSums(one[1], all_=True) for one in channels}
+    lanes, *_ = _run(graph, data, (), 2, sums, devices, progress)
+    return _sums(lanes)
+
+
+def _run(
+    graph: Graph,
+    data: Data,
+    names: tuple[str, ...],
+    bins: int,
+    sums: Mapping[Channels, ChannelSums],
+    devices: Sequence[jax.Device] | None,
+    progress: Callable[[int], None] | None,
+) -> tuple[list[_Lane], str, int]:
+    """Let lanes count histograms of `names` and the wanted sums; also the data's digest and number of samples."""
     workers = _workers(devices)
-    run = _forward(graph, names, workers[0].platform)
+    computed = tuple(dict.fromkeys((*names, *(name for name, _ in sums))))
+    run = _forward(graph, computed, workers[0].platform)
     with jax.enable_x64(True):
         known = {name: constant.array for name, constant in graph.constants.items()}
         placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
-    wanted = tuple(dict.fromkeys(means))
     lanes = [
-        _Lane(names, run, placed[device], device, bins, {one: ChannelSums(one[1]) for one in wanted})
+        _Lane(names, computed, run, placed[device], device, bins, {one: replace(empty) for one, empty in sums.items()})
         for device in workers
     ]
     digest = DataDigest()
@@ -90,7 +119,7 @@ def observe(
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
-    return Observed(_gathered(names, lanes), text_digest(graph), digest.hexdigest(), done, _means(lanes))
+    return lanes, digest.hexdigest(), done
 
 
 @lru_cache(maxsize=2)
@@ -116,6 +145,7 @@ class _Lane:
     """One thread's share of the work: its device, and what it has counted."""
 
     names: tuple[str, ...]
+    computed: tuple[str, ...]
     run: Callable[..., list[jax.Array]]
     parameters: dict[str, jax.Array]
     device: jax.Device
@@ -129,21 +159,17 @@ class _Lane:
         with jax.enable_x64(True):
             arrays = [jax.device_put(array, self.device) for array in sample]
             found = self.run(self.parameters, arrays)
-        values = {name: np.asarray(value) for name, value in zip(self.names, found, strict=True)}
-        for name, value in values.items():
-            self._count(index, name, value.reshape(-1))
+        values = {name: np.asarray(value) for name, value in zip(self.computed, found, strict=True)}
+        for name in self.names:
+            self._count(index, name, values[name].reshape(-1))
+        for name in values.keys() - set(self.names):
+            _extremes(index, name, values[name])
         for (name, _), sums in self.sums.items():
             sums.add(values[name])
 
     def _count(self, index: int, name: str, value: np.ndarray) -> None:
         """Count one value at the least exponent that holds everything so far."""
-        low, high = (_flushed(float(extreme)) for extreme in (value.min(), value.max()))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            bad = value.size - int(np.count_nonzero(np.isfinite(value)))
-            raise NpuqError(
-                f"%{name}, sample {index}: {bad} of {value.size} numbers are NaN or infinite; "
-                "check the model and the range of its input"
-            )
+        low, high = _extremes(index, name, value)
         exponent = least_exponent(max(-low, high), self.bins)
         tally = self.tallies.get(name)
         if tally is None or exponent > tally.exponent or tally.elements + value.size > FLUSH:
@@ -175,6 +201,18 @@ class _Lane:
         for name in self.names:
             self._flush(name)
         return self.finished
+
+
+def _extremes(index: int, name: str, value: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest element of a sample's value; an error where one is not finite."""
+    low, high = (_flushed(float(extreme)) for extreme in (value.min(), value.max()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = value.size - int(np.count_nonzero(np.isfinite(value)))
+        raise NpuqError(
+            f"%{name}, sample {index}: {bad} of {value.size} numbers are NaN or infinite; "
+            "check the model and the range of its input"
+        )
+    return low, high
 
 
 def pieces(size: int) -> list[tuple[int, int]]:
@@ -255,9 +293,8 @@ def _gathered(names: tuple[str, ...], lanes: list[_Lane]) -> dict[str, Statistic
     return {name: gathered[name] for name in names}
 
 
-def _means(lanes: list[_Lane]) -> dict[Channels, np.ndarray]:
+def _sums(lanes: list[_Lane]) -> dict[Channels, ChannelSums]:
     first, *others = lanes
     return {
-        one: reduce(ChannelSums.merge, (lane.sums[one] for lane in others), sums).means()
-        for one, sums in first.sums.items()
+        one: reduce(ChannelSums.merge, (lane.sums[one] for lane in others), sums) for one, sums in first.sums.items()
     }

@@ -1,4 +1,4 @@
-"""Means per channel over all samples, from sums that no order changes."""
+"""What calibration knows of each channel over all samples: sums and extremes that no order changes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,51 @@ class ChannelSums:
     """The running sums of one value along one axis, whole numbers of 2^-FRACTION_BITS, and how many elements each has.
 
     A sample's own sums are float64; across samples only whole numbers add up, so order and grouping do not matter.
+    `squares` are the sums of squares, `lows` and `highs` the extremes, kept where `all_` asks for them.
     """
 
     axis: int
+    all_: bool = False
     sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros((), object))
+    lows: np.ndarray = field(default_factory=lambda: np.full((), np.inf))
+    highs: np.ndarray = field(default_factory=lambda: np.full((), -np.inf))
     elements: int = 0
 
     def add(self, x: np.ndarray) -> None:
         """Add one sample's finite elements, channels last where the rank is 4."""
         axis = CHANNELS_LAST[self.axis] if x.ndim == 4 else self.axis
-        totals = x.sum(axis=tuple(index for index in range(x.ndim) if index != axis), dtype=np.float64)
-        self.sums = self.sums + np.array([int(total) for total in np.ldexp(totals, FRACTION_BITS)], object)
+        others = tuple(index for index in range(x.ndim) if index != axis)
+        self.sums = self.sums + _whole(x.sum(axis=others, dtype=np.float64))
+        if self.all_:
+            self.squares = self.squares + _whole(np.square(x, dtype=np.float64).sum(axis=others))
+            self.lows = np.minimum(self.lows, x.min(axis=others))
+            self.highs = np.maximum(self.highs, x.max(axis=others))
         self.elements += x.size // max(x.shape[axis], 1)
 
     def merge(self, other: ChannelSums) -> ChannelSums:
         """The sums of both sets of samples."""
-        return ChannelSums(self.axis, self.sums + other.sums, self.elements + other.elements)
+        return ChannelSums(
+            self.axis,
+            self.all_,
+            self.sums + other.sums,
+            self.squares + other.squares,
+            np.minimum(self.lows, other.lows),
+            np.maximum(self.highs, other.highs),
+            self.elements + other.elements,
+        )
 
     def means(self) -> np.ndarray:
         """The means, f64[channels], each rounded once."""
-        return np.array([total / (self.elements << FRACTION_BITS) for total in self.sums], np.float64)
+        return self._per_element(self.sums)
+
+    def mean_squares(self) -> np.ndarray:
+        """The means of the squares, f64[channels]."""
+        return self._per_element(self.squares)
+
+    def _per_element(self, totals: np.ndarray) -> np.ndarray:
+        return np.array([total / (self.elements << FRACTION_BITS) for total in totals], np.float64)
+
+
+def _whole(totals: np.ndarray) -> np.ndarray:
+    return np.array([int(total) for total in np.ldexp(totals, FRACTION_BITS)], object)

@@ -32,10 +32,14 @@ class Precision:
 
 @dataclass(frozen=True)
 class Precisions:
-    """The precision of every node: one for all, and what single nodes, by their first result's name, have instead."""
+    """The precision of every node: one for all, and what single nodes, by their first result's name, have instead.
+
+    `narrow` calibrates values of up to `CALIBRATED_BITS` where nobody said a method.
+    """
 
     every: Precision = Precision()
     nodes: Mapping[str, Precision] = field(default_factory=lambda: MappingProxyType({}))
+    narrow: str = "kl_v2"
 
     def named(self, node: Node) -> Precision:
         """What is said of this node alone."""
@@ -56,7 +60,7 @@ class Precisions:
     def method(self, node: Node | None, bits: int) -> str:
         """The calibration of a value that a node, or a graph input, holds at so many bits."""
         named = self.named(node).method if node is not None else None
-        return named or self.every.method or ("kl_v2" if bits <= CALIBRATED_BITS else "min_max")
+        return named or self.every.method or (self.narrow if bits <= CALIBRATED_BITS else "min_max")
 
     def headroom(self, node: Node | None, bits: int) -> float:
         """The factor from the calibrated range to what the integers reach."""

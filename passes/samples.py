@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import cast
 
 import numpy as np
@@ -42,6 +44,30 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
             count += 1
     if count == 0:
         raise NpuqError(f"{graph.name}: no calibration data; at least one sample wanted")
+
+
+@contextmanager
+def replayable(graph: Graph, data: Data) -> Iterator[Callable[[], Iterator[Sample]]]:
+    """Give a function that yields all samples, as often as it is called.
+
+    What can be read only once is kept in a temporary file, so that memory does not grow.
+    """
+    if not isinstance(data, Iterator):
+        yield lambda: samples(graph, data)
+        return
+    with TemporaryFile() as file:
+        count = 0
+        for sample in samples(graph, data):
+            count += 1
+            for array in sample:
+                np.save(file, array, allow_pickle=False)
+
+        def read() -> Iterator[Sample]:
+            file.seek(0)
+            for _ in range(count):
+                yield tuple(np.load(file, allow_pickle=False) for _ in graph.inputs)
+
+        yield read
 
 
 @dataclass

@@ -19,8 +19,10 @@ from npuq.backends.target import load_target
 from npuq.backends.whole_file import write_file
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
+from npuq.passes.calibrate import observe_channels
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
+from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.masked_ranges import masked_ranges
@@ -30,7 +32,7 @@ from npuq.passes.pipeline import Observe, Pass, chain
 from npuq.passes.precision import Precision, Precisions
 from npuq.passes.repair_scales import Held
 from npuq.passes.roles import plan
-from npuq.passes.samples import Sample, samples
+from npuq.passes.samples import Sample, replayable
 from npuq.passes.scales import Range
 from npuq.passes.split_output_concats import split_output_concats
 from npuq.passes.statistics import Observed, Statistics
@@ -43,7 +45,10 @@ from .scale_file import Given, given_scales, read_scales, scales_json
 
 Data = Any
 Progress = Callable[[int], None]
-EFFORTS = (0, 1)
+EFFORTS = (0, 1, 2)
+EQUALIZED_BITS = 8
+"""Wider activations have steps to spare."""
+
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 REPORT_SAMPLES = 8
 KNOWN_ANSWERS = 2
@@ -90,14 +95,15 @@ def quantize(
 
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
-    of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what), by default kl_v2 for 8 bits and
-    twice min_max's range for 16; graph outputs always take min_max, so that no logit saturates. `bits` is the width of
-    activations, one of the target's, by default its first; `weight_bits` that of weights, by default what goes with it.
+    of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what), by default kl_v2 for 8 bits (mse
+    with effort 2) and twice min_max's range for 16; graph outputs always take min_max, so that no logit saturates.
+    `bits` is the width of activations, one of the target's, by default its first; `weight_bits` that of weights, by
+    default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
     `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values.
-    `effort` is 0 for calibration alone, 1 to correct biases as well. `mean` and `std` insert (x - mean) / std after the
-    first input.
+    `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels too (docs/effort.md).
+    `mean` and `std` insert (x - mean) / std after the first input.
     `observe(index, pass, graph)` sees the graph after each pass.
 
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
@@ -147,7 +153,9 @@ def calibrate(
     With `every_width` the statistics serve all of the target's widths as well, each for the whole graph.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    every = Precision(chosen.default_bits if bits is None else bits, method, weight_bits)
+    width = chosen.default_bits if bits is None else bits
+    refined = effort > 1 and width <= EQUALIZED_BITS
+    every = Precision(width, method, weight_bits)
     Precisions(every).check(graph, chosen, METHODS)
     if effort not in EFFORTS:
         raise NpuqError(f"effort {effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
@@ -158,24 +166,34 @@ def calibrate(
             normalize_input(**{key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}), prepare
         )
     float_graph = prepare(graph, observe=observe)
-    precisions = Precisions(every, dict(precision or {}))
+    named = by_source(precision or {}, float_graph)
+    precisions = Precisions(every, named)
     precisions.check(float_graph, chosen, METHODS)
     chosen_samples = _Chosen(REPORT_SAMPLES)
-    seen = chosen_samples.pass_on(samples(float_graph, data))
-    widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
-    values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
-    means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
     given = Given({}, {})
-    if scales is not None:
-        held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
-        given = given_scales(read_scales(scales), float_graph, chosen, held)
-        means = means if effort else []
-        averaged = {name for name, _ in means}
-        values = [
-            name for name in values if name in averaged or any((name, bits) not in given.ranges for bits in held[name])
-        ]
-    statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
+    with replayable(float_graph, data) as read:
+        source = float_graph
+        if refined:
+            seeing = _both({}, observe, len(prepare.passes))
+            float_graph = _equalized(source, read(), chosen, precisions, seeing, progress)
+            precisions = Precisions(every, inherited(named, source, float_graph))
+        widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
+        values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
+        means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
+        if scales is not None:
+            held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
+            given = given_scales(read_scales(scales), float_graph, chosen, held)
+            means = means if effort else []
+            averaged = {name for name, _ in means}
+            values = [
+                name
+                for name in values
+                if name in averaged or any((name, bits) not in given.ranges for bits in held[name])
+            ]
+        seen = chosen_samples.pass_on(read())
+        statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
     return Calibrated(
+        source,
         float_graph,
         chosen,
         every,
@@ -183,19 +201,35 @@ def calibrate(
         effort,
         statistics,
         chosen_samples.samples,
-        len(prepare.passes),
+        len(prepare.passes) + refined,
         given,
         lut_len,
     )
+
+
+def _equalized(
+    graph: Graph,
+    data: Iterable[Sample],
+    target: Target,
+    precision: Precisions,
+    observe: Observe,
+    progress: Progress | None,
+) -> Graph:
+    """The graph with like ranges in the channels of each value."""
+    wanted = equalizable(graph, target, precision)
+    channels = observe_channels(graph, data, wanted, progress=progress) if wanted else {}
+    return chain(equalize(channels=channels, target=target, precision=precision))(graph, observe=observe)
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
     """A canonical float graph with the statistics of its values on all samples, and a few of these.
 
-    `passes` have run before. Scales that were given stand in for statistics.
+    `source` is the graph before its channels were equalized, whose names the user knows; `passes` have run before it.
+    Scales that were given stand in for statistics.
     """
 
+    source: Graph
     graph: Graph
     target: Target
     every: Precision
@@ -216,7 +250,8 @@ class Calibrated:
         another one then.
         """
         target, statistics = self.target, self.statistics
-        precisions = Precisions(self.every, dict(precision or {}))
+        named = inherited(by_source(precision or {}, self.source), self.source, self.graph)
+        precisions = Precisions(self.every, named, "mse" if self.graph is not self.source else "kl_v2")
         ranges = choose_ranges(self.graph, statistics, target, precisions, self.percentile) | dict(self.given.ranges)
         extremes = {name: found.range for name, found in statistics.items()}
         extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}

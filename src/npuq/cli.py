@@ -104,7 +104,7 @@ def quantize(
         ),
     ] = None,
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
-    effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases as well.")] = 1,
+    effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")] = 1,
     template: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
