@@ -12,7 +12,7 @@ import numpy as np
 from npuq.ir import parameters
 
 from ..float_forward import compile_options
-from .noise import Place, Point, instrumented, measured_values
+from .noise import Point, instrumented, measured_values
 from .variants import NARROW, Variants, on_grid
 
 Loss = Callable[..., Any]
@@ -80,19 +80,14 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
     index_of = {point: index for index, point in enumerate(points)}
 
     def run(inputs: Sequence[jax.Array], label: Any, key: jax.Array) -> jax.Array:
-        steps: Arrays = {}
         zeros: Arrays = {}
+        steps: Arrays = {}
 
         def look(point: Point, name: str, x: jax.Array) -> jax.Array:
             index = index_of[point]
             if not variants.is_bias(point, name):
-                narrow = (
-                    variants.known[index][name][NARROW]
-                    if point.place is Place.KNOWN
-                    else on_grid(x, variants.grids[index, NARROW])
-                )
-                steps[_key(index, name)] = jnp.sqrt(jnp.square(narrow - x).mean())
                 zeros[_key(index, name)] = jnp.zeros_like(x)
+                steps[_key(index, name)] = _step(variants, index, name, x)
             return x
 
         exact = function(known, inputs, look)
@@ -108,20 +103,28 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
                 return sum((jnp.square(y - x).sum() / power for y, x, power in pairs), jnp.float32(0)) / len(powers)
             return jnp.asarray(loss(outputs) if label is None else loss(outputs, label), jnp.float32)
 
-        def draw(probe: jax.Array) -> Arrays:
-            ends = np.cumsum([zero.size for zero in zeros.values()])
-            # One draw for all: a draw for each would take longer to compile than the network.
-            signs = jnp.split(jax.random.rademacher(probe, (int(ends[-1]),), jnp.float32), ends[:-1].tolist())
-            pairs = zip(signs, zeros.items(), strict=True)
-            return {name: part.reshape(zero.shape) * steps[name] for part, (name, zero) in pairs}
-
-        traces = hessian_traces(risen, zeros, draw, jax.random.split(key, probes))
+        traces = hessian_traces(risen, zeros, lambda probe: _signs(probe, steps, zeros), jax.random.split(key, probes))
         rises = jnp.zeros(len(points), jnp.float32)
         for name, trace in traces.items():
             rises = rises.at[int(name.split()[0])].add(trace / 2)
         return rises
 
     return run
+
+
+def _step(variants: Variants, index: int, name: str, x: jax.Array) -> jax.Array:
+    """The root mean square of what narrow integers do to the numbers at a point."""
+    known = variants.known.get(index)
+    narrow = on_grid(x, variants.grids[index, NARROW]) if known is None else known[name][NARROW]
+    return jnp.sqrt(jnp.square(narrow - x).mean())
+
+
+def _signs(key: jax.Array, steps: Arrays, like: Arrays) -> Arrays:
+    """Arrays of each step with random signs; one draw for all, since many take longer to compile than a network."""
+    ends = np.cumsum([array.size for array in like.values()])
+    signs = jnp.split(jax.random.rademacher(key, (int(ends[-1]),), jnp.float32), ends[:-1].tolist())
+    pairs = zip(signs, like.items(), strict=True)
+    return {name: part.reshape(array.shape) * steps[name] for part, (name, array) in pairs}
 
 
 def _key(index: int, name: str) -> str:
