@@ -9,9 +9,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from npuq.ir import Constant, Graph, Node
+from npuq.ir import Constant, DType, Graph, Node
 from npuq.ir.arithmetic import within
-from npuq.ir.ops.npu_norm import LARGEST_BIAS
+from npuq.ir.ops.npu_norm import LARGEST_BIAS, WIDE_BITS
 
 from .intervals import accumulator_proven, value_intervals
 from .precision import width_of
@@ -51,9 +51,9 @@ def few_axes(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Results with a scale have one, the `activation_dtype` of a width and, where it is `symmetric`, no zero point."""
+    """Results with a scale have one and a width's `activation_dtype`, i32 into a norm; zero points 0 if `symmetric`."""
     for name, type_ in zip(node.results, node.types, strict=True):
-        if type_.quant is None:
+        if type_.quant is None or (type_.dtype is DType.I32 and _normalized_soon(graph, name)):
             continue
         width = target.width_of(type_.dtype)
         if width is None or type_.quant.axis is not None:
@@ -61,6 +61,23 @@ def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
             return f"%{name} is {type_}, one scale and {dtypes} wanted"
         if width.symmetric and type_.quant.zero_point:
             return f"%{name} has the zero point {type_.quant.zero_point}, 0 wanted at a symmetric width"
+    return None
+
+
+def _normalized_soon(graph: Graph, name: str) -> bool:
+    users = graph.users[name]
+    return name not in graph.returned and all(user.op.name in ("npu.add", *NORMS) for user in users)
+
+
+def wide_operands_fit(graph: Graph, node: Node, target: Target) -> str | None:
+    """Operands of i32 are made by an op that clamps them to 20 bits, which leaves room for their sums."""
+    limit = 1 << (WIDE_BITS - 1)
+    for name in node.operands[: {"npu.add": 2}.get(node.op.name, int(node.op.name in NORMS))]:
+        if graph.types[name].dtype is not DType.I32:
+            continue
+        op: Any = graph.producers[name].op if name in graph.producers else None
+        if not hasattr(op, "low") or not within((op.low, op.high), (-limit, limit - 1)):
+            return f"operand %{name} of i32 is not clamped to [{-limit}, {limit - 1}]"
     return None
 
 
@@ -205,6 +222,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     no_floats,
     few_axes,
     activations_fit,
+    wide_operands_fit,
     clamp_fits,
     weights_fit,
     bias_fits,

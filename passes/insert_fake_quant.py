@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npuq.ir import Builder, DType, Graph, Node, PassError, Quantization, rewrite
+from npuq.ir.ops.npu_norm import WIDE_BITS
 from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
 from .lowering import LOWERINGS, Kind, activations
@@ -220,10 +221,14 @@ class _Insertion:
         loc: str,
         limits: tuple[int, int] | None = None,
     ) -> str:
-        """Quantize and dequantize a value at one width."""
+        """Quantize and dequantize a value at one width, or wider on its way into a normalization."""
         quant = self.quants[old, width.bits]
         low, high = limits or width.activation_range
         dtype = width.activation_dtype
+        if old in self.where.wide:
+            finer = 1 << (WIDE_BITS - width.bits)
+            quant = Quantization.per_tensor(quant.scale / finer, quant.zero_point * finer)
+            dtype, low, high = DType.I32, low * finer, high * finer
         quantize = Quantize(scales=quant.scales, zero_points=quant.zero_points, dtype=dtype, low=low, high=high)
         integers = builder.add(quantize, value, name=f"{old}.q{suffix}", loc=loc)
         dequantize = Dequantize(scales=quant.scales, zero_points=quant.zero_points)

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from npuq.ir import DType, Graph, Node
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.npu_norm import WIDE_BITS, variance_fraction
 
 from .constraints import LIMITS, table_size_fits
 from .lowering import LOWERINGS, Kind, activations
+from .lowering.registry import is_weight
 from .lowering.tables import lengths
 from .precision import Precisions
 from .target import Target
@@ -59,11 +64,13 @@ class Plan:
     """The roles and widths of all nodes, by their first result, and the widths of the values that get a scale.
 
     `held` has the values in order, each with the bits at which it is made first, then those to which it is converted.
+    `wide` are those that keep `WIDE_BITS` bits instead of 16 on their way into a normalization.
     """
 
     roles: Mapping[str, Role]
     bits: Mapping[str, int]
     held: Mapping[str, tuple[int, ...]]
+    wide: frozenset[str] = frozenset()
 
     def of(self, node: Node) -> Role:
         return self.roles[node.results[0]]
@@ -98,7 +105,7 @@ def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Pl
         if name in wanted and name not in interior:
             own = () if name in graph.constants else (made[name],)
             held[name] = (*own, *sorted(wanted[name].difference(own)))
-    return Plan(roles, bits, held)
+    return Plan(roles, bits, held, _wide(graph, roles, held))
 
 
 def _widths(
@@ -131,6 +138,39 @@ def _widths(
         host = roles[name].kind is Kind.HOST
         made.update({result: (wanted.get(result, 0) or default) if host else found[name] for result in node.results})
     return made, found
+
+
+def _wide(graph: Graph, roles: Mapping[str, Role], held: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+    """The 16-bit sums that only a normalization reads, and the products with weights that only such a sum reads.
+
+    A few elements of a transformer's residual sums are hundreds of times greater than the rest, and set the scale of
+    all; the normalization then takes the greatest away, and would show the steps of the others.
+    """
+    wide: set[str] = set()
+    for node in graph.nodes:
+        if not isinstance(node.op, (LayerNorm, RmsNorm)) or roles[node.results[0]].kind is not Kind.COMPUTE:
+            continue
+        total = graph.producers.get(node.operands[0])
+        if total is None or not isinstance(total.op, Add) or not _only_for(graph, roles, held, total, node):
+            continue
+        if variance_fraction(graph.types[node.operands[1]].size, WIDE_BITS) < 0:
+            continue
+        wide.add(total.result)
+        products = [graph.producers[operand] for operand in total.operands if operand in graph.producers]
+        wide.update(
+            one.result
+            for one in products
+            if isinstance(one.op, MatMul) and is_weight(graph, one, 1) and _only_for(graph, roles, held, one, total)
+        )
+    return frozenset(wide)
+
+
+def _only_for(
+    graph: Graph, roles: Mapping[str, Role], held: Mapping[str, tuple[int, ...]], node: Node, user: Node
+) -> bool:
+    """Whether a computing node's result has 16 bits and a single user."""
+    alone = graph.only_user(node.result) is user and roles[node.result].kind is Kind.COMPUTE
+    return alone and held.get(node.result) == (16,)
 
 
 CLAMPS = ("relu", "clip")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from npuq.ir import DType, Node, Op, TensorType
+from npuq.ir import DType, Node, Op, TensorType, require
 from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce
 
 from .writer import EXPORTERS, Writer, element_type, exports
@@ -156,6 +156,12 @@ def quantize(write: Writer, node: Node) -> None:
     (x,) = write.operands(node)
     if (op.low, op.high) != op.dtype.range:
         x = _clipped(write, node, x, op)
+    if op.dtype.bits > 16:
+        # QuantizeLinear has no such type; on the way into a normalization zero points are 0.
+        require(not any(op.zero_points), f"zero points {op.zero_points} of {op.dtype}, 0 wanted")
+        steps = write.step(node, "Round", write.step(node, "Div", x, _scale(write, op.scales, op.axis)))
+        write.last(node, "Cast", steps, to=element_type(node.type))
+        return
     zero_point = _zero_point(write, op.quant.zero_points, op.axis, op.dtype)
     write.last(node, "QuantizeLinear", x, _scale(write, op.scales, op.axis), zero_point, **_axis(op.axis))
 

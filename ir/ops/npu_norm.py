@@ -23,9 +23,18 @@ LONGEST = 1 << 14
 """The most elements that share their statistics: with 16 bits all sums stay inside 63 bits."""
 
 
-def variance_fraction(count: int, dtype: DType) -> int:
-    """The greatest `fraction` for `count` integers of a type: n^2 * 4^bits * 4^fraction stays within 2^60."""
-    return 30 - (count - 1).bit_length() - dtype.bits
+WIDE_BITS = 20
+"""The bits of an i32 operand, whose greatest elements are many times the others."""
+
+
+def variance_fraction(count: int, bits: int) -> int:
+    """The greatest `fraction` for `count` integers of so many bits: n^2 * 4^bits * 4^fraction stays within 2^60."""
+    return 30 - (count - 1).bit_length() - bits
+
+
+def operand_bits(dtype: DType) -> int:
+    """The bits that an operand's elements have; those of i32 are no more than `WIDE_BITS`."""
+    return min(dtype.bits, WIDE_BITS)
 
 
 def normal_fraction(count: int) -> int:
@@ -49,11 +58,11 @@ class _Normalized(Clamped):
 
     def infer(self, x: TensorType, multiplier: TensorType, bias: TensorType, shift: TensorType) -> TensorType:
         """Keep the shape."""
-        require(x.dtype in (DType.I8, DType.I16), f"{x.dtype} operand, i8 or i16 wanted")
+        require(x.dtype in (DType.I8, DType.I16, DType.I32), f"{x.dtype} operand, i8, i16 or i32 wanted")
         require(0 <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
         count = math.prod(x.shape[self.axis :])
         require(1 <= count <= LONGEST, f"statistics of {count} elements, 1 to {LONGEST} wanted")
-        most = variance_fraction(count, x.dtype)
+        most = variance_fraction(count, operand_bits(x.dtype))
         require(0 <= self.fraction <= most, f"fraction {self.fraction}, 0 to {most} wanted")
         require(1 <= self.epsilon <= LARGEST_EPSILON, f"epsilon {self.epsilon}, 1 to 2^60 wanted")
         require(multiplier.dtype is DType.I32, f"multiplier of {multiplier.dtype}, i32 wanted")

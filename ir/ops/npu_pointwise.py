@@ -43,9 +43,9 @@ class _Pairwise(Requantized):
 
     zero_points: tuple[int, int] = (0, 0)
 
-    def paired(self, a: TensorType, b: TensorType) -> tuple[tuple[int, ...], Interval, Interval]:
+    def paired(self, a: TensorType, b: TensorType, bits: int = 16) -> tuple[tuple[int, ...], Interval, Interval]:
         """The common shape, and the intervals of the centred operands."""
-        require_integers(a, b)
+        require_integers(a, b, bits=bits)
         require_zero_point(a.dtype, self.zero_points[0])
         require_zero_point(b.dtype, self.zero_points[1])
         return (broadcast(a.shape, b.shape), *self.intervals(a.dtype, b.dtype))
@@ -60,8 +60,8 @@ class Add(_Pairwise):
     """((a - za) * M0 + (b - zb) * M1) / 2**s, rounded once: rule B1. A negative M1 subtracts."""
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Broadcast the shapes; M is i32[2], s is i32[1]."""
-        shape, *_ = self.paired(a, b)
+        """Broadcast the shapes; M is i32[2], s is i32[1]; i32 operands stay below 2^29, so that sums fit."""
+        shape, *_ = self.paired(a, b, bits=32)
         require(multiplier == TensorType(DType.I32, (2,)), f"multipliers {multiplier}, i32[2] wanted")
         require_factors(shift, shift, (1,))
         require_rounding(self.rounding, (0, 0))
@@ -71,7 +71,7 @@ class Add(_Pairwise):
         """Half-up sums of 16-bit integers and 31-bit multipliers are exact in float64; other profiles take int64."""
         za, zb = self.zero_points
         ends = {"zero_point": self.zero_point, "low": self.low, "high": self.high}
-        if self.rounding not in HALVES_UP:
+        if self.rounding not in HALVES_UP or max(a.dtype.itemsize, b.dtype.itemsize) > 2:
             m = multiplier.astype(jnp.int64)
             sums = (a.astype(jnp.int64) - za) * m[0] + (b.astype(jnp.int64) - zb) * m[1]
             return rounded_shift(sums, shift, rounding=self.rounding, dtype=self.dtype, **ends)

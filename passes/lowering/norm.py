@@ -10,7 +10,14 @@ import numpy as np
 from npuq.ir import Graph, Node, require
 from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
-from npuq.ir.ops.npu_norm import LARGEST_BIAS, LARGEST_EPSILON, LONGEST, normal_fraction, variance_fraction
+from npuq.ir.ops.npu_norm import (
+    LARGEST_BIAS,
+    LARGEST_EPSILON,
+    LONGEST,
+    normal_fraction,
+    operand_bits,
+    variance_fraction,
+)
 from npuq.ir.ops.npu_norm import LayerNorm as NpuLayerNorm
 from npuq.ir.ops.npu_norm import RmsNorm as NpuRmsNorm
 
@@ -44,7 +51,8 @@ def normalisation(context: Context, node: Node, result: Result) -> Emitted:
     type_ = context.builder.types[x]
     axis = op.axis % type_.rank
     count = math.prod(type_.shape[axis:])
-    fraction, epsilon = _epsilon(context, node, count, op.epsilon, quant.scale, variance_fraction(count, type_.dtype))
+    most = variance_fraction(count, operand_bits(type_.dtype))
+    fraction, epsilon = _epsilon(context, node, count, op.epsilon, quant.scale, most)
     integer = (NpuLayerNorm if isinstance(op, LayerNorm) else NpuRmsNorm)(
         axis=axis, fraction=fraction, epsilon=epsilon, input_zero_point=quant.zero_point, **context.tail(result)
     )

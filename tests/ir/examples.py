@@ -243,6 +243,7 @@ RECURRENT = (
 
 QUANT = (
     example(quant.Quantize(scales=(0.5,), zero_points=(3,)), "f32[2,3]"),
+    example(quant.Quantize(scales=(0.125,), dtype=DType.I32, low=-524288, high=524287), "f32[2,3]"),
     example(observe.Observe(bins=4), "f32[2,3]"),
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
@@ -261,6 +262,8 @@ INTEGER = (
     example(npu_matrix.MatMul(low=0), "i8[2,3,4]", "i8[4,5]", "i32[5]", "i32[5]", "i32[5]"),
     example(npu_matrix.BatchMatMul(zero_points=(1, 2)), "i8[6,1,3,4]", "i8[2,4,5]", "i32[1]", "i32[1]"),
     example(npu_pointwise.Add(zero_points=(-1, 2)), "i8[2,1,3]", "i16[4,1]", "i32[2]", "i32[1]"),
+    example(npu_pointwise.Add(low=-524288, high=524287, dtype=DType.I32), "i32[2,3]", "i16[3]", "i32[2]", "i32[1]"),
+    example(npu_norm.LayerNorm(axis=1, fraction=1), "i32[2,300]", "i32[300]", "i64[300]", "i32[1]"),
     example(npu_pointwise.Mul(zero_points=(-1, 2)), "i8[2,1,3]", "i8[4,1]", "i32[1]", "i32[1]"),
     example(npu_pointwise.Mul(), "i8[]", "i8[]", "i32[1]", "i32[1]"),
     example(npu_pointwise.Requantize(low=-32768, high=32767, dtype=DType.I16), "i32[2,3]", "i32[3]", "i32[3]"),

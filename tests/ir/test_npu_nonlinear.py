@@ -12,7 +12,8 @@ import pytest
 from npuq.ir import DType, Op, RuleError, parse_type, results_of
 from npuq.ir.arithmetic import common_multipliers, multipliers_and_shifts
 from npuq.ir.ops.npu_division import Div, Hypot
-from npuq.ir.ops.npu_norm import LARGEST_BIAS, LayerNorm, RmsNorm, normal_fraction, variance_fraction
+from npuq.ir.ops.npu_norm import LARGEST_BIAS, WIDE_BITS, LayerNorm, RmsNorm, normal_fraction, variance_fraction
+from npuq.ir.ops.npu_pointwise import Add
 
 from .test_npu_ops import FILLS, I8, I16, agree, filled, run
 
@@ -84,7 +85,7 @@ def test_normalisation(shape: tuple[int, ...], axis: int, broad: tuple[int, ...]
     count = math.prod(shape[axis:])
     for dtype in (I8, I16):
         wide: dict[str, Any] = WIDE if dtype is I16 else {}
-        most = variance_fraction(count, DType.of(dtype))
+        most = variance_fraction(count, DType.of(dtype).bits)
         for fraction, epsilon in ((most, 12345), (0, 1 << 60)):
             given = factors(broad, 25.0 if dtype is I8 else 7000.0, normal_fraction(count), rng)
             fields = {"axis": axis, "fraction": fraction, "epsilon": epsilon, **wide}
@@ -93,6 +94,25 @@ def test_normalisation(shape: tuple[int, ...], axis: int, broad: tuple[int, ...]
                 x.reshape(-1)[0] += fill == "worst"
                 agree(LayerNorm(**fields), x, *given)
                 agree(RmsNorm(**fields, input_zero_point=-128, zero_point=2), x, *given)
+
+
+def test_normalisation_of_wide_sums() -> None:
+    """20 bits in i32, also as operands of the sums before."""
+    rng = np.random.default_rng(4)
+    given = factors((300,), 7000.0, normal_fraction(300), rng)
+    limit = 1 << (WIDE_BITS - 1)
+    for x in (rng.integers(-limit, limit, (3, 300)), rng.choice([-limit, limit - 1], (3, 300))):
+        fields = {"axis": 1, "fraction": variance_fraction(300, WIDE_BITS), "epsilon": 5, **WIDE}
+        agree(LayerNorm(**fields), x.astype(np.int32), *given)
+        agree(RmsNorm(**fields), x.astype(np.int32), *given)
+        m, s = common_multipliers(np.array([1.3, -0.01]), (11, 62))
+        agree(
+            Add(low=-limit, high=limit - 1, dtype=DType.I32),
+            x.astype(np.int32),
+            filled(rng, (300,), I16, "random"),
+            m,
+            s,
+        )
 
 
 def test_normalisation_rounds_by_the_profile() -> None:
@@ -109,7 +129,7 @@ def test_normalisation_stays_within_its_worst_error(dtype: Any, kind: Any) -> No
     """Against 60 decimal digits: at most 1/2 LSB and N2's small terms."""
     rng = np.random.default_rng(3)
     n, scale, gain = 24, 0.01, 20.0 if dtype is I8 else 6000.0
-    f, fraction = variance_fraction(n, DType.of(dtype)), normal_fraction(n)
+    f, fraction = variance_fraction(n, DType.of(dtype).bits), normal_fraction(n)
     epsilon = 1e-5 * n * n * 4**f / scale**2
     rows = [filled(rng, (40, n), dtype, "random"), rng.integers(0, 2, (20, n)).astype(dtype)]
     x = np.concatenate(rows)
@@ -138,7 +158,7 @@ REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
     (Div(factor=1, shift=45), ("i8[2]", "i8[2]"), "shift 45, 0 to 44 wanted"),
     (Div(factor=1, shift=0, zero_points=(0, 128)), ("i8[2]", "i8[2]"), "input zero point 128 outside i8's"),
     (Div(factor=1, shift=0), ("i32[2]", "i8[2]"), "i32 operand, an integer of at most 16 bits wanted"),
-    (LayerNorm(axis=1, fraction=0), ("u8[2,3]", "i32[3]", "i64[3]", "i32[1]"), "u8 operand, i8 or i16 wanted"),
+    (LayerNorm(axis=1, fraction=0), ("u8[2,3]", "i32[3]", "i64[3]", "i32[1]"), "u8 operand, i8, i16 or i32 wanted"),
     (LayerNorm(axis=2, fraction=0), ("i8[2,3]", "i32[3]", "i64[3]", "i32[1]"), "axis 2 of rank 2"),
     (LayerNorm(axis=1, fraction=21), ("i8[2,3]", "i32[3]", "i64[3]", "i32[1]"), "fraction 21, 0 to 20 wanted"),
     (LayerNorm(axis=1, fraction=0, epsilon=0), ("i8[2,3]", "i32[3]", "i64[3]", "i32[1]"), "epsilon 0, 1 to 2^60"),

@@ -12,7 +12,8 @@ import pytest
 
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
-from npuq.ir import Constant, DType, Graph, Quantization, verify
+from npuq.ir import Builder, Constant, DType, Graph, Quantization, parse_type, verify
+from npuq.ir.ops.npu_pointwise import Add
 from npuq.passes.constraints import CONSTRAINTS, violations
 from npuq.passes.intervals import accumulator_needed, value_intervals
 from npuq.passes.target import LAYOUT_OPS
@@ -63,6 +64,14 @@ def with_number(graph: Graph, result: str, position: int, value: int) -> Graph:
     return with_constant(graph, name, array)
 
 
+def wide_sum() -> Graph:
+    """A sum of i32 inputs, which nothing bounds."""
+    builder = Builder("wide")
+    a = builder.input("a", parse_type("i32[2]"))
+    factors = builder.constant(np.ones(2, np.int32)), builder.constant(np.array([31], np.int32))
+    return builder.build({"y": builder.add(Add(), a, a, *factors, name="y")})
+
+
 @pytest.mark.parametrize("make", [small, every_op])
 @pytest.mark.parametrize("name", ["npu", "npu-asym"])
 def test_programs_within_the_limits_break_none(make: Callable[[], Graph], name: str) -> None:
@@ -96,6 +105,11 @@ def test_programs_within_the_limits_break_none(make: Callable[[], Graph], name: 
         (with_number(small(), "a", 4, 30), {}, "a: npu.conv2d: shifts in [30, 40], within [31, 62] wanted"),
         (with_number(small(), "c", 3, 10), {}, "c: npu.add: shifts in [10, 10], within [11, 62] wanted"),
         (with_number(every_op(), "soft", 1, -1), {}, "npu.softmax: a table of exponentials with negative entries"),
+        (
+            wide_sum(),
+            {},
+            "%y: npu.add: operand %a of i32 is not clamped to [-524288, 524287]",
+        ),
         (with_number(every_op(), "layer", 2, 1 << 60), {}, "%layer: npu.layer_norm: biases in ["),
         (with_quant(small(), "c", Quantization.per_tensor(0.5, 3)), {}, "%c has the zero point 3, 0 wanted"),
         (
