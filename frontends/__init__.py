@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from npuq.ir import Graph, NpuqError
 
 if TYPE_CHECKING:
+    from .judge import Original
     from .onnx import Problem
 
 Shapes = Mapping[str, Sequence[int]]
@@ -66,6 +67,20 @@ def check(
     """All problems that keep a network from being read, at once."""
     module, options = _chosen(source, framework, weights=weights, inputs=inputs)
     found: list[Problem] = module.check(source, shapes, **options)
+    return found
+
+
+def original(
+    source: Any,
+    shapes: Shapes | None = None,
+    *,
+    weights: Any = None,
+    inputs: Any = None,
+    framework: str | None = None,
+) -> Original:
+    """The network as its own framework runs it, or the best judge that there is."""
+    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
+    found: Original = module.original(source, shapes, **options)
     return found
 
 

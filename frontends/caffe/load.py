@@ -43,14 +43,16 @@ def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> t
     """Read and walk a network; its graph is None where there are problems."""
     importer = _Importer(architecture.name, Builder(architecture.stem))
     try:
-        net = read_net(architecture, _beside(architecture) if weights is None else Path(weights))
+        net = read_net(architecture, weights_of(architecture, weights))
         return importer, importer.run(net, shapes)
     except RuleError as error:
         raise NpuqError(f"{architecture.name}: {error}") from None
 
 
-def _beside(architecture: Path) -> Path:
-    """The weights in the architecture's folder."""
+def weights_of(architecture: Path, weights: str | Path | None) -> Path:
+    """The file of weights that is named, or the one in the architecture's folder."""
+    if weights is not None:
+        return Path(weights)
     same = architecture.with_suffix(".caffemodel")
     found = [same] if same.is_file() else sorted(architecture.parent.glob("*.caffemodel"))
     if len(found) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import arithmetic, control, matrix, movement, reduction, window
-from .load import check, load
+from .load import check, load, original
 from .registry import Equation, converts, primitives
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "load",
     "matrix",
     "movement",
+    "original",
     "primitives",
     "reduction",
     "window",

@@ -13,6 +13,7 @@ import numpy as np
 
 from npuq.ir import Builder, DType, Graph, Node, NpuqError, RuleError, TensorType, one_line, require, verify
 
+from ..judge import Arrays, Original
 from ..onnx import registry as onnx_registry
 from ..onnx.load import DAMAGE, Problem
 from .control import CALLS
@@ -44,6 +45,17 @@ def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weigh
 def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
     """All problems that keep a function from being translated, at once; one that cannot be traced raises."""
     return list(_import(source, shapes, inputs, weights)[0].problems)
+
+
+def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:
+    """The function itself, compiled."""
+    traced = trace(source, shapes, inputs, weights)
+
+    def run(arrays: Arrays) -> Arrays:
+        results = traced.run(*(arrays[name] for name in traced.inputs))
+        return {name: np.asarray(result) for name, result in zip(traced.outputs, results, strict=True)}
+
+    return Original("JAX", run)
 
 
 def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tuple[Importer, Graph | None]:

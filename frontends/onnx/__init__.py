@@ -18,6 +18,7 @@ from . import (
     structure,
     window,
 )
+from .judge import original
 from .load import Problem, check, load
 from .registry import Context, Node, converts, operators
 
@@ -33,6 +34,7 @@ __all__ = [
     "movement",
     "normalization",
     "operators",
+    "original",
     "pointwise",
     "quantization",
     "recurrent",

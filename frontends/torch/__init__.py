@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .load import check, load
+from .load import check, load, original
 
-__all__ = ["check", "load"]
+__all__ = ["check", "load", "original"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from npuq.ir import Graph, NpuqError, one_line
 
 from .. import onnx as onnx_frontend
+from ..judge import Arrays, Original
 from .source import Shapes, Source, program
 
 if TYPE_CHECKING:
@@ -35,6 +36,19 @@ def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weig
     """All problems that keep a source from being read, at once; one that cannot be traced raises."""
     exported = program(source, shapes, inputs, weights)
     return onnx_frontend.check(to_onnx(exported), exported.shapes)
+
+
+def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:
+    """The exported program in PyTorch."""
+    exported = program(source, shapes, inputs, weights)
+    graph = to_onnx(exported).graph
+    given, made = ([value.name for value in values] for values in (graph.input, graph.output))
+    call = exported.run
+
+    def run(arrays: Arrays) -> Arrays:
+        return dict(zip(made, call(*(arrays[name] for name in given)), strict=True))
+
+    return Original("PyTorch", run)
 
 
 def to_onnx(source: Source) -> ModelProto:

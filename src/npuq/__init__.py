@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .agreement import verify_import
     from .api import Quantized, evaluate, load, quantize
     from .assignment import Assignment, assign, read_template, write_template
     from .backends.npu import Program
@@ -36,6 +37,7 @@ _HOMES = {
     "quantize": "api",
     "read_template": "assignment",
     "targets": "backends.target",
+    "verify_import": "agreement",
     "write_template": "assignment",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "quantize",
     "read_template",
     "targets",
+    "verify_import",
     "write_template",
 ]
 

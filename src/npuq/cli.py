@@ -244,13 +244,29 @@ def convert(
     shape: Shapes = None,
     weights: Weights = None,
     framework: Framework = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR|FILE", help="What to compare with; random numbers where it is left out.")
+    ] = None,
 ) -> None:
-    """Write a network of any framework as float ONNX (.onnx) or as the IR's text with its arrays beside it (.ir)."""
-    from npuq import api, files
+    """Write a network of any framework as float ONNX (.onnx) or as the IR's text with its arrays beside it (.ir).
 
-    files.write_graph(
-        output, api.load(files.require_file(source), _shapes(shape), weights=weights, framework=framework)
-    )
+    It is compared with what the framework itself computes; where they differ nothing is written.
+    """
+    from npuq import agreement, api, files, frontends
+    from npuq.data import read_data
+    from npuq.ir.errors import NpuqError
+
+    shapes = _shapes(shape)
+    graph = api.load(files.require_file(source), shapes, weights=weights, framework=framework)
+    samples = None if data is None else read_data(data, graph.inputs)
+    try:
+        judge = frontends.original(source, shapes, weights=weights, framework=framework)
+    except NpuqError as error:
+        typer.echo(f"not compared with the original: {error}")
+    else:
+        for difference in agreement.compare_with_original(graph, judge, samples):
+            typer.echo(f"compared with {judge.framework}: {difference}")
+    files.write_graph(output, graph)
 
 
 @app.command()

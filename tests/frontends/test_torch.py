@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import npuq
 from npuq.frontends import check, load
 from npuq.ir import Graph, NpuqError, evaluate
 from npuq.passes.canonicalise import canonicalise
@@ -180,6 +181,13 @@ def test_an_exported_program_keeps_its_batch_open(code: Path, tmp_path: Path) ->
         assert load(source).inputs["x"].shape == (1, 3, 8, 8)
     graph = load(tmp_path / "net.pt2", {"x": (2, 3, 8, 8)})
     agree(graph, net, x)
+
+
+def test_an_import_is_verified(code: Path) -> None:
+    options: dict[str, Any] = {"shapes": {"x": (1, 3, 8, 8)}, "weights": code.with_suffix(".pth")}
+    graph = npuq.load(code, **options)
+    (difference,) = npuq.verify_import(graph, code, **options)
+    assert difference.share < 1e-5
 
 
 def refused(source: Any, **options: Any) -> str:

@@ -1,0 +1,51 @@
+"""An ONNX model as onnxruntime runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError, one_line
+
+from ..judge import Arrays, Original
+from .signature import Shapes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def original(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Original:
+    """The model in onnxruntime, which is asked for inner values too where the first difference is looked for."""
+    try:
+        import onnxruntime  # noqa: F401  # told early
+    except ImportError:
+        raise NpuqError("onnxruntime is not installed: pip install 'npuq[onnxruntime]'") from None
+    return Original(
+        "onnxruntime",
+        lambda inputs: _run(source, inputs, None),
+        lambda graph, inputs: _run(source, inputs, graph),
+    )
+
+
+def _run(source: Any, inputs: Arrays, graph: Graph | None) -> Arrays:
+    """The outputs or, with a graph, the inner values whose names it shares."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    model: Any = str(source) if isinstance(source, (str, Path)) else source.SerializeToString()
+    if graph is not None:
+        proto = onnx.load(source) if isinstance(source, (str, Path)) else onnx.ModelProto.FromString(model)
+        made = {name for node in proto.graph.node for name in node.output if name in graph.producers}
+        shown = {value.name for value in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(made - shown))
+        model = proto.SerializeToString()
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        return dict(zip(names, map(np.asarray, session.run(None, dict(inputs))), strict=True))
+    except Exception as error:  # onnxruntime's classes of error have no common one
+        raise NpuqError(f"onnxruntime cannot run the model: {one_line(error)[:300]}") from None
