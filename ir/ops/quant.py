@@ -80,9 +80,10 @@ class Dequantize(Op):
         return TensorType(DType.F32, q.shape)
 
     def evaluate(self, q: jax.Array) -> jax.Array:
-        """Subtract exactly, multiply once in float32."""
-        zero_points = np.asarray(self.quant.zero_points, np.int32)
-        centred = q.astype(jnp.int32) - _along(zero_points, self.axis, q.ndim)
+        """Subtract exactly, multiply once in float32; biases of 64 bits keep all of them until then."""
+        wide = np.dtype(np.int64 if q.dtype.itemsize == 8 else np.int32)
+        zero_points = np.asarray(self.quant.zero_points, wide)
+        centred = q.astype(wide) - _along(zero_points, self.axis, q.ndim)
         return centred.astype(jnp.float32) * _along(np.asarray(self.scales, np.float32), self.axis, q.ndim)
 
 
