@@ -58,7 +58,7 @@ class Resize(Op):
         require(min(x.shape, default=1) > 0, f"operand of shape {x.shape} is empty")
         require(all(scale > 0 for scale in self.scales), f"scales {self.scales}: all must be > 0")
         crops = self.coordinates == "tf_crop_and_resize"
-        require(not self.antialias or (self.mode != "nearest" and not crops), "antialias of chosen elements")
+        require(not self.antialias or (self.mode != "nearest" and not crops), "antialias, but no kernel to widen")
         require(not crops or bool(self.roi), "tf_crop_and_resize lacks its roi")
         require(not crops or not self.exclude_outside, "tf_crop_and_resize cannot exclude what lies outside")
         for size, scale, length in zip(x.shape, self.scales, self.shape, strict=True):
