@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import npuq
+from npuq.api import calibrate
 from npuq.backends.target import load_target
 from npuq.ir import Builder, DType, Graph, Op, TensorType, evaluate
 from npuq.ir.ops.activation import Clip, HardSigmoid, HardSwish, LeakyRelu, Relu, Silu
@@ -176,3 +177,26 @@ def test_what_stands_around_a_node_has_its_precision() -> None:
     assert set(found.values()) == {wide}
     assert by_source(found, before) == {"hard_swish": wide}
     assert {"conv.equalized", "conv.equalized.cut"} <= set(inherited({"conv": wide}, before, after))
+
+
+def test_ops_of_an_equalized_net_can_be_raised_to_16_bits() -> None:
+    graph = network("tables")
+    calibrated = calibrate(
+        graph,
+        DATA,
+        target=TARGET,
+        method=None,
+        bits=None,
+        weight_bits=None,
+        precision=None,
+        percentile=0.99999,
+        effort=2,
+        mean=None,
+        std=None,
+        every_width=True,
+    )
+    wide = calibrated.quantize({node.result: Precision(bits=16) for node in graph.nodes})
+    assert not [node.host for node in wide.graph.nodes if node.host]
+    assert {str(node.type.dtype) for node in wide.graph.nodes} == {"i16"}
+    (wanted,), (got,) = evaluate(graph)(DATA[:1]), wide.simulate(DATA[:1])
+    assert np.square(got - wanted).sum() < 1e-6 * np.square(wanted).sum()
