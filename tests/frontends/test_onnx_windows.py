@@ -116,13 +116,12 @@ def test_a_window_larger_than_any_that_is_unrolled() -> None:
         assert compare(model(op, shape, [], {"kernel_shape": [13, 12], "pads": [6, 0, 0, 5], "strides": [2, 1]}), shape)
 
 
-def test_indices_that_are_read_are_refused_and_unread_ones_dropped() -> None:
+def test_places_that_are_read_are_an_op_and_unread_ones_dropped() -> None:
     source = model("MaxPool", [1, 1, 4], [], {"kernel_shape": [2]})
     source.graph.node[0].output.append("places")
-    assert len(load(source).nodes) == 1
+    assert [node.op.name for node in load(source).nodes] == ["max_pool"]
     source.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, None))
-    with pytest.raises(NpuqError, match=r"output 1 \('places'\) is not supported"):
-        load(source)
+    assert [node.op.name for node in load(source).nodes] == ["max_pool", "max_pool_places"]
 
 
 @pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
