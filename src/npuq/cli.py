@@ -135,6 +135,7 @@ def quantize(
     from npuq.backends.target import load_target
     from npuq.data import read_data
     from npuq.files import read_text, require_file, staged
+    from npuq.ir import NpuqError
     from npuq.passes.pipeline import dump_to
 
     chosen = load_target(target)
@@ -163,8 +164,16 @@ def quantize(
         )
         steps.start("writing the program")
         quantized.program.save(folder / f"{model.stem}.npuq")
-        exact = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
-        (folder / f"{model.stem}_quantize.onnx").write_bytes(exact.SerializeToString(deterministic=True))
+        notes = list(quantized.notes)
+        exact = f"{model.stem}_quantize.onnx"
+        try:
+            proto = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
+        except NpuqError as error:
+            # The program stands without it; one of an earlier run would be another program's.
+            (output / exact).unlink(missing_ok=True)
+            notes.append(f"no {exact}: {error}")
+        else:
+            (folder / exact).write_bytes(proto.SerializeToString(deterministic=True))
         (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
         steps.start("measuring the layers", len(quantized.samples))
         report = quantized.measure(steps.done)
@@ -177,9 +186,11 @@ def quantize(
             quantized.dump(dump)
     screen = show.console()
     screen.print(show.layers(report, None if all_ else show.SHOWN))
-    for note in quantized.notes:
-        screen.print(f"note: {note}")
-    models = f"{model.stem}.npuq, {model.stem}_quantize.onnx, {model.stem}_qdq.onnx"
+    for note in notes:
+        screen.print(f"note: {note}", markup=False)
+    models = ", ".join(
+        name for name in (f"{model.stem}.npuq", exact, f"{model.stem}_qdq.onnx") if (output / name).exists()
+    )
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +26,21 @@ from npuq.ir import Graph, evaluate
 from .conftest import Files, Run
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first finished `npuq quantize` is kept for the tests after it."""
+    return tmp_path_factory.mktemp("kept") / "out"
+
+
 @pytest.fixture
-def out(run: Run, files: Files, tmp_path: Path) -> Path:
-    """A finished `npuq quantize`."""
+def out(run: Run, files: Files, tmp_path: Path, kept: Path) -> Path:
+    """A finished `npuq quantize`, for this test alone."""
+    if kept.exists():
+        return Path(shutil.copytree(kept, tmp_path / "out"))
     done = run("quantize", files.model, "--data", files.data, "--method", "min_max", "-o", tmp_path / "out")
     assert (done.code, done.err) == (0, "")
     assert "small on npu, min_max over 12 samples" in done.out
+    shutil.copytree(tmp_path / "out", kept)
     return tmp_path / "out"
 
 
@@ -74,6 +84,20 @@ def test_quantize_again_replaces_its_files_and_keeps_others(out: Path, run: Run,
     assert (out / "notes.txt").read_text() == "mine"
     assert not (out / "steps" / "99-old.ir").exists()
     assert (out / "small.npuq").read_bytes() != before
+
+
+def test_a_program_without_an_exact_onnx_form_is_written_all_the_same(
+    out: Path, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise npuq.NpuqError("net:c: sums of 40000 products")
+
+    monkeypatch.setattr("npuq.backends.exact_onnx.to_exact_onnx", refuse)
+    done = run("quantize", files.model, "--data", files.data, "--method", "min_max", "-o", out)
+    assert (done.code, done.err) == (0, "")
+    assert "note: no small_quantize.onnx: net:c: sums of 40000 products" in done.out
+    assert not (out / "small_quantize.onnx").exists()
+    npuq.Program.load(out / "small.npuq").verify()
 
 
 def test_quantize_with_pixel_statistics_and_target(run: Run, files: Files, tmp_path: Path) -> None:
