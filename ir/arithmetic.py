@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -87,6 +88,7 @@ def common_multipliers(reals: np.ndarray, shifts: Interval = SHIFTS) -> tuple[np
     return np.asarray(multipliers, np.int32), np.asarray([shift], np.int32)
 
 
+@lru_cache(maxsize=1 << 16)
 def _pair_within(real: float | Fraction, shifts: Interval) -> tuple[int, int, str]:
     """One factor's multiplier, its shift inside `shifts`, and what had to be repaired."""
     least, greatest = shifts

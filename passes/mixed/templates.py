@@ -11,7 +11,7 @@ from typing import Any
 from npuq.ir import NpuqError
 from npuq.ir.op import registry
 
-from ..precision import Precision
+from ..precision import CALIBRATED_BITS, Precision
 from ..target import Target
 from ..thresholds import METHODS
 from .rules import violations
@@ -36,14 +36,18 @@ TYPES: Mapping[str, str] = {
 
 
 def write_template(units: Units, precision: Mapping[str, Precision], *, bits: int, method: str) -> str:
-    """A template with one entry per unit, by name, in order: what `precision` says, else the defaults.
+    """A template with one entry per unit, by name, in order: what `precision` says, else `bits` and `method`.
+
+    Widths that need no clipping have min_max where nothing is said.
 
     `weight_bitwidth` stands only where the weights' width is chosen too.
     """
     template = {}
     for unit in units:
         one = precision.get(unit.name, Precision())
-        entry: dict[str, Any] = {"bitwidth": one.bits or bits, "mode": one.method or method}
+        width = one.bits or bits
+        default = method if width <= CALIBRATED_BITS else "min_max"
+        entry: dict[str, Any] = {"bitwidth": width, "mode": one.method or default}
         if one.weight_bits is not None:
             entry["weight_bitwidth"] = one.weight_bits
         template[unit.name] = entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,9 @@ Progress = Callable[[int], None]
 EFFORTS = (0, 1, 2)
 EQUALIZED_BITS = 8
 """Wider activations have steps to spare."""
+
+_threshold = lru_cache(maxsize=512)(thresholds)
+"""`thresholds`, searched once for several programs of the same statistics."""
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 REPORT_SAMPLES = 8
@@ -291,7 +294,7 @@ def choose_ranges(
                 continue
             method = "min_max" if name in whole else precision.method(maker, bits)
             symmetric = target.width(bits).symmetric
-            range_ = thresholds(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
+            range_ = _threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
             factor = precision.headroom(maker, bits)
             found[name, bits] = (range_[0] * factor, range_[1] * factor)
     return masked_ranges(graph, found, {name: one.range for name, one in statistics.items()})

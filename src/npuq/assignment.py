@@ -138,17 +138,20 @@ def assign(
 
 
 def two_widths(target: Target, method: str | None = None) -> tuple[Precision, Precision]:
-    """The narrowest and the widest width of a target; wide values are never clipped."""
+    """The narrowest width of a target, and the widest with its default method: wide values are never clipped."""
     bits = sorted(width.bits for width in target.widths)
     if len(bits) < 2:
         raise NpuqError(f"{target.name} has {bits[0]} bits only; mixed precision wants two widths")
-    return Precision(bits[0], method or "kl_v2"), Precision(bits[-1], "min_max")
+    return Precision(bits[0], method or "kl_v2"), Precision(bits[-1])
 
 
 def write_template(
     graph: Graph, precision: Mapping[str, Precision], *, target: str | Target = "npu", method: str | None = None
 ) -> str:
-    """A mixed-precision template in the vendors' JSON with an entry for every quantized op; see docs."""
+    """A mixed-precision template in the vendors' JSON with an entry for every quantized op.
+
+    `method` stands where `precision` names none; for widths above 8 bits that is min_max.
+    """
     chosen = target if isinstance(target, Target) else load_target(target)
     units = units_of(canonicalise()(graph), chosen)
     return templates.write_template(units, precision, bits=chosen.default_bits, method=method or "kl_v2")

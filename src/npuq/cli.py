@@ -142,7 +142,10 @@ def quantize(
     with show.steps() as steps, staged(output) as folder:
         steps.start(f"reading {model.name}")
         graph = api.load(require_file(model), _shapes(shape), weights=weights, framework=framework)
-        precision = read_template(read_text(template), graph, target=chosen, place=str(template)) if template else None
+        text = None if template is None else read_text(template)
+        precision = (
+            read_template(text, graph, target=chosen, bits=bits, place=str(template)) if text is not None else None
+        )
         samples = read_data(data, graph.inputs)
         steps.start("calibrating", len(samples))
         quantized = api.quantize(
