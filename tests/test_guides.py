@@ -34,7 +34,7 @@ def run(guide: str, more: str = "") -> str:
 
 def test_adding_a_pass() -> None:
     chained, *graph, error = run("adding-a-pass.md", USES_THE_PASS).splitlines()
-    assert chained.startswith("fold-constants | ")
+    assert " | fold-constants | " in chained
     assert chained.endswith(" | drop-double-relu")
     assert graph == ["graph @g(%x: f32[2]) {", "  %a = relu %x : f32[2]", "  return b=%a", "}"]
     assert error == "%b: relu: it reads a relu; run drop-double-relu"
