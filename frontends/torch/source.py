@@ -34,9 +34,10 @@ class Source:
         import torch
 
         def call(*arrays: Any) -> tuple[np.ndarray, ...]:
+            tensors = [torch.from_numpy(np.array(array)) for array in arrays]
+            args, kwargs = torch.utils._pytree.tree_unflatten(tensors, self.program.call_spec.in_spec)
             with torch.no_grad():
-                outputs = self.program.module()(*(torch.from_numpy(np.array(array)) for array in arrays))
-            leaves = torch.utils._pytree.tree_leaves(outputs)
+                leaves = torch.utils._pytree.tree_leaves(self.program.module()(*args, **kwargs))
             return tuple(leaf.numpy() for leaf in leaves if isinstance(leaf, torch.Tensor))
 
         return call

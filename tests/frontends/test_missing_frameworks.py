@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from npuq.frontends import load
+from npuq.frontends.caffe.schema import message
 from npuq.ir import NpuqError
 
 
@@ -17,3 +19,20 @@ def test_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.pt2").write_bytes(b"")
     with pytest.raises(NpuqError, match=r"which is not installed: pip install 'npuq\[torch\]'$"):
         load(tmp_path / "net.pt2")
+
+
+def test_no_framework_is_imported_before_it_is_needed(tmp_path: Path) -> None:
+    net = message("NetWeights")()
+    net.layer.add(name="r")
+    (tmp_path / "n.caffemodel").write_bytes(net.SerializeToString())
+    (tmp_path / "n.prototxt").write_text(
+        'input: "x" input_shape { dim: 1 dim: 2 } layer { name: "r" type: "ReLU" bottom: "x" top: "r" }'
+    )
+    script = f"""
+import sys, npuq
+npuq.load({str(tmp_path / "n.prototxt")!r})
+npuq.load(abs, inputs=__import__("numpy").ones(2))
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "tensorflow", "flax", "cv2", "onnxruntime", "paddle"}.intersection(done.stdout.split())

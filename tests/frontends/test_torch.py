@@ -135,7 +135,13 @@ def test_code_with_its_weights() -> None:
     graph = load(folder / "model.py", {"x": (1, 1, 28, 28)}, weights=weights)
     from npuq.frontends.torch.source import module
 
-    agree(graph, module(folder / "model.py", weights), torch.randn(1, 1, 28, 28))
+    net, x = module(folder / "model.py", weights), torch.randn(4, 1, 28, 28)
+    agree(graph, net, x[:1])
+    quantized = npuq.quantize(graph, x.numpy(), effort=0)
+    with torch.no_grad():
+        wanted = net.eval()(x).numpy()
+    assert np.corrcoef(quantized.simulate(x.numpy())[0].ravel(), wanted.ravel())[0, 1] > 0.99
+    assert not [node for node in quantized.graph.nodes if node.host]
 
 
 def test_a_transformer_keeps_its_ops_and_names() -> None:
