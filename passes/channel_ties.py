@@ -10,6 +10,7 @@ from npuq.ir import Graph, Node
 from npuq.ir.ops.activation import Clip, LeakyRelu, PRelu, Relu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Abs, Add, Identity, Maximum, Minimum, Mul, Neg, Sub
+from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum
 from npuq.ir.ops.resize import Resize
@@ -44,6 +45,7 @@ class Ties:
     pinned: set[int] = field(default_factory=set)
     weighted: list[Node] = field(default_factory=list)
     tables: list[Node] = field(default_factory=list)
+    normalized: list[Node] = field(default_factory=list)
 
     def root(self, one: int) -> int:
         while self.parents[one] != one:
@@ -81,8 +83,9 @@ def channel_ties(graph: Graph, target: Target, precision: Precisions = EVERYWHER
     """The ties of a float graph as `target` will run it.
 
     A convolution or matrix product with known weights takes factors in on both sides; a pointwise function of channels
-    does too, as one table per channel; homogeneous ops, sums and moves hand them on; all else pins. Clips do: a channel
-    that never comes near the limit would have to be clipped at what the data reached, and new data reach further.
+    does too, as one table per channel; a normalization does on its result; homogeneous ops, sums and moves hand them
+    on; all else pins. Clips do: a channel that never comes near the limit would have to be clipped at what the data
+    reached, and new data reach further.
     """
     ties, where = Ties(), plan(graph, target, precision)
     for node in graph.nodes:
@@ -101,6 +104,11 @@ def _visit(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
     known = [operand in graph.constants for operand in node.operands]
     if isinstance(op, (Conv, ConvTranspose, MatMul)):
         return _weights(ties, graph, node)
+    if isinstance(op, (LayerNorm, RmsNorm)) and all(known[1:]) and op.axis % node.type.rank == node.type.rank - 1:
+        ties.pin(x)
+        ties.fresh(graph, node.result, node.type.rank - 1)
+        ties.normalized.append(node)
+        return True
     if isinstance(op, HOMOGENEOUS) and (x in where.quantized or _absorbed(graph, x, where)):
         return _same(ties, node, x)
     if isinstance(op, (Add, Sub, Maximum, Minimum)) and not any(known):

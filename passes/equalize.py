@@ -30,10 +30,13 @@ def equalize(
 
     Cross-layer equalization (Nagel et al., Data-free quantization through weight equalization and bias correction,
     2019, section 4.1), with the ranges of activations measured instead of assumed, and through any pointwise function,
-    whose table becomes one per channel. The factors are those of a small set that make the least noise: that of the
-    activations' steps and of the weights'. `channels` holds the statistics of what `equalizable` names. The graph
-    computes the same as before up to float rounding; only where a function saturates is its operand cut at what the
-    calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
+    whose table becomes one per channel. Behind a normalization it is the migration of SmoothQuant (Xiao et al., 2023):
+    its scale and bias hand outliers on to the matrix products that read it. The factors are those of a small set that
+    make the least noise: that of the activations' steps and of the weights'. `channels` holds the statistics of what
+    `equalizable` names.
+
+    The graph computes the same as before up to float rounding; only where a function saturates is its operand cut at
+    what the calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
     """
     ties = channel_ties(graph, target, precision)
     peaks = {name: _peaks(graph, name, found) for (name, _), found in channels.items()}
@@ -41,6 +44,7 @@ def equalize(
     factors = choose_factors(graph, ties, peaks, squares, target.width(target.default_bits))
     tables = {node.result for node in ties.tables}
     weighted = {node.result for node in ties.weighted}
+    normalized = {node.result for node in ties.normalized}
 
     def scale(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         if not any(name in factors for name in (*node.operands, *node.results)):
@@ -49,6 +53,10 @@ def equalize(
         name = node.result if after is None else f"{node.result}.equalized"
         if node.result in weighted:
             return _reweighted(graph, builder, node, operands, factors.get(node.operands[0]), after, name)
+        if node.result in normalized and after is not None:
+            divided = [graph.constants[one].array / after for one in node.operands[1:]]
+            constants = [builder.constant(one.astype(node.type.dtype.numpy), f"{name}.factors") for one in divided]
+            return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)
         if node.result not in tables:
             return builder.add(node.op, *operands, name=name, loc=node.loc)
         chosen = list(operands)

@@ -12,6 +12,7 @@ from npuq.ir import Builder, DType, Graph, Op, TensorType, evaluate
 from npuq.ir.ops.activation import Clip, HardSigmoid, HardSwish, LeakyRelu, Relu, Silu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Add, Mul
+from npuq.ir.ops.layer_norm import LayerNorm
 from npuq.ir.ops.pool import MaxPool
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice
@@ -84,7 +85,16 @@ def moved(net: Net) -> str:
     return net.then(MatMul(), net.then(Reshape(shape=(1, CHANNELS)), mean), net.spread(CHANNELS, 4))
 
 
-NETS = {"residual": residual, "tables": tables, "gated": gated, "moved": moved}
+def normalized(net: Net) -> str:
+    """A block of a transformer whose normalization has outliers in a few channels."""
+    tokens = net.then(Reshape(shape=(1, 36, 12)), net.x)
+    known = [net.builder.constant(np.exp(net.rng.uniform(-2, 2, 12)).astype(np.float32), "g") for _ in range(2)]
+    normal = net.then(LayerNorm(axis=2, epsilon=1e-5), tokens, *known)
+    weights = [net.builder.constant(net.rng.normal(size=(12, 8)).astype(np.float32), "u") for _ in range(2)]
+    return net.then(Add(), *(net.then(MatMul(), normal, one) for one in weights))
+
+
+NETS = {"normalized": normalized, "residual": residual, "tables": tables, "gated": gated, "moved": moved}
 
 
 def network(name: str, seed: int = 0) -> Graph:
@@ -123,8 +133,8 @@ def test_channels_come_to_like_ranges() -> None:
     assert max(spreads[1]) < max(spreads[0]) - 2
 
 
-@pytest.mark.parametrize("name", ["tables", "moved"])
-def test_integers_come_nearer_to_float(name: str) -> None:
+@pytest.mark.parametrize(("name", "left"), [("normalized", 0.8), ("tables", 0.5), ("moved", 0.5)])
+def test_integers_come_nearer_to_float(name: str, left: float) -> None:
     graph = network(name)
     run = evaluate(graph)
     wanted = np.concatenate([np.asarray(run(sample[None])[0]) for sample in DATA])
@@ -132,7 +142,7 @@ def test_integers_come_nearer_to_float(name: str) -> None:
         np.square(npuq.quantize(graph, DATA, effort=effort, method="mse").simulate(DATA)[0] - wanted).sum()
         for effort in (0, 2)
     ]
-    assert noise[1] < noise[0] / 2
+    assert noise[1] < left * noise[0]
 
 
 def test_clips_gates_inputs_and_outputs_keep_their_scale() -> None:
