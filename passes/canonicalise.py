@@ -13,6 +13,7 @@ from .fuse_bias import fuse_bias
 from .fuse_pad import fuse_pad
 from .pipeline import Pipeline, chain
 from .recognise_activations import recognise_activations
+from .recognise_branches import recognise_branches
 from .recognise_hypot import recognise_hypot
 from .recognise_norms import recognise_norms
 from .recognise_softmax import recognise_softmax
@@ -32,6 +33,7 @@ def canonicalise() -> Pipeline:
         cancel_transposes(),
         drop_identity(),
         recognise_activations(),
+        recognise_branches(),
         recognise_norms(),
         recognise_hypot(),
         recognise_softmax(),

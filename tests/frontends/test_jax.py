@@ -143,6 +143,12 @@ def test_a_function_computes_what_jax_computes(name: str) -> None:
     agree(load(function, inputs=data), jax.jit(function)(*data), *data, forms=1)
 
 
+def test_activations_are_recognised() -> None:
+    for function, kind in ((jax.nn.leaky_relu, "leaky_relu"), (jax.nn.elu, "elu"), (jax.nn.relu6, "clip")):
+        graph = canonicalise()(load(function, inputs=numbers((2, 3))))
+        assert [node.op.name for node in graph.nodes] == [kind]
+
+
 class Block(nnx.Module):
     """A transformer block over embedded tokens."""
 
