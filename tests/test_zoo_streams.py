@@ -12,7 +12,7 @@ from npuq.ir import Graph, evaluate
 from tests import zoo
 from tests.backends.test_execution import assert_equals_interpreter
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.slow]
 
 RATE, FRAME, CONTEXT = 16000, 512, 64
 Call = tuple[np.ndarray, np.ndarray, np.ndarray]
