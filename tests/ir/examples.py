@@ -317,6 +317,7 @@ EXAMPLES: tuple[Example, ...] = (
     *LOGIC,
     *REDUCE,
     *SHAPE,
+    *PLACES,
     *RESIZE,
     *CONV,
     *WINDOW,
