@@ -268,7 +268,7 @@ def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) 
 
 def test_defaults_are_those_of_the_functions() -> None:
     wanted = inspect.signature(npuq.quantize).parameters
-    given = inspect.signature(cli.quantize).parameters
+    given = inspect.signature(cli.quantize.quantize).parameters
     for name in ("target", "method", "bits", "weight_bits", "lut_len", "percentile", "mean", "std"):
         assert given[name].default == wanted[name].default
     assert all(method in str(given["method"].annotation) for method in METHODS)

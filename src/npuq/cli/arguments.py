@@ -1,0 +1,110 @@
+"""The arguments that commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from npuq.data import Samples
+    from npuq.dump import Dump as DumpFolder
+    from npuq.ir import Graph
+
+FAULT = 1
+USER_ERROR = 2
+NOT_VERIFIED = 3
+INTERRUPTED = 130
+
+Model = Annotated[
+    Path, typer.Argument(help="The network: a file of any framework in docs/frontends.md.", show_default=False)
+]
+Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="The weights, where they are a file of their own.")]
+Framework = Annotated[str | None, typer.Option(help="The framework, where the file's suffix does not tell it.")]
+Target = Annotated[str, typer.Option(help="A target's name (see `npuq targets`) or its .toml file.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="NAME:N,C,H,W", help="The shape of an input that the model leaves open; repeatable."
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR|FILE",
+        help="A folder of images, .npy or .npz files, or one .npy or .npz file. Images are fitted to the input's size, "
+        "their pixels 0 to 255; arrays hold samples along their first axis, .npz files by input name.",
+        show_default=False,
+    ),
+]
+OptionalData = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR|FILE", help="As of quantize; without it, a dump's own.", show_default=False),
+]
+All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
+Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
+Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.", show_default=False)]
+Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.", show_default=False)]
+Side = Annotated[Path, typer.Argument(help=".onnx, .ir, .npuq, or the folder of a dump", show_default=False)]
+Dump = Annotated[
+    Path | None,
+    typer.Option(
+        "--dump",
+        metavar="DIR",
+        help="Write every layer's output there, as .npy files in the folders float, fake-quant and integer.",
+        show_default=False,
+    ),
+]
+
+
+def shapes_of(given: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes from `name:1,3,224,224`."""
+    from npuq.ir.errors import NpuqError
+
+    shapes = {}
+    for text in given or ():
+        name, colon, sizes = text.rpartition(":")
+        numbers = sizes.split(",")
+        if not colon or not all(number.strip().isdecimal() for number in numbers):
+            raise NpuqError(f"--shape {text}: a name and sizes wanted, as in x:1,3,224,224")
+        shapes[name] = tuple(map(int, numbers))
+    return shapes
+
+
+def names_of(given: str | None) -> list[str]:
+    """Names from `a,b`."""
+    return [name.strip() for name in given.split(",")] if given else []
+
+
+def numbers_of(flag: str, given: str | None) -> tuple[float, ...] | None:
+    """Numbers from `1.5,2,3`."""
+    if given is None:
+        return None
+    from npuq.ir.errors import NpuqError
+
+    try:
+        return tuple(float(number) for number in given.split(","))
+    except ValueError:
+        raise NpuqError(f"{flag} {given}: numbers wanted, as in 123.7,116.3,103.5") from None
+
+
+def samples_of(data: Path | None, *sides: Graph | DumpFolder) -> Samples | None:
+    """The data of a comparison, where some are given, as the first graph takes them."""
+    if data is None:
+        return None
+    from npuq.data import read_data
+    from npuq.ir import Graph
+
+    graph = next((side for side in sides if isinstance(side, Graph)), None)
+    return read_data(data, graph.inputs) if graph else None
+
+
+def normalized_as(side: Graph | DumpFolder, mean: str | None, std: str | None) -> Graph | DumpFolder:
+    """A reference that takes raw data where mean and standard deviation are given."""
+    from npuq.ir import Graph
+    from npuq.passes.normalize_input import normalize_input
+
+    if not isinstance(side, Graph) or (mean is None and std is None):
+        return side
+    return normalize_input(mean=numbers_of("--mean", mean) or (0.0,), std=numbers_of("--std", std) or (1.0,))(side)

@@ -1,0 +1,96 @@
+"""Two networks beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import (
+    NOT_VERIFIED,
+    All,
+    Names,
+    Numbers,
+    OptionalData,
+    Shapes,
+    Side,
+    names_of,
+    normalized_as,
+    samples_of,
+    shapes_of,
+)
+
+
+def compare(
+    reference: Side,
+    tested: Side,
+    data: OptionalData = None,
+    shape: Shapes = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Measure each layer by itself, too.")] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="index, mean-relative, cosine, rmse, sqnr, most-relative, most-absolute, above or below; "
+            "alone-KEY for the layers alone.",
+        ),
+    ] = "mean-relative",
+    op: Names = None,
+    layer: Names = None,
+    index: Annotated[str | None, typer.Option(metavar="0-7,17-", help="Places in the reference.")] = None,
+    bands: Annotated[str, typer.Option(metavar="PERCENTS", help="The borders of relative errors.")] = "1,10,50,100",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write all measures as .json, too.")
+    ] = None,
+    all_: All = False,
+) -> None:
+    """Measure how far each layer of the second network is from the first; layers belong together by name.
+
+    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. --mean and --std are those of
+    quantize: the reference computes (x - mean) / std first, as the program does.
+    """
+    from npuq import selection, show
+    from npuq.backends.whole_file import write_file
+    from npuq.compare import compare as measure
+    from npuq.compare import to_json
+    from npuq.files import read_side
+
+    one, other = (read_side(path, shapes_of(shape)) for path in (reference, tested))
+    one = normalized_as(one, mean, std)
+    borders = selection.bands(bands)
+    ranges = selection.index_ranges(index) if index else ()
+    with show.steps() as steps:
+        samples = samples_of(data, one, other)
+        steps.start("comparing", len(samples) if samples else None)
+        found = measure(one, other, samples, alone=alone, bands=borders, progress=steps.done)
+    rows = selection.selected(found, sort=sort, ops=names_of(op), layers=names_of(layer), indexes=ranges)
+    if output:
+        write_file(output, to_json(rows).encode())
+    show.console().print(show.differences(rows, borders, None if all_ else show.SHOWN))
+
+
+def diverge(
+    program: Side,
+    other: Side,
+    data: OptionalData = None,
+    shape: Shapes = None,
+) -> None:
+    """Find the first instruction whose integers differ between two programs, or a program and a dump.
+
+    The exit code is 3 where there is one.
+    """
+    from npuq import show
+    from npuq.diverge import diverge as find
+    from npuq.files import read_side
+
+    one, two = (read_side(path, shapes_of(shape)) for path in (program, other))
+    with show.steps() as steps:
+        samples = samples_of(data, one, two)
+        steps.start("comparing", len(samples) if samples else None)
+        found = find(one, two, samples, progress=steps.done)
+    typer.echo(str(found) if found else "all integers agree")
+    if found:
+        raise typer.Exit(NOT_VERIFIED)

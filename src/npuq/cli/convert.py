@@ -1,0 +1,71 @@
+"""Networks and programs to other forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Framework, Model, Out, Shapes, Target, Weights, shapes_of
+
+
+def convert(
+    source: Model,
+    output: Out,
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR|FILE", help="What to compare with; random numbers where it is left out.")
+    ] = None,
+) -> None:
+    """Write a network of any framework as float ONNX (.onnx) or as the IR's text with its arrays beside it (.ir).
+
+    It is compared with what the framework itself computes; where they differ nothing is written.
+    """
+    from npuq import agreement, api, files, frontends
+    from npuq.data import read_data
+    from npuq.ir.errors import NpuqError
+
+    shapes = shapes_of(shape)
+    graph = api.load(files.require_file(source), shapes, weights=weights, framework=framework)
+    samples = None if data is None else read_data(data, graph.inputs)
+    try:
+        judge = frontends.original(source, shapes, weights=weights, framework=framework)
+    except NpuqError as error:
+        typer.echo(f"not compared with the original: {error}")
+    else:
+        for difference in agreement.compare_with_original(graph, judge, samples):
+            typer.echo(f"compared with {judge.framework}: {difference}")
+    files.write_graph(output, graph)
+
+
+def emit(
+    graph: Annotated[
+        Path,
+        typer.Argument(
+            help="A quantized graph: an .ir text, a QDQ .onnx file or an .npuq program.", show_default=False
+        ),
+    ],
+    output: Out,
+    target: Target = "npu",
+    shape: Shapes = None,
+    interface: Annotated[
+        str,
+        typer.Option(help="Of an .onnx file: integer, fixed (floats in, integers in float out) or float."),
+    ] = "fixed",
+) -> None:
+    """Write the program of a graph that is quantized already; with -o FILE.onnx, an ONNX model of the same integers."""
+    from npuq.backends.exact_onnx import as_interface, to_exact_onnx
+    from npuq.backends.target import load_target
+    from npuq.backends.whole_file import write_file
+    from npuq.execute import program_of
+    from npuq.files import read_graph
+
+    wanted = as_interface(interface)
+    program = program_of(read_graph(graph, shapes_of(shape)), load_target(target))
+    if output.suffix == ".onnx":
+        write_file(output, to_exact_onnx(program.graph, interface=wanted).SerializeToString(deterministic=True))
+    else:
+        write_file(output, program.bytes)

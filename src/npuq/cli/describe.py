@@ -1,0 +1,51 @@
+"""What models, targets and passes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import USER_ERROR, Framework, Model, Shapes, Target, Weights, shapes_of
+
+
+def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
+    """Describe a model, a graph's text, or a program: the latter with every instruction and what it costs."""
+    from npuq.describe import describe
+
+    typer.echo(describe(file), nl=False)
+
+
+def check(
+    model: Model,
+    target: Target = "npu",
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+) -> None:
+    """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
+    from npuq import show
+    from npuq.check import check as find
+
+    found = find(model, target, shapes_of(shape), weights=weights, framework=framework)
+    show.console().print(show.verdict(found, model.name, target))
+    if found.problems:
+        raise typer.Exit(USER_ERROR)
+
+
+def targets() -> None:
+    """List the targets that come with npuq."""
+    from npuq import show
+    from npuq.backends.target import load_target
+    from npuq.backends.target import targets as names
+
+    show.console().print(show.targets(map(load_target, names())))
+
+
+def passes() -> None:
+    """List the passes with what each one does."""
+    from npuq import show
+    from npuq.describe import passes as known
+
+    show.console().print(show.passes(known()))

@@ -1,0 +1,184 @@
+"""Quantization, and the templates it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import All, Data, Dump, Framework, Model, Numbers, Out, Shapes, Target, Weights, numbers_of, shapes_of
+
+
+def quantize(
+    model: Model,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")] = Path(
+        "out"
+    ),
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+    target: Target = "npu",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="min_max, percentile, mse, kl or kl_v2; by default kl_v2, for 16 bits twice the range of min_max.",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="The width of weights: 4, 8 or 16.", show_default="as activations")
+    ] = None,
+    lut_len: Annotated[
+        int | None,
+        typer.Option(
+            help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
+        ),
+    ] = None,
+    percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
+    effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")] = 1,
+    template: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
+    ] = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    output_dequant: Annotated[
+        bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
+    ] = False,
+    scales_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the scales there, as JSON.", show_default=False)
+    ] = None,
+    scales_in: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take scales from there instead of calibrating.", show_default=False),
+    ] = None,
+    dump: Dump = None,
+    all_: All = False,
+) -> None:
+    """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
+
+    With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
+    """
+    from npuq import api, show
+    from npuq.assignment import read_template
+    from npuq.backends.exact_onnx import to_exact_onnx
+    from npuq.backends.qdq import to_onnx
+    from npuq.backends.target import load_target
+    from npuq.data import read_data
+    from npuq.files import read_text, require_file, staged
+    from npuq.ir import NpuqError
+    from npuq.passes.pipeline import dump_to
+
+    chosen = load_target(target)
+    with show.steps() as steps, staged(output) as folder:
+        steps.start(f"reading {model.name}")
+        graph = api.load(require_file(model), shapes_of(shape), weights=weights, framework=framework)
+        text = None if template is None else read_text(template)
+        precision = (
+            read_template(text, graph, target=chosen, bits=bits, place=str(template)) if text is not None else None
+        )
+        samples = read_data(data, graph.inputs)
+        steps.start("calibrating", len(samples))
+        quantized = api.quantize(
+            graph,
+            samples,
+            target=chosen,
+            method=method,
+            bits=bits,
+            weight_bits=weight_bits,
+            precision=precision,
+            lut_len=lut_len,
+            percentile=percentile,
+            effort=effort,
+            scales=scales_in,
+            mean=numbers_of("--mean", mean),
+            std=numbers_of("--std", std),
+            observe=dump_to(folder / "steps"),
+            progress=steps.done,
+        )
+        steps.start("writing the program")
+        quantized.program.save(folder / f"{model.stem}.npuq")
+        notes = list(quantized.notes)
+        exact = f"{model.stem}_quantize.onnx"
+        try:
+            proto = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
+        except NpuqError as error:
+            # The program stands without it; one of an earlier run would be another program's.
+            (output / exact).unlink(missing_ok=True)
+            notes.append(f"no {exact}: {error}")
+        else:
+            (folder / exact).write_bytes(proto.SerializeToString(deterministic=True))
+        (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
+        steps.start("measuring the layers", len(quantized.samples))
+        report = quantized.measure(steps.done)
+        (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
+        report.save_html(folder / "report.html")
+        if scales_out:
+            quantized.save_scales(scales_out)
+        if dump:
+            steps.start("dumping the layers")
+            quantized.dump(dump)
+    screen = show.console()
+    screen.print(show.layers(report, None if all_ else show.SHOWN))
+    for note in notes:
+        screen.print(f"note: {note}", markup=False)
+    models = ", ".join(
+        name for name in (f"{model.stem}.npuq", exact, f"{model.stem}_qdq.onnx") if (output / name).exists()
+    )
+    screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
+
+
+def template(
+    model: Model,
+    output: Out,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.", show_default=False),
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
+    ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
+    sqnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
+    ] = None,
+    saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
+    shape: Shapes = None,
+    weights: Weights = None,
+    framework: Framework = None,
+    target: Target = "npu",
+    method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
+    mean: Numbers = None,
+    std: Numbers = None,
+) -> None:
+    """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
+
+    `npuq quantize --template` takes it, edited or not.
+    """
+    from npuq import api, show
+    from npuq.assignment import assign, write_template
+    from npuq.backends.target import load_target
+    from npuq.backends.whole_file import write_file
+    from npuq.data import read_data
+    from npuq.files import require_file
+
+    chosen = load_target(target)
+    with show.steps() as steps:
+        steps.start(f"reading {model.name}")
+        graph = api.load(require_file(model), shapes_of(shape), weights=weights, framework=framework)
+        found = assign(
+            graph,
+            None if data is None else read_data(data, graph.inputs),
+            strategy=strategy,
+            ratio=ratio,
+            sqnr=sqnr,
+            saving=saving,
+            target=chosen,
+            method=method,
+            mean=numbers_of("--mean", mean),
+            std=numbers_of("--std", std),
+            progress=steps.at,
+        )
+        write_file(output, write_template(graph, found.precision, target=chosen).encode())
+    show.console().print(show.assignment(found))
