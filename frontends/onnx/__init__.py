@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from . import (
+    dynamic,
     einsum,
     matrix,
     movement,
     normalization,
+    operator_oriented,
     pointwise,
     quantization,
     recurrent,
@@ -28,11 +30,13 @@ __all__ = [
     "Problem",
     "check",
     "converts",
+    "dynamic",
     "einsum",
     "load",
     "matrix",
     "movement",
     "normalization",
+    "operator_oriented",
     "operators",
     "original",
     "pointwise",

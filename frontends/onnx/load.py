@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
 from .control import CONTROL, Scope
+from .dynamic import fuse_dynamic
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
 from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
@@ -82,7 +83,7 @@ def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer,
     try:
         model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
         versions = opsets(model)
-        model = inline_functions(model)
+        model = fuse_dynamic(inline_functions(model))
         require_names(model.graph)
         importer = _Importer(label, folder, versions, Builder(name))
         return importer, importer.run(model.graph, shapes)

@@ -24,7 +24,7 @@ MUST_BE_KNOWN = "must be a constant"
 
 BODIES = "(function bodies)"
 OUTSIDE = re.compile(
-    "test_(affine_grid|attention|bernoulli|blackman|causal_conv|center_crop|dynamicquantize|hamming|hann|linear_attention|"
+    "test_(affine_grid|attention|bernoulli|blackman|causal_conv|center_crop|hamming|hann|linear_attention|"
     "nllloss|rotary|sce_|sequence)"
 )
 """Tests of what is put together of supported operators but belongs to training, signals and language models."""
