@@ -1,4 +1,4 @@
-"""Converters of QuantizeLinear and DequantizeLinear, and what all quantized operators need: integers, and their reals."""
+"""Converters of QuantizeLinear and DequantizeLinear, and what all quantized operators are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from npuq.ir.ops.shape import Gather, Reshape, Slice, Transpose
 
 from .axes import front
 from .registry import Context, Node, converts
-
 
 MICROSOFT = "com.microsoft"
 """The domain in which onnxruntime's tools write what ONNX lacks, or lacked when they were written."""
