@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from npuq.ir import Graph, NpuqError
 
@@ -23,10 +23,19 @@ SUFFIXES = {
     ".py": "torch",
     ".pth": "torch",
     ".pt": "torch",
+    ".pb": "tensorflow",
+    ".keras": "tensorflow",
+    ".h5": "tensorflow",
+    ".hdf5": "tensorflow",
 }
 """The framework that writes files of each kind."""
 
-PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
+FOLDERS = {"saved_model.pb": "tensorflow"}
+"""The framework of a folder by a file inside."""
+
+PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch": "torch"} | dict.fromkeys(
+    ("keras", "tf_keras"), "tensorflow"
+)
 """The framework that objects of each package belong to."""
 
 TAKES: Mapping[str, tuple[str, ...]] = {
@@ -34,64 +43,61 @@ TAKES: Mapping[str, tuple[str, ...]] = {
     "caffe": ("weights",),
     "jax": ("weights", "inputs"),
     "torch": ("weights", "inputs"),
+    "tensorflow": ("start_nodes", "end_nodes", "signature"),
 }
 """Every framework, and what it takes besides a source and shapes."""
 
 
-def load(
-    source: Any,
-    shapes: Shapes | None = None,
-    *,
-    weights: Any = None,
-    inputs: Any = None,
-    framework: str | None = None,
-) -> Graph:
-    """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open.
+class Options(TypedDict, total=False):
+    """What tells a source's framework, and what is told to it; None is as if it were left out.
 
-    `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` and
-    example `inputs` go to the frontends that take them.
+    `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` is the
+    second file of formats that have one, or a Flax module's variables; `inputs` are example inputs, one, a tuple or a
+    dict by name, for what is traced: PyTorch modules and JAX functions. Of a TensorFlow model, `start_nodes` and
+    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's.
     """
-    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
-    graph: Graph = module.load(source, shapes, **options)
+
+    framework: str | None
+    weights: Any
+    inputs: Any
+    start_nodes: Sequence[str] | None
+    end_nodes: Sequence[str] | None
+    signature: str | None
+
+
+def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Graph:
+    """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open."""
+    module, given = _chosen(source, **options)
+    graph: Graph = module.load(source, shapes, **given)
     return graph
 
 
-def check(
-    source: Any,
-    shapes: Shapes | None = None,
-    *,
-    weights: Any = None,
-    inputs: Any = None,
-    framework: str | None = None,
-) -> list[Problem]:
+def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
     """All problems that keep a network from being read, at once."""
-    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
-    found: list[Problem] = module.check(source, shapes, **options)
+    module, given = _chosen(source, **options)
+    found: list[Problem] = module.check(source, shapes, **given)
     return found
 
 
-def original(
-    source: Any,
-    shapes: Shapes | None = None,
-    *,
-    weights: Any = None,
-    inputs: Any = None,
-    framework: str | None = None,
-) -> Original:
+def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Original:
     """The network as its own framework runs it, or the best judge that there is."""
-    module, options = _chosen(source, framework, weights=weights, inputs=inputs)
-    found: Original = module.original(source, shapes, **options)
+    module, given = _chosen(source, **options)
+    found: Original = module.original(source, shapes, **given)
     return found
 
 
 def recognise(source: Any) -> str:
     """The framework of a file or an object; raises `NpuqError` that lists what is known."""
     if isinstance(source, (str, Path)):
-        suffix = Path(source).suffix
+        path = Path(source)
+        if path.is_dir():
+            for name, framework in FOLDERS.items():
+                if (path / name).is_file():
+                    return framework
+            raise NpuqError(f"{source}: a folder without {' or '.join(FOLDERS)}, which is no model")
+        suffix = path.suffix
         if suffix in SUFFIXES:
             return SUFFIXES[suffix]
-        if Path(source).is_dir():
-            raise NpuqError(f"{source}: cannot be read: a folder, a file wanted")
         kind = f"{source}: files of kind {suffix!r}"
     else:
         for cls in type(source).__mro__:
@@ -104,7 +110,7 @@ def recognise(source: Any) -> str:
     raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
 
 
-def _chosen(source: Any, framework: str | None, **options: Any) -> tuple[Any, dict[str, Any]]:
+def _chosen(source: Any, framework: str | None = None, **options: Any) -> tuple[Any, dict[str, Any]]:
     """The frontend for a source, and the options that were given."""
     name = framework or recognise(source)
     if name not in TAKES:

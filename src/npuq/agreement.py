@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from npuq import frontends
-from npuq.frontends.judge import Original
+from npuq.frontends import Options
+from npuq.frontends.judge import Arrays, Original
 from npuq.ir import Graph, NpuqError, TensorType, evaluate
 from npuq.passes.samples import Data, samples
 
@@ -36,10 +37,9 @@ def verify_import(
     data: Data | None = None,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
-    weights: Any = None,
-    inputs: Any = None,
-    framework: str | None = None,
+    channels_first: bool = False,
     tolerance: float = TOLERANCE,
+    **options: Unpack[Options],
 ) -> tuple[Difference, ...]:
     """Run an imported graph and the source that it was loaded from, and give the difference of each output.
 
@@ -48,8 +48,22 @@ def verify_import(
     installed, and above the tolerance, a share of the output's range, with the first layer that differs where the judge
     shows its layers.
     """
-    judge = frontends.original(source, shapes, weights=weights, inputs=inputs, framework=framework)
-    return compare_with_original(graph, judge, data, tolerance=tolerance)
+    judge = frontends.original(source, shapes, **options)
+    return compare_with_original(graph, channels_last(judge) if channels_first else judge, data, tolerance=tolerance)
+
+
+def channels_last(judge: Original) -> Original:
+    """A judge of a network whose inputs were made channels first."""
+
+    def turned(arrays: Arrays) -> Arrays:
+        return {name: np.moveaxis(array, 1, -1) if array.ndim == 4 else array for name, array in arrays.items()}
+
+    inside = judge.inside
+    return Original(
+        judge.framework,
+        lambda arrays: judge.run(turned(arrays)),
+        None if inside is None else lambda graph, arrays: inside(graph, turned(arrays)),
+    )
 
 
 def compare_with_original(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -17,10 +17,12 @@ from npuq.backends.edge import simulator
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
 from npuq.backends.whole_file import write_file
+from npuq.frontends import Options
 from npuq.ir import Graph, NpuqError
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.calibrate import observe_channels
 from npuq.passes.canonicalise import canonicalise
+from npuq.passes.channels_first_inputs import channels_first_inputs
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
@@ -61,19 +63,20 @@ def load(
     source: Any,
     shapes: Mapping[str, Sequence[int]] | None = None,
     *,
-    weights: Any = None,
-    inputs: Any = None,
-    framework: str | None = None,
+    channels_first: bool = False,
+    **options: Unpack[Options],
 ) -> Graph:
     """Import a model as a float graph.
 
-    `source` is a file or an object of any framework in docs/frontends.md; `framework` names it where it cannot be
+    `source` is a file, folder or object of any framework in docs/frontends.md; `framework` names it where it cannot be
     recognised. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
-    example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `shapes`
-    gives the shapes of inputs that the model leaves open. Raises `NpuqError` where the file is damaged, an operator is
-    unknown, or a shape is missing.
+    example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `start_nodes`
+    and `end_nodes`, lists of names, cut a TensorFlow model; `signature` chooses one of a SavedModel's. `shapes`
+    gives the shapes of inputs that the model leaves open. With `channels_first` inputs [N,H,W,C] become [N,C,H,W].
+    Raises `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
     """
-    return frontends.load(source, shapes, weights=weights, inputs=inputs, framework=framework)
+    graph = frontends.load(source, shapes, **options)
+    return channels_first_inputs()(graph) if channels_first else graph
 
 
 def quantize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 from npuq.backends.target import load_target
-from npuq.files import require_file
+from npuq.files import require_path
+from npuq.frontends import Options, load
 from npuq.frontends import check as find_problems
-from npuq.frontends import load
 from npuq.frontends.onnx import Problem
 from npuq.ir import Graph
 from npuq.passes.canonicalise import canonicalise
@@ -46,20 +46,18 @@ def check(
     model: str | Path,
     target: str | Target = "npu",
     shapes: Mapping[str, Sequence[int]] | None = None,
-    *,
-    weights: str | Path | None = None,
-    framework: str | None = None,
+    **options: Unpack[Options],
 ) -> Verdict:
     """Find all problems of a model's files, or, where there is none, tell where its layers will run.
 
     Raises `NpuqError` where the file or the target cannot be read at all.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    path = require_file(model)
-    problems = find_problems(path, shapes, weights=weights, framework=framework)
+    path = require_path(model)
+    problems = find_problems(path, shapes, **options)
     if problems:
         return Verdict(tuple(problems), ())
-    graph = load(path, shapes, weights=weights, framework=framework)
+    graph = load(path, shapes, **options)
     return Verdict((), where_layers_run(canonicalise()(graph), chosen))
 
 

@@ -67,11 +67,17 @@ def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
     return read_dump(path) if Path(path).is_dir() else read_graph(path, shapes)
 
 
-def require_file(path: str | Path) -> Path:
-    """The path of a file that is there."""
+def require_path(path: str | Path) -> Path:
+    """The path of a file or folder that is there."""
     path = Path(path)
     if not path.exists():
         raise NpuqError(f"{path}: there is no such file")
+    return path
+
+
+def require_file(path: str | Path) -> Path:
+    """The path of a file that is there."""
+    path = require_path(path)
     if path.is_dir():
         raise NpuqError(f"{path}: a folder, a file wanted")
     return path

@@ -17,11 +17,6 @@ USER_ERROR = 2
 NOT_VERIFIED = 3
 INTERRUPTED = 130
 
-Model = Annotated[
-    Path, typer.Argument(help="The network: a file of any framework in docs/frontends.md.", show_default=False)
-]
-Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="The weights, where they are a file of their own.")]
-Framework = Annotated[str | None, typer.Option(help="The framework, where the file's suffix does not tell it.")]
 Target = Annotated[str, typer.Option(help="A target's name (see `npuq targets`) or its .toml file.")]
 Shapes = Annotated[
     list[str] | None,

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Framework, Model, Out, Shapes, Target, Weights, shapes_of
+from .arguments import Out, Shapes, Target, shapes_of
+from .source import Source, reads_model
 
 
+@reads_model
 def convert(
-    source: Model,
+    model: Source,
     output: Out,
-    shape: Shapes = None,
-    weights: Weights = None,
-    framework: Framework = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR|FILE", help="What to compare with; random numbers where it is left out.")
     ] = None,
@@ -24,15 +23,14 @@ def convert(
 
     It is compared with what the framework itself computes; where they differ nothing is written.
     """
-    from npuq import agreement, api, files, frontends
+    from npuq import agreement, files
     from npuq.data import read_data
     from npuq.ir.errors import NpuqError
 
-    shapes = shapes_of(shape)
-    graph = api.load(files.require_file(source), shapes, weights=weights, framework=framework)
+    graph = model.load()
     samples = None if data is None else read_data(data, graph.inputs)
     try:
-        judge = frontends.original(source, shapes, weights=weights, framework=framework)
+        judge = model.original(graph)
     except NpuqError as error:
         typer.echo(f"not compared with the original: {error}")
     else:

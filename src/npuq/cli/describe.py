@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .arguments import USER_ERROR, Framework, Model, Shapes, Target, Weights, shapes_of
+from .arguments import USER_ERROR, Target
+from .source import Source, reads_model
 
 
 def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
@@ -17,18 +18,13 @@ def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", sho
     typer.echo(describe(file), nl=False)
 
 
-def check(
-    model: Model,
-    target: Target = "npu",
-    shape: Shapes = None,
-    weights: Weights = None,
-    framework: Framework = None,
-) -> None:
+@reads_model
+def check(model: Source, target: Target = "npu") -> None:
     """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
     from npuq import show
     from npuq.check import check as find
 
-    found = find(model, target, shapes_of(shape), weights=weights, framework=framework)
+    found = find(model.path, target, model.shapes, **model.options)
     show.console().print(show.verdict(found, model.name, target))
     if found.problems:
         raise typer.Exit(USER_ERROR)

@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
-from .arguments import All, Data, Dump, Framework, Model, Numbers, Out, Shapes, Target, Weights, numbers_of, shapes_of
+from .arguments import All, Data, Dump, Numbers, Out, Target, numbers_of
+from .source import Source, reads_model
 
 
+@reads_model
 def quantize(
-    model: Model,
+    model: Source,
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")] = Path(
         "out"
     ),
-    shape: Shapes = None,
-    weights: Weights = None,
-    framework: Framework = None,
     target: Target = "npu",
     method: Annotated[
         str | None,
@@ -68,14 +67,14 @@ def quantize(
     from npuq.backends.qdq import to_onnx
     from npuq.backends.target import load_target
     from npuq.data import read_data
-    from npuq.files import read_text, require_file, staged
+    from npuq.files import read_text, staged
     from npuq.ir import NpuqError
     from npuq.passes.pipeline import dump_to
 
     chosen = load_target(target)
     with show.steps() as steps, staged(output) as folder:
         steps.start(f"reading {model.name}")
-        graph = api.load(require_file(model), shapes_of(shape), weights=weights, framework=framework)
+        graph = model.load()
         text = None if template is None else read_text(template)
         precision = (
             read_template(text, graph, target=chosen, bits=bits, place=str(template)) if text is not None else None
@@ -100,9 +99,9 @@ def quantize(
             progress=steps.done,
         )
         steps.start("writing the program")
-        quantized.program.save(folder / f"{model.stem}.npuq")
+        quantized.program.save(folder / f"{model.path.stem}.npuq")
         notes = list(quantized.notes)
-        exact = f"{model.stem}_quantize.onnx"
+        exact = f"{model.path.stem}_quantize.onnx"
         try:
             proto = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
         except NpuqError as error:
@@ -111,7 +110,9 @@ def quantize(
             notes.append(f"no {exact}: {error}")
         else:
             (folder / exact).write_bytes(proto.SerializeToString(deterministic=True))
-        (folder / f"{model.stem}_qdq.onnx").write_bytes(to_onnx(quantized.qdq).SerializeToString(deterministic=True))
+        (folder / f"{model.path.stem}_qdq.onnx").write_bytes(
+            to_onnx(quantized.qdq).SerializeToString(deterministic=True)
+        )
         steps.start("measuring the layers", len(quantized.samples))
         report = quantized.measure(steps.done)
         (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
@@ -126,13 +127,14 @@ def quantize(
     for note in notes:
         screen.print(f"note: {note}", markup=False)
     models = ", ".join(
-        name for name in (f"{model.stem}.npuq", exact, f"{model.stem}_qdq.onnx") if (output / name).exists()
+        name for name in (f"{model.path.stem}.npuq", exact, f"{model.path.stem}_qdq.onnx") if (output / name).exists()
     )
     screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
 
 
+@reads_model
 def template(
-    model: Model,
+    model: Source,
     output: Out,
     data: Annotated[
         Path | None,
@@ -144,9 +146,6 @@ def template(
         float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
     ] = None,
     saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
-    shape: Shapes = None,
-    weights: Weights = None,
-    framework: Framework = None,
     target: Target = "npu",
     method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
     mean: Numbers = None,
@@ -156,17 +155,16 @@ def template(
 
     `npuq quantize --template` takes it, edited or not.
     """
-    from npuq import api, show
+    from npuq import show
     from npuq.assignment import assign, write_template
     from npuq.backends.target import load_target
     from npuq.backends.whole_file import write_file
     from npuq.data import read_data
-    from npuq.files import require_file
 
     chosen = load_target(target)
     with show.steps() as steps:
         steps.start(f"reading {model.name}")
-        graph = api.load(require_file(model), shapes_of(shape), weights=weights, framework=framework)
+        graph = model.load()
         found = assign(
             graph,
             None if data is None else read_data(data, graph.inputs),

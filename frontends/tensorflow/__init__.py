@@ -1,0 +1,7 @@
+"""TensorFlow graphs, SavedModels and Keras models to float graphs, by way of tf2onnx in a process of its own."""
+
+from __future__ import annotations
+
+from .load import check, load, original
+
+__all__ = ["check", "load", "original"]

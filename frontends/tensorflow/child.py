@@ -1,0 +1,116 @@
+"""A second Python for what must not be imported into the user's process; as a program, that second Python itself.
+
+    python -m npuq.frontends.tensorflow.child
+
+reads pickled (module, function, arguments) from its input and answers with pickled (whether it went well, result).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, Any, TypeVar
+
+from npuq.ir import NpuqError, one_line
+
+T = TypeVar("T")
+
+QUIET = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONHASHSEED": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+"""The same results wherever it runs, and no chatter."""
+
+
+class Child:
+    """A process that calls functions of this package by name; it ends with the object."""
+
+    def __init__(self) -> None:
+        environment = os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment,
+        )
+        self.close = weakref.finalize(self, _end, self.process, self.errors)
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function there; its `NpuqError` is raised here, and one is made of a crash."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            pickle.dump((function.__module__, function.__name__, arguments), self.process.stdin)
+            self.process.stdin.flush()
+            well, result = pickle.load(self.process.stdout)
+        except (OSError, EOFError):
+            code = self.process.wait()
+            self.errors.seek(0)
+            said = self.errors.read().decode(errors="replace").strip().splitlines() or ["without a word"]
+            raise NpuqError(f"TensorFlow's process ended with code {code}: {said[-1][:300]}") from None
+        if not well:
+            raise NpuqError(result)
+        found: T = result
+        return found
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    """End the process, whatever it does."""
+    process.kill()
+    process.wait()
+    for file in (process.stdin, process.stdout, errors):
+        assert file is not None
+        # What a dead process left unread does not matter.
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer until there are no more requests."""
+    while True:
+        try:
+            module, name, arguments = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer = (True, getattr(importlib.import_module(module), name)(*arguments))
+        except NpuqError as error:
+            answer = (False, one_line(error))
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+def main() -> None:
+    """Keep the pipe for answers alone; whatever else is printed goes where errors go."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging.disable(logging.ERROR)
+    warnings.simplefilter("ignore")
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What TensorFlow users have, brought to one form: a frozen graph with named inputs and outputs.
+
+All of this runs where TensorFlow may be imported: in a child process, or in the user's own when a model lives there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npuq.ir import NpuqError, one_line
+
+Names = tuple[tuple[str, str], ...]
+"""Pairs of a name and the tensor of the frozen graph that it stands for."""
+
+DEFAULT = "serving_default"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A GraphDef without variables, its inputs and outputs, and whether its scopes are the user's own wording."""
+
+    name: str
+    graph: bytes
+    inputs: Names
+    outputs: Names
+    own_names: bool = False
+
+
+def read(path: Path, signature: str | None) -> Frozen:
+    """Freeze a model's file or folder."""
+    if path.is_dir():
+        return read_saved_model(path, signature)
+    if signature:
+        raise NpuqError(f"{path.name}: only SavedModel folders have signatures")
+    return read_keras(path) if path.suffix != ".pb" else read_graph(path)
+
+
+def read_graph(path: Path) -> Frozen:
+    """A frozen GraphDef, whose inputs and outputs are yet to be named."""
+    import tensorflow as tf
+
+    data = path.read_bytes()
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(data)
+    except Exception:  # protobuf's own classes, another one in each of its implementations
+        raise NpuqError(f"{path.name}: these {len(data)} bytes are not a TensorFlow graph") from None
+    if not graph.node or not all(node.op for node in graph.node):
+        raise NpuqError(f"{path.name}: these {len(data)} bytes hold no TensorFlow graph")
+    return Frozen(path.stem, data, (), (), own_names=True)
+
+
+def read_saved_model(path: Path, signature: str | None) -> Frozen:
+    """A SavedModel's signature: the one that is named, the default one, or the only one."""
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(path))
+    except Exception as error:  # damaged folders raise whatever their parts raise
+        raise NpuqError(f"{path.name}: not a SavedModel that TensorFlow reads: {one_line(error)[:200]}") from None
+    known = list(model.signatures)
+    chosen = signature or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else None)
+    if chosen not in known:
+        listed = ", ".join(known) or "none"
+        problem = f"there is no signature {chosen!r}" if chosen else "which signature is meant? name it: --signature"
+        raise NpuqError(f"{path.name}: {problem}; the signatures are {listed}")
+    function = model.signatures[chosen]
+    outputs = function.structured_outputs
+    return freeze(
+        path.name, function, sorted(function.structured_input_signature[1]), sorted(outputs), keep_alive=model
+    )
+
+
+def read_keras(path: Path) -> Frozen:
+    """A .keras or .h5 file; what Keras 2 wrote is read by Keras 2 where it is installed."""
+    old = path.suffix != ".keras" and _version(path).startswith(("1.", "2."))
+    readers = _readers(old)
+    reasons = []
+    for keras in readers:
+        try:
+            return of_keras(keras.models.load_model(path, compile=False), path.stem)
+        except Exception as error:  # damaged archives and unknown layers raise whatever their parts raise
+            if isinstance(error, NpuqError):
+                raise
+            reasons.append(one_line(error)[:300])
+    remedy = "; files of Keras 2 may need it: pip install tf_keras" if old and len(readers) == 1 else ""
+    raise NpuqError(f"{path.name}: Keras cannot load it: {reasons[0]}{remedy}")
+
+
+def _version(path: Path) -> str:
+    """The Keras that wrote an .h5 file."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            if "model_config" not in file.attrs:
+                raise NpuqError(f"{path.name}: weights alone; save the whole model: model.save(path)")
+            return str(file.attrs.get("keras_version", ""))
+    except OSError as error:
+        raise NpuqError(f"{path.name}: not an HDF5 file: {one_line(error)[:200]}") from None
+
+
+def _readers(old: bool) -> list[Any]:
+    import keras
+
+    if not old:
+        return [keras]
+    try:
+        import tf_keras
+    except ImportError:
+        return [keras]
+    return [tf_keras, keras]
+
+
+def of_keras(model: Any, name: str | None = None) -> Frozen:
+    """A Keras model, of either generation, for inference; its inputs and outputs have their layers' names."""
+    import tensorflow as tf
+
+    name = name or model.name
+    try:
+        structure, made = model.input, tf.nest.flatten(model.output)
+    except AttributeError:
+        structure = None
+    if structure is None:
+        raise NpuqError(
+            f"{name}: {type(model).__name__} has no inputs of its own; export it with "
+            "model.export(folder) after a first call, and load the folder"
+        )
+    given = tf.nest.flatten(structure)
+
+    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow is untyped
+        input_signature=[tf.TensorSpec(one.shape, one.dtype, _layer(one)) for one in given]
+    )
+    def call(*arrays: Any) -> Any:
+        return tf.nest.flatten(model(tf.nest.pack_sequence_as(structure, arrays), training=False))
+
+    function = call.get_concrete_function()
+    return freeze(name, function, [_layer(one) for one in given], [_layer(one) for one in made], keep_alive=model)
+
+
+def _layer(tensor: Any) -> str:
+    """The name of the layer that makes a symbolic tensor; further outputs of one layer are counted."""
+    layer, _, index = tensor._keras_history
+    return f"{layer.name}.{index}" if index else str(layer.name)
+
+
+def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[str], *, keep_alive: Any) -> Frozen:
+    """A concrete function with its variables as constants; names are in the order of its flat arguments and results.
+
+    Functions compiled by XLA are inlined too: the mark that asks for it would keep them apart.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    graph = frozen.graph.as_graph_def()
+    results = [tensor.name for tensor in frozen.outputs]
+    return Frozen(
+        name,
+        graph.SerializeToString(deterministic=True),
+        tuple(zip(_distinct(inputs), (tensor.name for tensor in frozen.inputs), strict=True)),
+        tuple(zip(_distinct(outputs), results, strict=True)),
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, repeated ones with a number."""
+    found: list[str] = []
+    for name in names:
+        number, chosen = 0, name
+        while chosen in found:
+            number += 1
+            chosen = f"{name}.{number}"
+        found.append(chosen)
+    return found

@@ -1,0 +1,112 @@
+"""TensorFlow and Keras models to float graphs: TensorFlow freezes them, tf2onnx writes ONNX, in a second process."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npuq.ir import Graph, NpuqError
+
+from .. import onnx as onnx_frontend
+from ..judge import Arrays, Original
+from . import freeze, translate
+from .child import Child
+from .cut import cut
+from .freeze import Frozen
+from .names import shorten
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from ..onnx import Problem
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load(
+    source: Any,
+    shapes: Shapes | None = None,
+    *,
+    start_nodes: Sequence[str] | None = None,
+    end_nodes: Sequence[str] | None = None,
+    signature: str | None = None,
+) -> Graph:
+    """Read a frozen GraphDef (.pb), a SavedModel's folder, a .keras or .h5 file, or a Keras model as a float graph.
+
+    `start_nodes` and `end_nodes` are names of TensorFlow's nodes: the network between them is read. A GraphDef does not
+    tell its end. `signature` chooses one of a SavedModel's.
+    """
+    with _child() as child:
+        model = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
+    return onnx_frontend.load(model, shapes)
+
+
+def check(
+    source: Any,
+    shapes: Shapes | None = None,
+    *,
+    start_nodes: Sequence[str] | None = None,
+    end_nodes: Sequence[str] | None = None,
+    signature: str | None = None,
+) -> list[Problem]:
+    """All problems that keep a source from being read, at once; a file that TensorFlow cannot read raises."""
+    with _child() as child:
+        model = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
+    return onnx_frontend.check(model, shapes)
+
+
+def original(
+    source: Any,
+    shapes: Shapes | None = None,
+    *,
+    start_nodes: Sequence[str] | None = None,
+    end_nodes: Sequence[str] | None = None,
+    signature: str | None = None,
+) -> Original:
+    """The frozen graph in TensorFlow, in a process that ends with the judge."""
+    child = _child()
+    frozen = _frozen(child, source, signature, start_nodes, end_nodes, shapes)
+
+    def run(arrays: Arrays) -> Arrays:
+        results = child.call(translate.run, frozen, dict(arrays), [tensor for _, tensor in frozen.outputs])
+        return {public: results[tensor] for public, tensor in frozen.outputs}
+
+    return Original("TensorFlow", run)
+
+
+def _child() -> Child:
+    """A process for TensorFlow, where it is installed."""
+    for name in ("tensorflow", "tf2onnx"):
+        if importlib.util.find_spec(name) is None:
+            raise NpuqError(f"TensorFlow models need {name}, which is not installed: pip install 'npuq[tensorflow]'")
+    return Child()
+
+
+def _frozen(
+    child: Child,
+    source: Any,
+    signature: str | None,
+    starts: Sequence[str] | None,
+    ends: Sequence[str] | None,
+    shapes: Shapes | None,
+) -> Frozen:
+    """The part of a source that is wanted, as a frozen graph."""
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.name == "saved_model.pb":
+            path = path.parent
+        frozen = child.call(freeze.read, path.absolute(), signature)
+    else:
+        frozen = freeze.of_keras(source)
+    return child.call(cut, frozen, starts, ends, shapes)
+
+
+def _to_onnx(child: Child, frozen: Frozen) -> ModelProto:
+    import onnx
+
+    model: ModelProto = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))
+    model.graph.name = frozen.name
+    shorten(model, scopes=frozen.own_names)
+    return model

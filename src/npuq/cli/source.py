@@ -1,0 +1,102 @@
+"""The network that a command reads, with the options that tell how: the same for all commands that take one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .arguments import Shapes, names_of, shapes_of
+
+if TYPE_CHECKING:
+    from npuq.frontends import Options
+    from npuq.frontends.judge import Original
+    from npuq.ir import Graph
+
+
+Model = Annotated[
+    Path,
+    typer.Argument(help="The network: a file or folder of any framework in docs/frontends.md.", show_default=False),
+]
+
+
+def _flag(name: str, annotation: Any, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _text(help_: str, metavar: str | None = None) -> Any:
+    return Annotated[str | None, typer.Option(help=help_, metavar=metavar, show_default=False)]
+
+
+FLAGS = (
+    _flag("shape", Shapes),
+    _flag("weights", _text("The weights, where they are a file of their own.", "FILE")),
+    _flag("framework", _text("The framework, where the file's suffix does not tell it.")),
+    _flag("start_nodes", _text("TensorFlow nodes to begin with, instead of its inputs.", "A,B")),
+    _flag("end_nodes", _text("TensorFlow nodes to end with; a .pb file does not tell them.", "A,B")),
+    _flag("signature", _text("The signature of a SavedModel, where it has several.", "NAME")),
+    _flag(
+        "channels_first",
+        Annotated[bool, typer.Option("--channels-first", help="Turn inputs [N,H,W,C] into [N,C,H,W].")],
+        False,
+    ),
+)
+"""The flags of every command that reads a network."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder of any framework, and how to read it."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    channels_first: bool
+    options: Options
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def load(self) -> Graph:
+        from npuq import api
+
+        return api.load(self.path, self.shapes, channels_first=self.channels_first, **self.options)
+
+    def original(self, graph: Graph) -> Original:
+        """The network in its own framework, as a judge of the graph that was loaded."""
+        from npuq import agreement, frontends
+
+        judge = frontends.original(self.path, self.shapes, **self.options)
+        return agreement.channels_last(judge) if self.channels_first else judge
+
+
+def reads_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take its parameter `model`, a `Source`, as an argument and the flags above."""
+
+    @functools.wraps(command)
+    def run(*, model: Path, **given: Any) -> None:
+        from npuq.files import require_path
+
+        shape, weights, framework, starts, ends, signature, channels_first = (given.pop(flag.name) for flag in FLAGS)
+        options: Options = {
+            "weights": weights,
+            "framework": framework,
+            "start_nodes": names_of(starts) or None,
+            "end_nodes": names_of(ends) or None,
+            "signature": signature,
+        }
+        command(model=Source(require_path(model), shapes_of(shape), channels_first, options), **given)
+
+    known = inspect.signature(command, eval_str=True)
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in known.parameters.values()]
+    own = [one.replace(annotation=Model) if one.name == "model" else one for one in own]
+    wanted = sum(one.default is one.empty for one in own)
+    parameters = [*own[:wanted], *FLAGS, *own[wanted:]]
+    vars(run)["__signature__"] = known.replace(parameters=parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
