@@ -17,6 +17,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 SUFFIXES = {
     ".onnx": "onnx",
+    ".tflite": "tflite",
     ".prototxt": "caffe",
     ".caffemodel": "caffe",
     ".pt2": "torch",
@@ -40,6 +41,7 @@ PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch
 
 TAKES: Mapping[str, tuple[str, ...]] = {
     "onnx": (),
+    "tflite": (),
     "caffe": ("weights",),
     "jax": ("weights", "inputs"),
     "torch": ("weights", "inputs"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op
+from npuq.ir import Builder, Graph, Node, Op, TensorType
 from npuq.ir.ops.activation import PRelu
 from npuq.ir.ops.elementwise import Binary, Identity, Unary
 from npuq.ir.ops.logic import Cast, Comparison, Connective, Not, Where
+from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.reduce import Normalization, Position, Reduction
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
@@ -58,6 +60,7 @@ class _Sinking:
     builder: Builder = field(init=False)
     values: dict[str, Turned] = field(default_factory=dict)
     made: dict[tuple[str, Order], str] = field(default_factory=dict)
+    scales: dict[str, TensorType] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = Builder(self.graph.name, reserved=set(self.graph.producers))
@@ -83,20 +86,27 @@ class _Sinking:
             return
         order = self.wanted(node)
         if order is None or order == tuple(range(len(order))):
-            for old, new in zip(
-                node.results, self.builder.copy(node, [self.plain(name) for name in node.operands]), strict=True
-            ):
+            operands = [self.plain(name) for name in node.operands]
+            for old, new in zip(node.results, self.builder.copy(node, operands), strict=True):
+                self.note(node, operands, new)
                 self.values[old] = self.as_is(new)
             return
         op, after = _moved(node, order)
         operands = [self.along(name, order) for name in node.operands]
         made = self.builder.add(op, *operands, name=node.result, loc=node.loc, host=node.host)
+        self.note(node, operands, made)
         self.values[node.result] = Turned(made, after)
+
+    def note(self, node: Node, operands: Sequence[str], made: str) -> None:
+        """Remember the integers of computed reals that have one scale."""
+        if isinstance(node.op, Dequantize) and node.op.axis is None and operands[0] not in self.builder.constants:
+            self.scales[made] = self.builder.types[operands[0]]
 
     def wanted(self, node: Node) -> Order | None:
         """The order in which an op costs least; None where it wants its operands as they are."""
         movable = (*POINTWISE, Concat, Slice, Pad, Reduction, Position, Normalization, Resize)
-        if not isinstance(node.op, movable) or len(node.results) != 1:
+        one_scale = isinstance(node.op, (Quantize, Dequantize)) and node.op.axis is None
+        if not (isinstance(node.op, movable) or one_scale) or len(node.results) != 1:
             return None
         rank = self.graph.types[node.operands[0]].rank if isinstance(node.op, (Reduction, Position)) else node.type.rank
         operands = [name for name in node.operands if name not in self.graph.constants]
@@ -140,8 +150,17 @@ class _Sinking:
             if moved == sorted(moved):
                 op = Reshape(shape=tuple(shape[axis] for axis in order))
             before = self.graph.producers.get(name)
-            self.made[base, order] = self.builder.add(op, base, name=name, loc=before.loc if before else "")
+            made = self.builder.add(op, base, name=name, loc=before.loc if before else "")
+            self.made[base, order] = self.scaled(made, self.scales[base]) if base in self.scales else made
         return self.made[base, order]
+
+    def scaled(self, moved: str, integers: TensorType) -> str:
+        """Reals that came from integers, which have their scale again behind a transpose."""
+        quant, (low, high) = integers.quant, integers.dtype.range
+        assert quant is not None
+        pair = {"scales": quant.scales, "zero_points": quant.zero_points}
+        quantize = Quantize(dtype=integers.dtype, low=low, high=high, **pair)  # type: ignore[arg-type]  # as in the pair
+        return self.builder.add(Dequantize(**pair), self.builder.add(quantize, moved, name=f"{moved}.q"), name=moved)  # type: ignore[arg-type]  # as in the pair
 
 
 def _moved(node: Node, order: Order) -> tuple[Op, Order]:

@@ -11,6 +11,7 @@ from npuq.ir.ops.activation import Clip
 from npuq.ir.ops.elementwise import Add, Div, Identity, Mul, Pow, Sub
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.pool import AveragePool, MaxPool
+from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Expand, Pad, Reshape, Slice, Tile, Transpose
@@ -37,7 +38,8 @@ def drop_identity(graph: Graph) -> Graph:
 
     Besides identities these are shape ops, casts, clips and reductions that leave the type and every element as they
     are, one-element pools, concatenations of one operand, and arithmetic with 0 or 1. A reshape of a reshape, a
-    transpose of a transpose and a cast back from a wider type go to the first one's operand.
+    transpose of a transpose and a cast back from a wider type go to the first one's operand; integers that are
+    quantized again at their own scale are those that were dequantized.
     """
 
     def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
@@ -61,6 +63,8 @@ def _unchanged(builder: Builder, node: Node, operands: tuple[str, ...], types: t
     if isinstance(node.op, Concat):
         filled = [operand for operand, type_ in zip(operands, types, strict=True) if type_.size]
         return filled[0] if len(filled) == 1 and builder.types[filled[0]] == node.type else None
+    if isinstance(node.op, Quantize):
+        return _requantized(builder, node, operands[0])
     if len(operands) == 1:
         return operands[0] if _is_noop(node.op, types[0], node.type) else None
     for kept, other, neutral in zip((0, 1), (1, 0), NEUTRAL.get(type(node.op), ()), strict=False):
@@ -70,6 +74,21 @@ def _unchanged(builder: Builder, node: Node, operands: tuple[str, ...], types: t
         if bool(np.all(constant.array == neutral)):
             return operands[kept]
     return None
+
+
+def _requantized(builder: Builder, node: Node, operand: str) -> str | None:
+    """The integers that a quantize of dequantized ones gives back: each is less than half a step from itself."""
+    op = node.op
+    before = _producer(builder, operand)
+    if before is None or not isinstance(before.op, Dequantize) or not isinstance(op, Quantize):
+        return None
+    whole = (op.low, op.high) == op.dtype.range and op.dtype.bits <= 16
+    return before.operands[0] if whole and builder.types[before.operands[0]] == node.type else None
+
+
+def _producer(builder: Builder, value: str) -> Node | None:
+    """The node that made a value of the new graph."""
+    return next((made for made in reversed(builder.nodes) if value in made.results), None)
 
 
 def _is_noop(op: Op, x: TensorType, y: TensorType) -> bool:
@@ -107,7 +126,7 @@ def _joined(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[Op
     """One op that does, from an earlier operand, what the node and the op before it do; None where there is none."""
     if not isinstance(node.op, (Reshape, Transpose, Cast)):
         return None
-    before = next((made for made in reversed(builder.nodes) if operands[0] in made.results), None)
+    before = _producer(builder, operands[0])
     if before is None:
         return None
     origin = before.operands[0] if before.operands else ""

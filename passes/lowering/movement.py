@@ -49,11 +49,11 @@ def transpose(context: Context, node: Node, result: Result) -> Emitted:
     """From whichever layout is at hand; nothing to do where that is the wanted one."""
     op = node.op
     assert isinstance(op, Transpose)
-    if not _is_last(context, node):
-        return _one(context, node, result, op, last=False)
-    rank = len(op.order)
-    x = context.take(node.operands[0], last=True, result=result)
-    axes = tuple(moved_axis(axis, rank, last=True) for axis in op.order)
+    rank, last = len(op.order), _is_last(context, node)
+    axes = tuple(moved_axis(axis, rank, last=last) for axis in op.order)
+    x = context.take(node.operands[0], last=last, result=result)
+    if 3 <= rank <= 5 and axes in (tuple(range(rank)), order(rank, last=False)):
+        return Emitted(x, last=axes != tuple(range(rank)))
     return Emitted(context.emit(Transpose(order=axes), x, result=result), last=False)
 
 

@@ -1,0 +1,20 @@
+"""TFLite models to float graphs."""
+
+from __future__ import annotations
+
+from . import arithmetic, movement, window
+from .judge import original
+from .load import check, load
+from .registry import Operation, converts, operators
+
+__all__ = [
+    "Operation",
+    "arithmetic",
+    "check",
+    "converts",
+    "load",
+    "movement",
+    "operators",
+    "original",
+    "window",
+]

@@ -1,0 +1,247 @@
+"""Converters of pointwise operators, sums and normalizations."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from npuq.ir import DType, Op, require
+from npuq.ir.ops.activation import Elu, Gelu, HardSwish, LeakyRelu, PRelu, Sigmoid
+from npuq.ir.ops.elementwise import (
+    Abs,
+    Add,
+    Ceil,
+    Cos,
+    Div,
+    Exp,
+    Floor,
+    Log,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
+    Neg,
+    Pow,
+    Reciprocal,
+    Round,
+    Sign,
+    Sin,
+    Sqrt,
+    Sub,
+)
+from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where
+from npuq.ir.ops.reduce import (
+    ArgMax,
+    ArgMin,
+    CumSum,
+    LogSoftmax,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    Softmax,
+)
+
+from .registry import CLAMPS, Operation, converts
+
+PLAIN: dict[str, Op] = {
+    "ABS": Abs(),
+    "CEIL": Ceil(),
+    "COS": Cos(),
+    "ELU": Elu(),
+    "EXP": Exp(),
+    "FLOOR": Floor(),
+    "HARD_SWISH": HardSwish(),
+    "LOG": Log(),
+    "LOGICAL_NOT": Not(),
+    "LOGISTIC": Sigmoid(),
+    "NEG": Neg(),
+    "ROUND": Round(),
+    "SIGN": Sign(),
+    "SIN": Sin(),
+    "SQRT": Sqrt(),
+    **CLAMPS,
+}
+"""Operators of one operand without options."""
+
+PAIRWISE: dict[str, Op] = {
+    "EQUAL": Equal(),
+    "FLOOR_MOD": Mod(),
+    "GREATER": Greater(),
+    "GREATER_EQUAL": GreaterOrEqual(),
+    "LESS": Less(),
+    "LESS_EQUAL": LessOrEqual(),
+    "LOGICAL_AND": And(),
+    "LOGICAL_OR": Or(),
+    "MAXIMUM": Maximum(),
+    "MINIMUM": Minimum(),
+    "POW": Pow(),
+}
+"""Operators of two operands without options."""
+
+FUSED: dict[str, Op] = {"ADD": Add(), "DIV": Div(), "MUL": Mul(), "SUB": Sub()}
+"""Operators of two operands with a fused activation."""
+
+REDUCTIONS: dict[str, type[Op]] = {
+    "MEAN": ReduceMean,
+    "REDUCE_MAX": ReduceMax,
+    "REDUCE_MIN": ReduceMin,
+    "REDUCE_PROD": ReduceProd,
+    "SUM": ReduceSum,
+}
+
+
+@converts(*PLAIN)
+def plain(operation: Operation) -> str:
+    return operation.add(PLAIN[operation.spec.name])
+
+
+@converts(*PAIRWISE)
+def pairwise(operation: Operation) -> str:
+    return operation.add(PAIRWISE[operation.spec.name], operation.x, operation.operand(1))
+
+
+@converts(*FUSED)
+def fused(operation: Operation) -> str:
+    return operation.activated(operation.add(FUSED[operation.spec.name], operation.x, operation.operand(1)))
+
+
+@converts("NOT_EQUAL")
+def not_equal(operation: Operation) -> str:
+    return operation.add(Not(), operation.add(Equal(), operation.x, operation.operand(1)))
+
+
+@converts("FLOOR_DIV")
+def floor_division(operation: Operation) -> str:
+    """Of integers by way of the remainder, which has the divisor's sign."""
+    a, b = operation.x, operation.operand(1)
+    if operation.type(a).dtype.is_float:
+        return operation.add(Floor(), operation.add(Div(), a, b))
+    return operation.add(Div(), operation.add(Sub(), a, operation.add(Mod(), a, b)), b)
+
+
+@converts("SQUARE")
+def square(operation: Operation) -> str:
+    return operation.add(Mul(), operation.x, operation.x)
+
+
+@converts("SQUARED_DIFFERENCE")
+def squared_difference(operation: Operation) -> str:
+    difference = operation.add(Sub(), operation.x, operation.operand(1))
+    return operation.add(Mul(), difference, difference)
+
+
+@converts("RSQRT")
+def reciprocal_root(operation: Operation) -> str:
+    return operation.add(Reciprocal(), operation.add(Sqrt()))
+
+
+@converts("ADD_N")
+def sum_of_all(operation: Operation) -> str:
+    return reduce(lambda one, other: operation.add(Add(), one, other), operation.all_operands())
+
+
+@converts("LEAKY_RELU")
+def leaky_relu(operation: Operation) -> str:
+    return operation.add(LeakyRelu(alpha=operation.options["alpha"]))
+
+
+@converts("PRELU")
+def prelu(operation: Operation) -> str:
+    return operation.add(PRelu(), operation.x, operation.operand(1))
+
+
+@converts("GELU")
+def gelu(operation: Operation) -> str:
+    return operation.add(Gelu(approximate="tanh" if operation.options["approximate"] else "none"))
+
+
+@converts("SELECT", "SELECT_V2")
+def select(operation: Operation) -> str:
+    """A condition of one axis stands for the first one of the older operator."""
+    which, *choices = (operation.operand(index) for index in range(3))
+    shape, rank = operation.type(which).shape, operation.type(choices[0]).rank
+    if operation.spec.name == "SELECT" and len(shape) == 1 < rank:
+        which = operation.reshaped(which, (*shape, *(1,) * (rank - 1)))
+    return operation.add(Where(), which, *choices)
+
+
+@converts("CAST")
+def cast(operation: Operation) -> str:
+    """Into the type that the file gives the result."""
+    return operation.add(Cast(to=operation.outputs[0].dtype))
+
+
+@converts("QUANTIZE", "FAKE_QUANT")
+def quantize(operation: Operation) -> str:
+    """The result's scale makes the pair."""
+    require(operation.spec.name == "QUANTIZE", "fake quantization has no range in integers; convert the model fully")
+    require(operation.outputs[0].is_quantized, "a result without a scale")
+    return operation.x
+
+
+@converts("DEQUANTIZE")
+def dequantize(operation: Operation) -> str:
+    """Reals are at hand already; half precision widens."""
+    tensor, x = operation.inputs[0], operation.x
+    if operation.type(x).dtype is not DType.F16:
+        require(operation.type(x).dtype is DType.F32, f"an operand of {operation.type(x).dtype} without a scale")
+        return x
+    if tensor is not None and tensor.array is not None:
+        return operation.context.builder.constant(tensor.array.astype(np.float32), operation.outputs[0].name)
+    return operation.add(Cast(to=DType.F32))
+
+
+@converts(*REDUCTIONS)
+def reduction(operation: Operation) -> str:
+    """Over the known axes, each once."""
+    axes = tuple(sorted({operation.axis(axis) for axis in operation.integers(1, "the axes")}))
+    op = REDUCTIONS[operation.spec.name](axes=axes, keep=bool(operation.options["keep"]))  # type: ignore[call-arg]  # reductions
+    return operation.add(op)
+
+
+@converts("ARG_MAX", "ARG_MIN")
+def position(operation: Operation) -> str:
+    (axis,) = operation.integers(1, "the axis")
+    kind = ArgMax if operation.spec.name == "ARG_MAX" else ArgMin
+    found = operation.add(kind(axis=operation.axis(axis)), operation.x)
+    dtype = operation.outputs[0].dtype
+    return found if operation.type(found).dtype is dtype else operation.add(Cast(to=dtype), found)
+
+
+@converts("CUMSUM")
+def cumulative_sum(operation: Operation) -> str:
+    (axis,) = operation.integers(1, "the axis")
+    options = operation.options
+    op = CumSum(axis=operation.axis(axis), exclusive=options["exclusive"], reverse=options["reverse"])
+    return operation.add(op, operation.x)
+
+
+@converts("SOFTMAX", "LOG_SOFTMAX")
+def softmax(operation: Operation) -> str:
+    """Over the last axis, of x times a factor that is nearly always 1."""
+    beta = operation.options.get("beta", 1.0)
+    x = operation.x if beta == 1 else operation.add(Mul(), operation.x, operation.number(beta, "beta"))
+    kind = Softmax if operation.spec.name == "SOFTMAX" else LogSoftmax
+    return operation.add(kind(axis=operation.axis(-1)), x)
+
+
+@converts("L2_NORMALIZATION")
+def normalization(operation: Operation) -> str:
+    """By the length over the last axis, which is taken for 1e-6 at least."""
+    squares = operation.add(Mul(), operation.x, operation.x)
+    length = operation.add(Sqrt(), operation.add(ReduceSum(axes=(operation.axis(-1),), keep=True), squares))
+    least = operation.add(Maximum(), length, operation.number(1e-6, "least"))
+    return operation.activated(operation.add(Div(), operation.x, least))
+
+
+@converts("LOCAL_RESPONSE_NORMALIZATION")
+def local_response_normalization(operation: Operation) -> str:
+    """Over `radius` channels on either side; unlike in ONNX alpha is not divided by their number."""
+    options, x = operation.options, operation.first(operation.x)
+    size = 2 * options["radius"] + 1
+    require(size > 0, f"radius {options['radius']}")
+    y = operation.onnx("LRN", x, size=size, alpha=options["alpha"] * size, beta=options["beta"], bias=options["bias"])
+    return operation.last(y)

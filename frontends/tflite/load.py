@@ -1,0 +1,133 @@
+"""TFLite files to float graphs: walks the operators in order and collects every problem on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, one_line, require, verify
+
+from ..onnx.load import DAMAGE, Problem
+from ..onnx.registry import require_size
+from .read import Model, Operator, read_model
+from .registry import Operation, Pairs, context, operators, translate
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
+    """Read a TFLite model as a float graph with static shapes; integers keep their scales as quantize/dequantize pairs.
+
+    `shapes` gives the shapes of inputs whose sizes may change; else they are those of the file. Raises `NpuqError`
+    that tells every operator that cannot be translated, `ParseError` for damaged files.
+    """
+    importer, graph = _import(Path(source), shapes or {})
+    if graph is None:
+        problems = importer.problems
+        listed = "; ".join(map(str, problems))
+        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+    return graph
+
+
+def check(source: str | Path, shapes: Shapes | None = None) -> list[Problem]:
+    """All problems that keep a model from being loaded, at once; unreadable files raise as in `load`."""
+    return list(_import(Path(source), shapes or {})[0].problems)
+
+
+def _import(path: Path, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+    """Read and walk a model; its graph is None where there are problems."""
+    model = read_model(path)
+    builder = Builder(path.stem)
+    importer = _Importer(path.name, model, builder, Pairs(builder, {}))
+    try:
+        return importer, importer.run(shapes)
+    except RuleError as error:
+        raise NpuqError(f"{path.name}: {error}") from None
+
+
+@dataclass
+class _Importer:
+    """One walk over a graph; `scope` holds the value of every tensor so far, None behind a problem."""
+
+    label: str
+    model: Model
+    builder: Builder
+    pairs: Pairs
+    scope: dict[int, str | None] = field(default_factory=dict)
+    found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found so far, grouped by operator and reason."""
+        return tuple(Problem(operator, tuple(places), reason) for (operator, reason), places in self.found.items())
+
+    def run(self, shapes: Shapes) -> Graph | None:
+        """Translate the operators."""
+        self.inputs(shapes)
+        for spec in self.model.operators:
+            results = self.operator(spec)
+            for index, number in enumerate(spec.outputs):
+                self.scope[number] = None if results is None else results[index]
+        outputs = {self.model.tensor(number).name: self.value(number) for number in self.model.outputs}
+        require(len(outputs) > 0, "the graph has no outputs")
+        known = {name: value for name, value in outputs.items() if value is not None}
+        return None if self.found else verify(self.builder.build(known))
+
+    def inputs(self, shapes: Shapes) -> None:
+        """Add the graph's inputs; those of integers with a scale are floats that are quantized at once."""
+        tensors = {number: self.model.tensor(number) for number in self.model.inputs}
+        names = [tensor.name for tensor in tensors.values()]
+        for name in shapes:
+            require(name in names, f"there is no input {name!r}; the inputs are {', '.join(names) or 'none'}")
+        for number, tensor in tensors.items():
+            shape = tuple(shapes.get(tensor.name, tensor.shape))
+            open_ = tensor.open
+            fits = len(shape) == len(open_) and all(
+                size in (-1, given) for size, given in zip(open_, shape, strict=True)
+            )
+            require(fits and min(shape, default=1) > 0, f"shape {shape} of input {tensor.name!r}, declared as {open_}")
+            require_size(shape)
+            dtype = DType.F32 if tensor.is_quantized else tensor.dtype
+            value = self.builder.input(tensor.name, TensorType(dtype, shape))
+            if tensor.is_quantized:
+                assert tensor.quant is not None
+                value = self.pairs.add(value, tensor.dtype, tensor.quant, "")
+            self.scope[number] = value
+
+    def value(self, number: int) -> str | None:
+        """The value of a tensor: computed so far, or known."""
+        if number not in self.scope:
+            tensor = self.model.tensor(number)
+            require(tensor.array is not None, f"tensor {tensor.name!r} is neither computed nor stored")
+            assert tensor.array is not None
+            if tensor.is_quantized and tensor.quant is not None and tensor.quant.axis is None:
+                integers = self.builder.constant(tensor.array, f"{tensor.name}.integers", tensor.quant)
+                self.scope[number] = self.pairs.real(integers, tensor.name)
+            else:
+                self.scope[number] = self.builder.constant(tensor.array, tensor.name)
+        return self.scope[number]
+
+    def operator(self, spec: Operator) -> tuple[str, ...] | None:
+        """The values of an operator's outputs; None where it, or one of its operands, has a problem."""
+        place = self.label
+        try:
+            outputs = tuple(self.model.tensor(number) for number in spec.outputs)
+            place = f"{self.label}:{outputs[0].name}" if outputs else self.label
+            require(not spec.custom, "no converter for this custom operator")
+            require(spec.name in operators(), "no converter for this TFLite operator")
+            operands = tuple(None if number == -1 else self.value(number) for number in spec.inputs)
+            if any(one is None and number != -1 for one, number in zip(operands, spec.inputs, strict=True)):
+                return None
+            inputs = tuple(None if number == -1 else self.model.tensor(number) for number in spec.inputs)
+            stage = context(self.builder, spec, place, tuple(tensor.name for tensor in outputs))
+            return translate(Operation(spec, operands, inputs, outputs, stage, self.pairs))
+        except NpuqError as error:
+            self.blame(spec.name, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{spec.name}: "))
+        except DAMAGE as error:
+            self.blame(spec.name, place, f"damaged: {one_line(error)}")
+        return None
+
+    def blame(self, operator: str, place: str, reason: str) -> None:
+        """Note one place of a problem."""
+        self.found.setdefault((operator, reason), []).append(place)

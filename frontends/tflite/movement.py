@@ -1,0 +1,264 @@
+"""Converters of operators that move, select or join elements, and of shape arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npuq.ir import require
+from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Slice, Tile, Transpose
+
+from .registry import Ints, Operation, converts
+
+
+@converts("RESHAPE")
+def reshape(operation: Operation) -> str:
+    """The shape is an operand, or in older files an option; -1 stands for what is left."""
+    given = operation.options["shape"]
+    shape = operation.integers(1, "the shape") if operation.optional(1) is not None else given
+    size, rest = math.prod(operation.shape), math.prod(size for size in shape if size != -1)
+    require(shape.count(-1) <= 1 and (-1 not in shape or rest > 0), f"shape {shape} of {size} elements")
+    return operation.reshaped(operation.x, [size // rest if one == -1 else one for one in shape])
+
+
+@converts("SQUEEZE")
+def squeeze(operation: Operation) -> str:
+    """The named axes of size 1, or all of them."""
+    shape = operation.shape
+    axes = {operation.axis(axis) for axis in operation.options["axes"]}
+    axes = axes or {axis for axis, size in enumerate(shape) if size == 1}
+    require(all(shape[axis] == 1 for axis in axes), f"axes {sorted(axes)} of shape {shape}, sizes of 1 wanted")
+    return operation.reshaped(operation.x, [size for axis, size in enumerate(shape) if axis not in axes])
+
+
+@converts("EXPAND_DIMS")
+def expand_dims(operation: Operation) -> str:
+    (axis,) = operation.integers(1, "the axis")
+    shape = list(operation.shape)
+    shape.insert(operation.axis(axis, len(shape) + 1), 1)
+    return operation.reshaped(operation.x, shape)
+
+
+@converts("TRANSPOSE")
+def transpose(operation: Operation) -> str:
+    order = operation.integers(1, "the order of the axes")
+    return operation.add(Transpose(order=tuple(operation.axis(axis) for axis in order)), operation.x)
+
+
+@converts("CONCATENATION")
+def concatenation(operation: Operation) -> str:
+    parts = operation.all_operands()
+    y = parts[0] if len(parts) == 1 else operation.add(Concat(axis=operation.axis(operation.options["axis"])), *parts)
+    return operation.activated(y)
+
+
+@converts("PACK")
+def pack(operation: Operation) -> str:
+    """The operands side by side along a new axis."""
+    shape = operation.shape
+    axis = operation.axis(operation.options["axis"], len(shape) + 1)
+    wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.all_operands()]
+    return wide[0] if len(wide) == 1 else operation.add(Concat(axis=axis), *wide)
+
+
+@converts("UNPACK")
+def unpack(operation: Operation) -> tuple[str, ...]:
+    shape, axis = operation.shape, operation.axis(operation.options["axis"])
+    kept = (*shape[:axis], *shape[axis + 1 :])
+    return tuple(operation.reshaped(part, kept) for part in _parts(operation, operation.x, axis, (1,) * shape[axis]))
+
+
+@converts("SPLIT")
+def split(operation: Operation) -> tuple[str, ...]:
+    """The first operand is the axis."""
+    (axis,) = operation.integers(0, "the axis")
+    x, count = operation.operand(1), len(operation.outputs)
+    axis = operation.axis(axis, operation.type(x).rank)
+    size = operation.type(x).shape[axis]
+    require(size % count == 0, f"{size} elements in {count} parts")
+    return _parts(operation, x, axis, (size // count,) * count)
+
+
+@converts("SPLIT_V")
+def split_by_sizes(operation: Operation) -> tuple[str, ...]:
+    sizes, (axis,) = operation.integers(1, "the sizes"), operation.integers(2, "the axis")
+    axis = operation.axis(axis)
+    left = operation.shape[axis] - sum(size for size in sizes if size != -1)
+    sizes = tuple(left if size == -1 else size for size in sizes)
+    require(min(sizes) >= 0 and sum(sizes) == operation.shape[axis], f"parts {sizes} of {operation.shape[axis]}")
+    return _parts(operation, operation.x, axis, sizes)
+
+
+def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, ...]:
+    """Consecutive parts along an axis."""
+    starts = np.cumsum((0, *sizes))
+    whole = [range(size) for size in operation.type(x).shape]
+    return tuple(
+        _kept(operation, x, [*whole[:axis], range(start, start + size), *whole[axis + 1 :]])
+        for start, size in zip(starts.tolist(), sizes, strict=False)
+    )
+
+
+def _kept(operation: Operation, x: str, ranges: list[range]) -> str:
+    """Some elements of each axis; the result keeps its scale."""
+    op = Slice(
+        starts=tuple(along.start for along in ranges),
+        stops=tuple(along.stop for along in ranges),
+        steps=tuple(along.step for along in ranges),
+    )
+    return operation.move(op, x)
+
+
+@converts("SLICE")
+def slice_(operation: Operation) -> str:
+    """A size of -1 reaches to the end."""
+    starts, sizes, shape = operation.integers(1, "the start"), operation.integers(2, "the size"), operation.shape
+    require(len(starts) == len(sizes) == len(shape), f"a slice from {starts} of size {sizes} of shape {shape}")
+    stops = [whole if size == -1 else start + size for start, size, whole in zip(starts, sizes, shape, strict=True)]
+    fits = all(0 <= start <= stop <= whole for start, stop, whole in zip(starts, stops, shape, strict=True))
+    require(fits, f"a slice from {starts} of size {sizes} of shape {shape}")
+    return _kept(operation, operation.x, [range(start, stop) for start, stop in zip(starts, stops, strict=True)])
+
+
+@converts("STRIDED_SLICE")
+def strided_slice(operation: Operation) -> str:
+    """NumPy's slices, written as bit masks beside three lists."""
+    options, shape = operation.options, operation.shape
+    starts, stops, steps = (
+        operation.integers(index, what) for index, what in ((1, "begin"), (2, "end"), (3, "strides"))
+    )
+    require(len(starts) == len(stops) == len(steps), f"{len(starts)} begins, {len(stops)} ends, {len(steps)} strides")
+    require(not options["offset"] and 0 not in steps, f"strides {steps}, or ends as offsets")
+    bits = {name: [bool(options[name] >> place & 1) for place in range(len(starts))] for name in MASKS}
+    spread = len(shape) - sum(not (new or rest) for new, rest in zip(bits["new"], bits["ellipsis"], strict=True))
+    require(sum(bits["ellipsis"]) <= 1 and spread >= 0, f"{len(starts)} slices of {len(shape)} axes")
+    ranges: list[range] = []
+    kept: list[int] = []
+    for place, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
+        if bits["ellipsis"][place]:
+            rest = shape[len(ranges) : len(ranges) + spread]
+            ranges += map(range, rest)
+            kept += rest
+        elif bits["new"][place]:
+            kept.append(1)
+        else:
+            size = shape[len(ranges)]
+            if bits["shrink"][place]:
+                ranges.append(range(start % size, start % size + 1) if -size <= start < size else range(size, size))
+                require(len(ranges[-1]) == 1, f"element {start} of {size}")
+                continue
+            chosen = slice(None if bits["begin"][place] else start, None if bits["end"][place] else stop, step)
+            ranges.append(range(*chosen.indices(size)))
+            kept.append(len(ranges[-1]))
+    ranges += map(range, shape[len(ranges) :])
+    kept += shape[len(kept) :] if not any(map(any, (bits["new"], bits["shrink"], bits["ellipsis"]))) else ()
+    return operation.reshaped(_kept(operation, operation.x, ranges), kept)
+
+
+MASKS = ("begin", "end", "ellipsis", "new", "shrink")
+
+
+@converts("GATHER")
+def gather(operation: Operation) -> str:
+    require(operation.options["batch"] == 0, "batch axes are not supported")
+    return operation.add(Gather(axis=operation.axis(operation.options["axis"])), operation.x, operation.operand(1))
+
+
+@converts("EMBEDDING_LOOKUP")
+def embedding(operation: Operation) -> str:
+    """The first operand are the rows' numbers."""
+    return operation.add(Gather(axis=0), operation.operand(1), operation.x)
+
+
+@converts("PAD", "PADV2")
+def pad(operation: Operation) -> str:
+    """With zeros, or with a known number."""
+    value = 0.0
+    if operation.spec.name == "PADV2":
+        known = operation.context.known(operation.operand(2))
+        require(known is not None and known.size == 1, "the padding value must be one known number")
+        assert known is not None
+        value = float(known.reshape(()))
+    return operation.add(Pad(padding=_paddings(operation), value=value), operation.x)
+
+
+@converts("MIRROR_PAD")
+def mirror_pad(operation: Operation) -> str:
+    """About the edge element, or with it."""
+    mode = operation.options["mode"]
+    require(mode == 0, "padding that repeats the edge element is not supported")
+    return operation.add(Pad(padding=_paddings(operation), mode="reflect"), operation.x)
+
+
+def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
+    """How many elements go before and after each axis."""
+    flat, rank = operation.integers(1, "the padding"), len(operation.shape)
+    require(len(flat) == 2 * rank, f"{len(flat)} numbers of padding for {rank} axes")
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+
+@converts("TILE")
+def tile(operation: Operation) -> str:
+    return operation.add(Tile(repeats=operation.integers(1, "the repeats")), operation.x)
+
+
+@converts("BROADCAST_TO")
+def broadcast_to(operation: Operation) -> str:
+    return operation.add(Expand(shape=operation.integers(1, "the shape")), operation.x)
+
+
+@converts("SHAPE")
+def shape_of(operation: Operation) -> str:
+    return operation.context.constant(np.asarray(operation.shape, operation.outputs[0].dtype.numpy), "shape")
+
+
+@converts("RANK")
+def rank_of(operation: Operation) -> str:
+    return operation.context.constant(np.asarray(len(operation.shape), np.int32), "rank")
+
+
+@converts("FILL")
+def fill(operation: Operation) -> str:
+    """A known number everywhere in a known shape."""
+    shape = operation.integers(0, "the shape")
+    return operation.add(Expand(shape=shape), operation.operand(1))
+
+
+@converts("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+def resize(operation: Operation) -> str:
+    """Corners of both grids coincide, or centres, or the first elements."""
+    options, x = operation.options, operation.first(operation.x)
+    align, half = options["align"], options["half"]
+    require(not (align and half), "align_corners and half_pixel_centers exclude each other")
+    shape, sizes = operation.type(x).shape, operation.integers(1, "the size")
+    require(len(sizes) == 2 and min(sizes) > 0 and min(shape) > 0, f"{shape[2:]} resized to {sizes}")
+    nearest = operation.spec.name == "RESIZE_NEAREST_NEIGHBOR"
+    op = Resize(
+        shape=(*shape[:2], *sizes),
+        scales=(1.0, 1.0, *(new / old for new, old in zip(sizes, shape[2:], strict=True))),
+        mode="nearest" if nearest else "linear",
+        coordinates=("tf_half_pixel_for_nn" if nearest else "half_pixel")
+        if half
+        else ("align_corners" if align else "asymmetric"),
+        nearest="round_prefer_floor" if not nearest else "round_prefer_ceil" if align else "floor",
+    )
+    return operation.last(operation.add(op, x))
+
+
+@converts("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+def blocks(operation: Operation) -> str:
+    """Blocks of pixels become channels, or come from them, pixel by pixel."""
+    block = operation.options["block"]
+    n, h, w, c = operation.shape if len(operation.shape) == 4 else (0, 0, 0, 0)
+    require(block > 0 and n > 0, f"blocks of {block} of shape {operation.shape}")
+    if operation.spec.name == "SPACE_TO_DEPTH":
+        require(h % block == w % block == 0, f"{h} x {w} pixels in blocks of {block}")
+        split_, shape = (n, h // block, block, w // block, block, c), (n, h // block, w // block, c * block * block)
+    else:
+        require(c % (block * block) == 0, f"{c} channels in blocks of {block}")
+        split_, shape = (n, h, w, block, block, c // block**2), (n, h * block, w * block, c // block**2)
+    order = (0, 1, 3, 2, 4, 5)
+    turned = operation.move(Transpose(order=order), operation.reshaped(operation.x, split_))
+    return operation.reshaped(turned, shape)

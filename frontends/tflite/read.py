@@ -1,0 +1,200 @@
+"""TFLite files: tensors with their numbers and scales, and operators with their options, all checked before use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from npuq.ir import DType, NpuqError, ParseError, Quantization, RuleError, require
+
+from ..onnx.registry import require_size
+from .flat import Table
+from .schema import CUSTOM, ELEMENTS, MARK, OPERATORS, options_of
+
+QUANTIZED = ("u1", "i1", "i4", "<i2")
+"""The element types of activations and weights that may have scales."""
+
+BIASES = ("<i4", "<i8")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A value of the file: its name, alone in its graph; its stored numbers, where it is known.
+
+    `open` shows -1 where the shape may change. Unsigned 8-bit integers with scales are read as signed ones, 128 less.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    open: tuple[int, ...]
+    array: np.ndarray | None
+    quant: Quantization | None
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its integers stand for reals."""
+        return self.quant is not None and self.dtype in (DType.I4, DType.I8, DType.I16)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator: its name, or that of a custom one; its tensors by number, -1 for those left out; its options."""
+
+    name: str
+    custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The main graph of a file."""
+
+    tensors: tuple[Tensor | RuleError, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: tuple[Operator, ...]
+
+    def tensor(self, number: int) -> Tensor:
+        """A tensor, or the reason why it cannot be used."""
+        require(0 <= number < len(self.tensors), f"there is no tensor {number}, the graph has {len(self.tensors)}")
+        found = self.tensors[number]
+        if isinstance(found, RuleError):
+            raise found
+        return found
+
+
+def read_model(path: Path) -> Model:
+    """Read a file; raises `ParseError` where it is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return _model(data)
+    except ParseError as error:
+        raise ParseError(f"{path.name}: not a TFLite model: {error}") from None
+
+
+def _model(data: bytes) -> Model:
+    root = Table.root(data, MARK)
+    version, graphs = root.integer(0, "u32"), root.tables(2)
+    if version != 3:
+        raise ParseError(f"its version is {version}, 3 wanted")
+    if not graphs:
+        raise ParseError("it holds no graph")
+    graph, codes, buffers = graphs[0], root.tables(1), root.tables(4)
+    tables = graph.tables(0)
+    names = _names([table.text(3) for table in tables])
+    tensors = tuple(_tensor(table, name, buffers, data) for table, name in zip(tables, names, strict=True))
+    operators = tuple(_operator(table, codes) for table in graph.tables(3))
+    return Model(tensors, _ints(graph, 1), _ints(graph, 2), operators)
+
+
+def _names(stored: list[str]) -> list[str]:
+    """A name of its own for every tensor: the converter joins those of ops that it fused by semicolons."""
+    found: dict[str, None] = {}
+    for number, name in enumerate(stored):
+        first = name.partition(";")[0] or f"tensor{number}"
+        count, free = 0, first
+        while free in found:
+            count += 1
+            free = f"{first}.{count}"
+        found[free] = None
+    return list(found)
+
+
+def _ints(table: Table, slot: int) -> tuple[int, ...]:
+    return tuple(map(int, table.numbers(slot, "<i4")))
+
+
+def _tensor(table: Table, name: str, buffers: tuple[Table, ...], data: bytes) -> Tensor | RuleError:
+    """A tensor; one that breaks a rule harms nobody before it is read."""
+    try:
+        number = table.integer(1, "i8")
+        require(number in ELEMENTS, f"an element type of number {number} is not supported")
+        element, shape = ELEMENTS[number], _ints(table, 0)
+        require_size(shape)
+        require(not table.has(6), "sparse numbers are not supported")
+        quant = _quantization(table.table(4), element)
+        array = _array(table.integer(2, "u32"), element, shape, buffers, data)
+        if element == "u1" and quant is not None:
+            element, quant = (
+                "i1",
+                Quantization(quant.scales, tuple(zero - 128 for zero in quant.zero_points), quant.axis),
+            )
+            array = None if array is None else (array.astype(np.int16) - 128).astype(np.int8)
+        dtype = DType.I4 if element == "i4" else DType.of(np.dtype(element))
+        return Tensor(name, dtype, shape, _ints(table, 7) or shape, array, quant)
+    except RuleError as error:
+        return RuleError(f"tensor {name!r}: {error}")
+
+
+def _quantization(table: Table | None, element: str) -> Quantization | None:
+    """The scales of integers; converters leave some at tensors of other types, where they mean nothing."""
+    if table is None or element not in (*QUANTIZED, *BIASES):
+        return None
+    scales, zero_points = table.numbers(2, "<f4"), table.numbers(3, "<i8")
+    if not scales.size:
+        return None
+    require(table.integer(4, "u8") == 0, "scales of a kind of their own are not supported")
+    require(zero_points.size in (0, scales.size), f"{scales.size} scales, {zero_points.size} zero points")
+    zeros = tuple(map(int, zero_points)) if zero_points.size else (0,) * scales.size
+    return Quantization(tuple(map(float, scales)), zeros, None if scales.size == 1 else table.integer(6, "i32"))
+
+
+def _array(
+    number: int, element: str, shape: tuple[int, ...], buffers: tuple[Table, ...], data: bytes
+) -> np.ndarray | None:
+    """The numbers of a known tensor; files beyond 2 GiB hold them behind the tables."""
+    require(number < len(buffers), f"there is no buffer {number}, the file has {len(buffers)}")
+    buffer = buffers[number]
+    start, size = buffer.integer(1, "u64"), buffer.integer(2, "u64")
+    if start > 1:
+        require(start + size <= len(data), f"numbers at {start} to {start + size} of {len(data)} bytes")
+        stored = np.frombuffer(memoryview(data)[start : start + size], np.uint8)
+    else:
+        stored = buffer.numbers(0, "u1")
+    count = math.prod(shape)
+    if not stored.size and (count or number == 0):
+        return None
+    wanted = (count + 1) // 2 if element == "i4" else count * np.dtype(element).itemsize
+    require(stored.size == wanted, f"{stored.size} bytes for shape {shape}, {wanted} wanted")
+    if element == "i4":
+        pairs = stored.view(np.int8)
+        low, high = (pairs << 4) >> 4, pairs >> 4
+        return np.stack([low, high], 1).ravel()[:count].reshape(shape).astype(ml_dtypes.int4)
+    return np.frombuffer(stored.tobytes(), element).reshape(shape)
+
+
+def _operator(table: Table, codes: tuple[Table, ...]) -> Operator:
+    place = table.integer(0, "u32")
+    if place >= len(codes):
+        raise ParseError(f"operator code {place} of {len(codes)}")
+    code = codes[place]
+    number = max(code.integer(0, "i8"), code.integer(3, "i32"))
+    if number == CUSTOM:
+        name = code.text(1) or "without a name"
+    else:
+        name = OPERATORS[number] if 0 <= number < len(OPERATORS) else f"operator {number}"
+    options = table.table(4)
+    return Operator(name, number == CUSTOM, _ints(table, 1), _ints(table, 2), _options(name, options))
+
+
+def _options(name: str, table: Table | None) -> dict[str, Any]:
+    """The options by name; where a file has none at all, each is what it is by default."""
+    found: dict[str, Any] = {}
+    for option, field in options_of(name).items():
+        if field.type == "i32s":
+            found[option] = () if table is None else _ints(table, field.slot)
+        else:
+            found[option] = field.default if table is None else table.number(field.slot, field.type, field.default)
+    return found

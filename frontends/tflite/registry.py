@@ -1,0 +1,267 @@
+"""Converters: one function per TFLite operator, and what they are given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import Builder, DType, Op, Quantization, RuleError, TensorType, require
+from npuq.ir.ops.activation import Clip, Relu, Tanh
+from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.shape import Reshape, Transpose
+
+from ..onnx.registry import Context, Node, find
+from .read import Operator, Tensor
+from .schema import ACTIVATIONS
+
+OPSET = 20
+"""The opset whose operators the converters speak of."""
+
+Ints = tuple[int, ...]
+
+CLAMPS: Mapping[str, Op] = {
+    "RELU": Relu(),
+    "RELU_N1_TO_1": Clip(low=-1.0, high=1.0),
+    "RELU6": Clip(low=0.0, high=6.0),
+    "RELU_0_TO_1": Clip(low=0.0, high=1.0),
+    "TANH": Tanh(),
+}
+"""The activations that may be fused into an operator, and their kin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Puts quantize/dequantize pairs behind values, and knows which values come from integers."""
+
+    builder: Builder
+    scales: dict[str, tuple[DType, Quantization]]
+
+    def add(self, value: str, dtype: DType, quant: Quantization, loc: str) -> str:
+        """The value with the scale of these integers; itself where it has it."""
+        if self.scales.get(value) == (dtype, quant):
+            return value
+        require(quant.axis is None, f"{len(quant.scales)} scales of an activation, one wanted")
+        low, high = dtype.range
+        op = Quantize(scales=quant.scales, zero_points=quant.zero_points, dtype=dtype, low=low, high=high)
+        return self.real(self.builder.add(op, value, name=f"{value}.q", loc=loc), f"{value}.dq", loc)
+
+    def real(self, integers: str, name: str, loc: str = "") -> str:
+        """The reals that integers with a scale stand for."""
+        type_ = self.builder.types[integers]
+        quant = type_.quant
+        assert quant is not None, integers
+        op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+        found = self.builder.add(op, integers, name=name, loc=loc)
+        if quant.axis is None:
+            self.scales[found] = (type_.dtype, quant)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operator under translation: its operands by their names in the new graph, its tensors as the file has them.
+
+    Values lie as in the file, channels last; `first` and `last` turn those that the IR wants channels first.
+    """
+
+    spec: Operator
+    operands: tuple[str | None, ...]
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    context: Context
+    pairs: Pairs
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return self.spec.options
+
+    @property
+    def x(self) -> str:
+        """The first operand."""
+        return self.operand(0)
+
+    @property
+    def shape(self) -> Ints:
+        """The shape of the first operand."""
+        return self.type(self.x).shape
+
+    def operand(self, index: int) -> str:
+        """The name of an operand that must be there."""
+        name = self.optional(index)
+        require(name is not None, f"operand {index} is missing")
+        assert name is not None
+        return name
+
+    def optional(self, index: int) -> str | None:
+        return self.operands[index] if index < len(self.operands) else None
+
+    def all_operands(self) -> tuple[str, ...]:
+        """The names of all operands; at least one, none left out."""
+        return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
+
+    def type(self, name: str) -> TensorType:
+        return self.context.type(name)
+
+    def axis(self, axis: int, rank: int | None = None) -> int:
+        """An axis of the first operand, or of so many, counted from the front."""
+        rank = len(self.shape) if rank is None else rank
+        require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
+        return axis % rank
+
+    def integers(self, index: int, what: str) -> Ints:
+        """The known integers of an operand, flattened."""
+        array = self.context.known(self.operand(index))
+        if array is None:
+            raise RuleError(f"{what} must be a constant, not computed from the network's inputs")
+        require(array.dtype.kind in "iu", f"{what} must be integers")
+        return tuple(int(value) for value in array.ravel())
+
+    def number(self, value: float, name: str = "c") -> str:
+        """A scalar of the first operand's element type."""
+        return self.context.constant(np.asarray(value, self.type(self.x).dtype.numpy), name)
+
+    def add(self, op: Op, *operands: str) -> str:
+        """Append an op; without operands it takes the operator's own first one."""
+        return self.context.add(op, *(operands or (self.x,)))
+
+    def move(self, op: Op, x: str) -> str:
+        """Append an op that only moves elements: reals that come from integers keep their scale behind it."""
+        moved = self.add(op, x)
+        return self.pairs.add(moved, *self.pairs.scales[x], self.context.node.loc) if x in self.pairs.scales else moved
+
+    def reshaped(self, x: str, shape: Sequence[int]) -> str:
+        shape = tuple(map(int, shape))
+        return x if self.type(x).shape == shape else self.move(Reshape(shape=shape), x)
+
+    def first(self, x: str) -> str:
+        """A value of four axes, channels first."""
+        require(self.type(x).rank == 4, f"an operand of shape {self.type(x).shape}, 4 axes wanted")
+        return self.move(Transpose(order=(0, 3, 1, 2)), x)
+
+    def last(self, y: str) -> str:
+        """A result as the file has it, behind its fused activation and with its scale; `y` gets the tensor's name."""
+        (named,) = self.context.finish((self.activated(y) if "fused" in self.options else y,))
+        turned = Transpose(order=(0, 2, 3, 1))
+        loc = self.context.node.loc
+        return self.context.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
+
+    def activated(self, y: str) -> str:
+        """A result behind its fused activation."""
+        number = self.options["fused"]
+        name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else f"number {number}"
+        require(name == "NONE" or name in CLAMPS, f"the fused activation {name} is not supported")
+        return y if name == "NONE" else self.add(CLAMPS[name], y)
+
+    def scaled(self, y: str, index: int = 0) -> str:
+        """A result with the scale that the file gives it."""
+        tensor = self.outputs[index]
+        if not tensor.is_quantized:
+            return y
+        assert tensor.quant is not None
+        return self.pairs.add(y, tensor.dtype, tensor.quant, self.context.node.loc)
+
+    def weight(self, index: int, order: Ints) -> str:
+        """The weights of an operand with their axes in another order.
+
+        Where the data have scales they stay integers, else their reals are taken.
+        """
+        tensor = self.inputs[index] if index < len(self.inputs) else None
+        require(tensor is not None, f"operand {index} is missing")
+        assert tensor is not None
+        name = self.operand(index)
+        require(
+            self.type(name).rank == len(order), f"weights of shape {self.type(name).shape}, {len(order)} axes wanted"
+        )
+        if tensor.array is not None and tensor.is_quantized and self.x in self.pairs.scales:
+            assert tensor.quant is not None
+            require(not any(tensor.quant.zero_points), "weights with zero points; convert the float model once more")
+            axis = tensor.quant.axis
+            quant = tensor.quant if axis is None else tensor.quant.on_axis(order.index(axis))
+            turned = np.ascontiguousarray(tensor.array.transpose(order))
+            return self.pairs.real(
+                self.context.builder.constant(turned, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
+            )
+        known = self.context.known(name)
+        if known is None and tensor.array is not None and tensor.quant is not None:
+            known = reals(tensor.array, tensor.quant)
+        if known is not None:
+            return self.context.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
+        return self.move(Transpose(order=order), name)
+
+    def bias(self, index: int, weight: str) -> str | None:
+        """The bias, if there is one; an integer one has the scale of the sums."""
+        tensor = self.inputs[index] if index < len(self.inputs) else None
+        if tensor is None:
+            return None
+        name = self.operand(index)
+        if self.x not in self.pairs.scales or tensor.array is None:
+            return name
+        require(tensor.dtype in (DType.I32, DType.I64), f"a bias of {tensor.dtype} for integers")
+        scale = self.pairs.scales[self.x][1].scale
+        producer = next(node for node in reversed(self.context.builder.nodes) if weight in node.results)
+        assert isinstance(producer.op, Dequantize)
+        scales = tuple(float(np.float32(scale * one)) for one in producer.op.scales)
+        count = tensor.array.size
+        require(len(scales) in (1, count), f"{count} biases for {len(scales)} scales")
+        scales = scales * count if len(scales) == 1 else scales
+        quant = Quantization(scales, (0,) * count, 0)
+        return self.pairs.real(
+            self.context.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
+        )
+
+    def onnx(self, operator: str, *operands: str | None, **attributes: Any) -> str:
+        """Append what the ONNX operator of this name means."""
+        node = replace(self.context.node, op=operator, operands=operands, attributes=attributes)
+        convert = find(operator, OPSET)
+        assert convert is not None, operator
+        result = convert(Context(self.context.builder, node, OPSET), node)
+        return result if isinstance(result, str) else result[0]
+
+
+def reals(array: np.ndarray, quant: Quantization) -> np.ndarray:
+    """The reals that stored integers stand for, in float32."""
+    shape = [-1 if axis == quant.axis else 1 for axis in range(array.ndim)] if quant.axis is not None else []
+    zero_points = np.asarray(quant.zero_points, np.int64).reshape(shape)
+    found: np.ndarray = (array.astype(np.int64) - zero_points).astype(np.float32)
+    return found * np.asarray(quant.scales, np.float32).reshape(shape)
+
+
+Converter = Callable[[Operation], "str | tuple[str, ...]"]
+
+_CONVERTERS: dict[str, Converter] = {}
+
+
+def converts(*operators: str) -> Callable[[Converter], Converter]:
+    """Register the converter of operators; it gives the values of their outputs."""
+
+    def register(convert: Converter) -> Converter:
+        for operator in operators:
+            assert operator not in _CONVERTERS, operator
+            _CONVERTERS[operator] = convert
+        return convert
+
+    return register
+
+
+def operators() -> Mapping[str, Converter]:
+    """The converters by operator."""
+    return _CONVERTERS
+
+
+def translate(operation: Operation) -> tuple[str, ...]:
+    """Run an operation's converter; results get their tensors' names, unless one inside has it, and their scales."""
+    returned = _CONVERTERS[operation.spec.name](operation)
+    results = (returned,) if isinstance(returned, str) else returned
+    count = len(operation.outputs)
+    require(len(results) >= count, f"{count} outputs, {len(results)} wanted")
+    inside = operation.outputs[0].name in operation.context.builder.types if operation.outputs else False
+    named = results if inside else operation.context.finish(results)
+    return tuple(operation.scaled(name, index) for index, name in enumerate(named[:count]))
+
+
+def context(builder: Builder, spec: Operator, place: str, names: tuple[str, ...]) -> Context:
+    """The context of an operation: where its errors stand and what its values are called."""
+    return Context(builder, Node(spec.name, place, (), names, {}), OPSET)
