@@ -54,7 +54,7 @@ def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Preci
         and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
     }
     weights = {
-        node.results[0]: _weight_quantization(graph, node, dtypes[node.results[0]], where, quants, target)
+        node.results[0]: weights_quantization(graph, node, dtypes[node.results[0]], where, quants, target)
         for node in graph.nodes
         if node.results[0] in dtypes
     }
@@ -117,7 +117,7 @@ def _range(
     return given.get((name, bits), given.get(name))
 
 
-def _weight_quantization(
+def weights_quantization(
     graph: Graph, node: Node, dtype: DType, where: Plan, quants: Quants, target: Target
 ) -> Quantization:
     """Scales of a node's weights, per output channel where the target has that, wide enough for its bias.

@@ -9,6 +9,7 @@ from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Mul
 from npuq.ir.ops.shape import Reshape, Transpose
 
+from .quantization import known_transposed
 from .registry import Context, Node, converts
 
 
@@ -53,7 +54,7 @@ def _plus(context: Context, a: str, b: str, c: str) -> str:
 def _transposed(context: Context, name: str) -> str:
     known = context.known(name)
     if known is None:
-        return context.add(Transpose(order=(1, 0)), name)
+        return known_transposed(context, name) or context.add(Transpose(order=(1, 0)), name)
     return _named(context, np.ascontiguousarray(known.T), f"{name}.T")
 
 

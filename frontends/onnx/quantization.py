@@ -68,6 +68,19 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
     return context.builder.add(maker.op, moved, *others, name=f"{q}.typed", loc=maker.loc)
 
 
+def known_transposed(context: Context, name: str) -> str | None:
+    """The reals of a known matrix of integers, turned; None where the name stands for anything else."""
+    maker = next((node for node in reversed(context.builder.nodes) if name in node.results), None)
+    if maker is None or not isinstance(maker.op, Dequantize):
+        return None
+    (q,), quant = maker.operands, maker.op.quant
+    array = context.known(q)
+    if array is None:
+        return None
+    turned = quant if quant.axis is None else quant.on_axis(1 - quant.axis)
+    return real(context, context.builder.constant(np.ascontiguousarray(array.T), f"{q}.T", turned), turned)
+
+
 def _computed(context: Context, q: str, quant: Quantization) -> str:
     """scale * (q - zero_point), the difference in 32 bits."""
     rank = context.type(q).rank

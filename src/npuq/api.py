@@ -38,6 +38,7 @@ from npuq.passes.samples import Sample, replayable
 from npuq.passes.scales import Range
 from npuq.passes.split_output_concats import split_output_concats
 from npuq.passes.statistics import Observed, Statistics
+from npuq.passes.take_scales import has_scales
 from npuq.passes.target import Target
 from npuq.passes.thresholds import thresholds
 
@@ -51,7 +52,7 @@ EFFORTS = (0, 1, 2)
 EQUALIZED_BITS = 8
 """Wider activations have steps to spare."""
 
-_threshold = lru_cache(maxsize=512)(thresholds)
+threshold = lru_cache(maxsize=512)(thresholds)
 """`thresholds`, searched once for several programs of the same statistics."""
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
@@ -81,7 +82,7 @@ def load(
 
 def quantize(
     graph: Graph,
-    data: Data,
+    data: Data | None = None,
     *,
     target: str | Target = "npu",
     method: str | None = None,
@@ -112,9 +113,35 @@ def quantize(
     `mean` and `std` insert (x - mean) / std after the first input.
     `observe(index, pass, graph)` sees the graph after each pass.
 
+    A graph that came with scales keeps them: `data` calibrate what has none, and may be left out where nothing is
+    missing; `effort` and options that would choose scales anew do not apply.
+
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
     size or the number of devices.
     """
+    if has_scales(graph):
+        from .annotated import quantize_annotated
+
+        return quantize_annotated(
+            graph,
+            data,
+            target=target,
+            method=method,
+            bits=bits,
+            lut_len=lut_len,
+            percentile=percentile,
+            refused={
+                "weight_bits": weight_bits,
+                "precision": precision,
+                "scales": scales,
+                "mean": mean,
+                "std": std,
+            },
+            observe=observe,
+            progress=progress,
+        )
+    if data is None:
+        raise NpuqError(f"{graph.name}: no data to calibrate with; name some (--data)")
     calibrated = calibrate(
         graph,
         data,
@@ -175,12 +202,12 @@ def calibrate(
     named = by_source(precision or {}, float_graph)
     precisions = Precisions(every, named)
     precisions.check(float_graph, chosen, METHODS)
-    chosen_samples = _Chosen(REPORT_SAMPLES)
+    chosen_samples = Chosen()
     given = Given({}, {})
     with replayable(float_graph, data) as read:
         source = float_graph
         if refined:
-            seeing = _both({}, observe, len(prepare.passes))
+            seeing = both({}, observe, len(prepare.passes))
             float_graph = _equalized(source, read(), chosen, precisions, seeing, progress)
             precisions = Precisions(every, inherited(named, source, float_graph))
         widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
@@ -269,7 +296,7 @@ class Calibrated:
             lower_to_integer(target=target, lut_len=self.lut_len),
         )
         levels: dict[str, Graph] = {}
-        finish(self.graph, observe=_both(levels, observe, self.passes))
+        finish(self.graph, observe=both(levels, observe, self.passes))
         method = precisions.method(None, self.every.bits or target.default_bits)
         names, graphs = list(levels), list(levels.values())
         scaled = names.index("insert-fake-quant")
@@ -297,7 +324,7 @@ def choose_ranges(
                 continue
             method = "min_max" if name in whole else precision.method(maker, bits)
             symmetric = target.width(bits).symmetric
-            range_ = _threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
+            range_ = threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
             factor = precision.headroom(maker, bits)
             found[name, bits] = (range_[0] * factor, range_[1] * factor)
     return masked_ranges(graph, found, {name: one.range for name, one in statistics.items()})
@@ -388,10 +415,10 @@ class Quantized:
         return simulator(self.graph)
 
 
-class _Chosen:
+class Chosen:
     """The samples of least digest: the same few of the same set, whatever its order."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int = REPORT_SAMPLES) -> None:
         self.count, self.kept = count, dict[str, Sample]()
 
     def pass_on(self, source: Iterable[Sample]) -> Iterator[Sample]:
@@ -408,7 +435,7 @@ class _Chosen:
         return tuple(self.kept[digest] for digest in sorted(self.kept))
 
 
-def _both(levels: dict[str, Graph], observe: Observe | None, offset: int) -> Observe:
+def both(levels: dict[str, Graph], observe: Observe | None, offset: int) -> Observe:
     """Keep every graph by its pass's name, and show it to the caller's observer, counting on from the passes before."""
 
     def see(index: int, pass_: Pass, graph: Graph) -> None:

@@ -14,8 +14,7 @@ from npuq.frontends import load
 from npuq.ir import DType, evaluate
 from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.quant import Dequantize
-
-from . import onnxruntime_models as models
+from tests import onnxruntime_models as models
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ Shapes = Annotated[
     ),
 ]
 Data = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         metavar="DIR|FILE",
         help="A folder of images, .npy or .npz files, or one .npy or .npz file. Images are fitted to the input's size, "

@@ -14,7 +14,7 @@ from .source import Source, reads_model
 @reads_model
 def quantize(
     model: Source,
-    data: Data,
+    data: Data = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")] = Path(
         "out"
     ),
@@ -60,6 +60,7 @@ def quantize(
     """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
 
     With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
+    A model that came with scales keeps them, and needs --data only where some are missing.
     """
     from npuq import api, show
     from npuq.assignment import read_template
@@ -79,8 +80,8 @@ def quantize(
         precision = (
             read_template(text, graph, target=chosen, bits=bits, place=str(template)) if text is not None else None
         )
-        samples = read_data(data, graph.inputs)
-        steps.start("calibrating", len(samples))
+        samples = None if data is None else read_data(data, graph.inputs)
+        steps.start("calibrating", 0 if samples is None else len(samples))
         quantized = api.quantize(
             graph,
             samples,

@@ -1,0 +1,104 @@
+"""Models that come with scales: taken over as they are, calibrated only where some are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from npuq.backends.target import load_target
+from npuq.ir import Graph, NpuqError, text_digest
+from npuq.passes.adopt_scales import Adoption, adopt, adopt_scales, adopted_scales
+from npuq.passes.calibrate import observe as observe_values
+from npuq.passes.canonicalise import canonicalise
+from npuq.passes.lower_to_integer import lower_to_integer
+from npuq.passes.output_values import output_values
+from npuq.passes.pipeline import Observe, chain
+from npuq.passes.samples import Sample, samples
+from npuq.passes.scales import Range
+from npuq.passes.statistics import Observed
+from npuq.passes.take_scales import take_scales
+from npuq.passes.target import Target
+
+from .api import Chosen, Data, Progress, Quantized, both, threshold
+from .scale_file import reals
+
+SHOWN = 40
+"""The most values that an error names."""
+
+
+def quantize_annotated(
+    graph: Graph,
+    data: Data | None,
+    *,
+    target: str | Target,
+    method: str | None,
+    bits: int | None,
+    lut_len: int | None,
+    percentile: float,
+    refused: Mapping[str, Any],
+    observe: Observe | None,
+    progress: Progress | None,
+) -> Quantized:
+    """Make the integer program of a graph with scales of its own, on `data` where some of them are missing.
+
+    Raises `NpuqError` that lists the values without scales where there are no data, and for options in `refused` that
+    would choose scales anew.
+    """
+    for option, value in refused.items():
+        if value is not None:
+            raise NpuqError(f"{graph.name}: {option}: the model has scales of its own, which are taken over")
+    chosen = target if isinstance(target, Target) else load_target(target)
+    taken = take_scales(graph)
+    prepare = canonicalise()
+    source = prepare(taken.graph, observe=observe)
+    found = adopt(source, taken, chosen, bits)
+    missing = found.missing
+    if missing and data is None:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise NpuqError(
+            f"{graph.name}: {len(missing)} of {len(found.where.held)} values have no scale: "
+            f"{', '.join(missing[:SHOWN])}{more}; give data to calibrate them"
+        )
+    kept: tuple[Sample, ...] = ()
+    statistics = Observed({}, text_digest(source), "", 0)
+    if data is not None:
+        chooser = Chosen()
+        statistics = observe_values(source, chooser.pass_on(samples(source, data)), missing, progress=progress)
+        kept = chooser.samples
+    ranges = _ranges(source, statistics, found, chosen, method, percentile)
+    levels: dict[str, Graph] = {}
+    finish = chain(
+        adopt_scales(taken=taken, ranges=ranges, target=chosen, bits=bits),
+        lower_to_integer(target=chosen, lut_len=lut_len),
+    )
+    finish(source, observe=both(levels, observe, len(prepare.passes)))
+    scales = adopted_scales(source, taken, ranges, chosen, bits)
+    reach = {held: reals(quant, chosen.width(held[1])) for held, quant in scales.quants.items()}
+    notes = (f"{len(found.where.held) - len(missing)} scales are the model's own, {len(missing)} calibrated",)
+    return Quantized(
+        source,
+        levels["adopt-scales"],
+        chosen,
+        method or (found.precision.method(None, bits or chosen.default_bits) if missing else "given"),
+        statistics,
+        reach,
+        kept,
+        scales.notes,
+        notes,
+        lut_len,
+    )
+
+
+def _ranges(
+    graph: Graph, statistics: Observed, found: Adoption, target: Target, method: str | None, percentile: float
+) -> dict[str, Range]:
+    """The calibrated range of every value without a scale, as `quantize` chooses them."""
+    whole, ranges = output_values(graph), {}
+    for name in statistics:
+        bits, maker = found.where.held[name][0], graph.producers.get(name)
+        way = "min_max" if name in whole else method or found.precision.method(maker, bits)
+        symmetric = target.width(bits).symmetric
+        low, high = threshold(statistics[name], way, bits=bits, symmetric=symmetric, percentile=percentile)
+        factor = 1.0 if method else found.precision.headroom(maker, bits)
+        ranges[name] = (low * factor, high * factor)
+    return ranges
