@@ -39,10 +39,15 @@ def drop_identity(graph: Graph) -> Graph:
     Besides identities these are shape ops, casts, clips and reductions that leave the type and every element as they
     are, one-element pools, concatenations of one operand, and arithmetic with 0 or 1. A reshape of a reshape, a
     transpose of a transpose and a cast back from a wider type go to the first one's operand; integers that are
-    quantized again at their own scale are those that were dequantized.
+    quantized again at their own scale are those that were dequantized, and are so once.
     """
+    reals: dict[tuple[str, Op], str] = {}
 
     def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if isinstance(node.op, Dequantize):
+            key = (operands[0], node.op)
+            reals[key] = reals[key] if key in reals else builder.copy(node, operands)[0]
+            return reals[key]
         types = tuple(builder.types[operand] for operand in operands)
         kept = _unchanged(builder, node, operands, types)
         if kept is not None:

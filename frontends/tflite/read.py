@@ -93,23 +93,27 @@ def _model(data: bytes) -> Model:
         raise ParseError("it holds no graph")
     graph, codes, buffers = graphs[0], root.tables(1), root.tables(4)
     tables = graph.tables(0)
-    names = _names([table.text(3) for table in tables])
-    tensors = tuple(_tensor(table, name, buffers, data) for table, name in zip(tables, names, strict=True))
     operators = tuple(_operator(table, codes) for table in graph.tables(3))
+    computed = {*_ints(graph, 1), *(number for operator in operators for number in operator.outputs)}
+    names = _names([table.text(3) for table in tables], computed)
+    tensors = tuple(_tensor(table, name, buffers, data) for table, name in zip(tables, names, strict=True))
     return Model(tensors, _ints(graph, 1), _ints(graph, 2), operators)
 
 
-def _names(stored: list[str]) -> list[str]:
-    """A name of its own for every tensor: the converter joins those of ops that it fused by semicolons."""
-    found: dict[str, None] = {}
-    for number, name in enumerate(stored):
-        first = name.partition(";")[0] or f"tensor{number}"
+def _names(stored: list[str], computed: set[int]) -> list[str]:
+    """A name of its own for every tensor: the converter joins those of ops that it fused by semicolons.
+
+    Where an activation and its weights share one, the activation has it.
+    """
+    found: dict[str, int] = {}
+    for number in sorted(range(len(stored)), key=lambda number: number not in computed):
+        first = stored[number].partition(";")[0] or f"tensor{number}"
         count, free = 0, first
         while free in found:
             count += 1
             free = f"{first}.{count}"
-        found[free] = None
-    return list(found)
+        found[free] = number
+    return sorted(found, key=found.__getitem__)
 
 
 def _ints(table: Table, slot: int) -> tuple[int, ...]:

@@ -36,12 +36,25 @@ def _is_last(context: Context, node: Node) -> bool:
 
 @lowers(Reshape, kind=Kind.MOVE)
 def reshape(context: Context, node: Node, result: Result) -> Emitted:
-    """Free from channels last too, where each pixel's channels are all there is."""
+    """Free from channels last too, where each pixel's channels are all there is.
+
+    One that moves axes of size 1 alone, as from channels last to channels first, leaves the integers in their layout.
+    """
     shape = context.source.types[node.operands[0]].shape
+    rank, last = len(shape), _is_last(context, node)
+    if 3 <= rank <= 5 and not last and _moves_ones(shape, node.type.shape):
+        return Emitted(context.take(node.operands[0], result=result), last=True)
     op = Reshape(shape=node.type.shape)
     flat = len(shape) >= 3 and all(size == 1 for size in shape[2:])
     x = context.take(node.operands[0], last=flat and context.is_last(node.operands[0]), result=result)
     return Emitted(context.emit(op, x, result=result), last=False)
+
+
+def _moves_ones(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether a reshape is the step from channels last to channels first, past axes of size 1."""
+    first = order(len(shape), last=False)
+    moved = [axis for axis in first if shape[axis] != 1]
+    return result != shape and result == tuple(shape[axis] for axis in first) and moved == sorted(moved)
 
 
 @lowers(Transpose, kind=Kind.MOVE)
