@@ -30,7 +30,8 @@ POINTWISE = (Unary, Binary, Comparison, Connective, Not, Where, Cast, Identity, 
 def cancel_transposes(graph: Graph) -> Graph:
     """Move transposes down through ops that do not care about the order of axes, so that pairs of them vanish.
 
-    Networks that were written channels last become channels first this way, as the convolutions are. The graph stays
+    Networks that were written channels last become channels first this way, as the convolutions are. Reshapes that
+    add or drop axes of one element let them through. The graph stays
     as it was where this would not make transposes fewer, counted in the elements that they move.
     """
     if not any(isinstance(node.op, Transpose) for node in graph.nodes):
@@ -84,6 +85,8 @@ class _Sinking:
             x = self.values[node.operands[0]]
             self.values[node.result] = Turned(x.base, tuple(x.order[axis] for axis in node.op.order))
             return
+        if isinstance(node.op, Reshape) and self.reshape(node):
+            return
         order = self.wanted(node)
         if order is None or order == tuple(range(len(order))):
             operands = [self.plain(name) for name in node.operands]
@@ -102,6 +105,23 @@ class _Sinking:
         if isinstance(node.op, Dequantize) and node.op.axis is None and operands[0] not in self.builder.constants:
             self.scales[made] = self.builder.types[operands[0]]
 
+    def reshape(self, node: Node) -> bool:
+        """Add or drop axes of one element before the axes are put in order, if that is all a reshape does."""
+        x, before, after = self.values[node.operands[0]], self.graph.types[node.operands[0]].shape, node.type.shape
+        old, new = ([axis for axis, size in enumerate(shape) if size != 1] for shape in (before, after))
+        if x.order == tuple(range(len(x.order))) or [before[axis] for axis in old] != [after[axis] for axis in new]:
+            return False
+        place = dict(zip(new, sorted(range(len(old)), key=lambda index: x.order[old[index]]), strict=True))
+        # The axes stand at the places of the result's, those of several elements among themselves as in the base.
+        source = {new[index]: axis for axis, index in place.items()}
+        order = tuple(source.get(axis, axis) for axis in range(len(after)))
+        shape = tuple(after[new[place[axis]]] if axis in place else 1 for axis in range(len(after)))
+        made = self.builder.add(Reshape(shape=shape), x.base, name=node.result, loc=node.loc, host=node.host)
+        if x.base in self.scales:
+            made = self.scaled(made, self.scales[x.base])
+        self.values[node.result] = Turned(made, order)
+        return True
+
     def wanted(self, node: Node) -> Order | None:
         """The order in which an op costs least; None where it wants its operands as they are."""
         movable = (*POINTWISE, Concat, Slice, Pad, Reduction, Position, Normalization, Resize)
@@ -113,10 +133,17 @@ class _Sinking:
         orders = [self.values[name].order for name in operands if self.graph.types[name].rank == rank]
 
         def cost(order: Order) -> tuple[int, bool]:
-            turned = sum(self.graph.types[name].size for name in operands if self.values[name].order != order)
+            turned = sum(self.graph.types[name].size for name in operands if self.moves(name, order))
             return turned, order == tuple(range(rank))
 
         return min(orders, key=cost, default=None)
+
+    def moves(self, name: str, order: Order) -> bool:
+        """Whether a value takes a transpose to stand such that `order` gives what the old graph had."""
+        value = self.values[name]
+        if len(value.order) != len(order):
+            return value.order != order
+        return not _is_reshape(self.builder.types[value.base].shape, _between(value.order, order))
 
     def along(self, name: str, order: Order) -> str:
         """A value with its axes such that `order` gives what the old graph had; axes that it lacks are ones."""
@@ -128,10 +155,11 @@ class _Sinking:
         if constant is not None:
             wide = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
             return self.builder.constant(np.transpose(wide, inverse), name)
+        if len(value.order) == rank:
+            return self.turned(value.base, _between(value.order, order), name)
         whole = self.plain(name)
         shape = self.builder.types[whole].shape
-        if len(shape) < rank:
-            whole = self.builder.add(Reshape(shape=(1,) * (rank - len(shape)) + shape), whole, name=name)
+        whole = self.builder.add(Reshape(shape=(1,) * (rank - len(shape)) + shape), whole, name=name)
         return self.turned(whole, inverse, name)
 
     def plain(self, name: str) -> str:
@@ -145,9 +173,8 @@ class _Sinking:
             return base
         if (base, order) not in self.made:
             shape = self.builder.types[base].shape
-            moved = [axis for axis in order if shape[axis] != 1]
             op: Op = Transpose(order=order)
-            if moved == sorted(moved):
+            if _is_reshape(shape, order):
                 op = Reshape(shape=tuple(shape[axis] for axis in order))
             before = self.graph.producers.get(name)
             made = self.builder.add(op, base, name=name, loc=before.loc if before else "")
@@ -161,6 +188,18 @@ class _Sinking:
         pair = {"scales": quant.scales, "zero_points": quant.zero_points}
         quantize = Quantize(dtype=integers.dtype, low=low, high=high, **pair)  # type: ignore[arg-type]  # as in the pair
         return self.builder.add(Dequantize(**pair), self.builder.add(quantize, moved, name=f"{moved}.q"), name=moved)  # type: ignore[arg-type]  # as in the pair
+
+
+def _between(have: Order, wanted: Order) -> Order:
+    """The order that makes of a base, which `have` would be applied to, one for `wanted`."""
+    found = dict(zip(wanted, have, strict=True))
+    return tuple(found[axis] for axis in range(len(wanted)))
+
+
+def _is_reshape(shape: tuple[int, ...], order: Order) -> bool:
+    """Whether an order moves axes of one element only."""
+    moved = [axis for axis in order if shape[axis] != 1]
+    return moved == sorted(moved)
 
 
 def _moved(node: Node, order: Order) -> tuple[Op, Order]:

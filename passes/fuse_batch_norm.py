@@ -11,6 +11,7 @@ from npuq.ir.ops.norm import BatchNorm
 
 from .affine import Affine, absorbed, bias_of, result_axis, run_of, with_weights
 from .conditions import no_batch_norm
+from .fuse_bias import constant_step
 from .pipeline import graph_pass
 
 
@@ -18,9 +19,10 @@ from .pipeline import graph_pass
 def fuse_batch_norm(graph: Graph) -> Graph:
     """Fold every batch_norm with constant parameters into weights.
 
-    Into the conv, conv_transpose or matmul before it, where nothing else reads what that computes; else into the one
-    after it, where padding does not see the offset. One that stands alone becomes a 1x1 depthwise conv (rank 4) or
-    a mul and an add. Several in a row fold as one; weights are computed in float64 and rounded once.
+    Into the conv, conv_transpose or matmul before it, across constants that are added or multiplied between them, where
+    nothing else reads what is computed there; else into the one after it, where padding does not see the offset. One
+    that stands alone becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Several in a row fold as one; weights
+    are computed in float64 and rounded once.
     """
     return _expand(_into_next(_into_previous(graph)))
 
@@ -38,6 +40,10 @@ def batch_norm_step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] |
     return Affine(factor, offset - mean * factor), node.operands[0]
 
 
+def _step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
+    return batch_norm_step(graph, node, axis) or constant_step(graph, node, axis)
+
+
 def _into_previous(graph: Graph) -> Graph:
     renamed: dict[str, str] = {}
 
@@ -45,7 +51,7 @@ def _into_previous(graph: Graph) -> Graph:
         renamed.update(zip(node.operands, operands, strict=True))
         if not isinstance(node.op, BatchNorm):
             return None
-        return absorbed(graph, builder, node, renamed, batch_norm_step)
+        return absorbed(graph, builder, node, renamed, _step)
 
     return rewrite(graph, fuse)
 

@@ -112,14 +112,15 @@ def _hard_swish(graph: Graph, scale: float, gate: str, x: str) -> Op | None:
 
 
 def _gelu(graph: Graph, scale: float, gate: str, x: str) -> Op | None:
-    """x * (1 + s) / 2 with the sigmoid curve s = erf(x / sqrt(2)), or a tanh close to it."""
+    """x * (1 + s) / 2 with the odd curve s = erf(x / sqrt(2)), or a tanh close to it; 1 - s(-x) is the same."""
     curve = affine_root(graph, gate)
     made, line = graph.producers.get(curve), polynomial(graph, gate, curve)
-    if made is None or line is None or not _close(scale * line, (1 / 2, 1 / 2, 0, 0)):
+    if made is None or line is None or not _close(scale * line, (1 / 2, math.copysign(1 / 2, scale * line[1]), 0, 0)):
         return None
     argument = polynomial(graph, made.operands[0], x) if made.operands else None
     if argument is None:
         return None
+    argument = argument * math.copysign(1, scale * line[1])
     if isinstance(made.op, Erf) and _close(argument, (0, math.sqrt(1 / 2), 0, 0)):
         return Gelu()
     if isinstance(made.op, Tanh) and _close(argument, (0, TANH_SCALE, 0, TANH_SCALE * TANH_CUBE)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from npuq.ir import Builder, Graph, Node, rewrite
 from npuq.ir.ops.activation import Relu
-from npuq.ir.ops.elementwise import Add, Div, Mul, Pow, Reciprocal, Sqrt, Sub
+from npuq.ir.ops.elementwise import Add, Div, Mul, Neg, Pow, Reciprocal, Sqrt, Sub
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.ir.ops.shape import Reshape
@@ -25,7 +26,7 @@ def recognise_norms(graph: Graph) -> Graph:
     """Replace written-out layer and RMS normalizations over the last axes, with or without factor and bias, by one op.
 
     Squares may be products or powers, the quotient a product with the inverse, and factor and bias may be folded
-    into it: x * m + (bias - mean * m). Norms over other axes stay.
+    into it: x * m + (bias - mean * m), or (-mean * m + bias). Norms over other axes stay.
     """
     renamed: dict[str, str] = {}
 
@@ -111,23 +112,34 @@ def _biased(graph: Graph, node: Node) -> Norm | None:
 
 
 def _folded(graph: Graph, node: Node) -> Norm | None:
-    """x * m + (bias - mean * m) with m = constant / root, as TensorFlow's exporters write it."""
+    """x * m + (bias - mean * m) with m = constant / root, as TensorFlow and Keras write it."""
     for product, rest in (node.operands, node.operands[::-1]):
-        offset, whole = graph.producers.get(rest), _quotient(graph, product)
-        if offset is None or not isinstance(offset.op, Sub) or whole is None or len(whole.roots) != 1:
-            continue
-        moment, bias = _moment(graph, whole.roots[0]), graph.constant(offset.operands[0])
+        whole = _quotient(graph, product)
+        moment = _moment(graph, whole.roots[0]) if whole is not None and len(whole.roots) == 1 else None
         x = None if moment is None else _uncentred(graph, moment)
-        if moment is None or bias is None or x is None:
+        first = None if x is None else _quotient(graph, product, stop=x)
+        if moment is None or x is None or first is None or first.over != (x,):
             continue
-        first, second = _quotient(graph, product, stop=x), _quotient(graph, offset.operands[1], stop=x)
-        if first is None or second is None or first.over != (x,) or len(second.over) != 1:
-            continue
-        agree = first.roots == second.roots and np.array_equal(first.constant, second.constant)
-        if agree and _mean(graph, second.over[0]) == (x, moment.axis):
-            norm = _made(graph, LayerNorm, x, moment, first.constant)
-            return None if norm is None else _with_bias(norm, bias)
+        for bias, shift, sign in _offset(graph, rest):
+            second = _quotient(graph, shift, stop=x)
+            if second is None or len(second.over) != 1 or _mean(graph, second.over[0]) != (x, moment.axis):
+                continue
+            if first.roots == second.roots and np.array_equal(first.constant, sign * second.constant):
+                norm = _made(graph, LayerNorm, x, moment, first.constant)
+                return norm if norm is None or bias is None else _with_bias(norm, bias)
     return None
+
+
+def _offset(graph: Graph, name: str) -> Iterator[tuple[np.ndarray | None, str, int]]:
+    """The ways to read a value as bias - sign * product; without a bias where it is the product alone."""
+    node = graph.producers.get(name)
+    yield None, name, -1
+    if node is None or not isinstance(node.op, (Add, Sub)):
+        return
+    for bias, product in (node.operands, node.operands[::-1]):
+        array = graph.constant(bias)
+        if array is not None and (isinstance(node.op, Add) or bias == node.operands[0]):
+            yield array, product, -1 if isinstance(node.op, Add) else 1
 
 
 def _made(
@@ -167,6 +179,9 @@ def _quotient(graph: Graph, name: str, stop: str = "", depth: int = DEPTH) -> Qu
     if isinstance(node.op, Mul):
         parts = [_quotient(graph, operand, stop, depth - 1) for operand in node.operands]
         return None if parts[0] is None or parts[1] is None else _product(parts[0], parts[1])
+    if isinstance(node.op, Neg):
+        inner = _quotient(graph, node.operands[0], stop, depth - 1)
+        return None if inner is None else replace(inner, constant=-inner.constant)
     if isinstance(node.op, Div):
         over = _quotient(graph, node.operands[0], stop, depth - 1)
         under = _inverse(graph, node.operands[1])

@@ -82,6 +82,70 @@ def test_ops_whose_axes_move_along(name: str) -> None:
         assert abs(one - two).max() <= 1e-6 * abs(one).max()
 
 
+def test_reshapes_that_add_or_drop_axes_of_one_element() -> None:
+    rewritten(
+        cancel_transposes(),
+        """
+        graph @g(%x: f32[1,3,1,5]) {
+          %t = transpose %x {order=(0, 2, 3, 1)} : f32[1,1,5,3]
+          %s = reshape %t {shape=(1, 5, 3)} : f32[1,5,3]  loc("net:s")
+          %r = relu %s : f32[1,5,3]
+          %e = reshape %r {shape=(1, 5, 1, 3)} : f32[1,5,1,3]
+          %y = transpose %e {order=(0, 3, 1, 2)} : f32[1,3,5,1]
+          return %y
+        }
+        """,
+        """
+        graph @g(%x: f32[1,3,1,5]) {
+          %s = reshape %x {shape=(1, 3, 5)} : f32[1,3,5]  loc("net:s")
+          %r = relu %s : f32[1,3,5]
+          %e = reshape %r {shape=(1, 3, 1, 5)} : f32[1,3,1,5]
+          %y = reshape %e {shape=(1, 3, 5, 1)} : f32[1,3,5,1]
+          return %y
+        }
+        """,
+        exact=True,
+    )
+
+
+def test_a_reshape_that_joins_axes_wants_them_in_order() -> None:
+    unchanged(
+        cancel_transposes(),
+        """
+        graph @g(%x: f32[1,3,4,5]) {
+          %t = transpose %x {order=(0, 2, 3, 1)} : f32[1,4,5,3]
+          %s = reshape %t {shape=(1, 60)} : f32[1,60]
+          return %s
+        }
+        """,
+    )
+
+
+def test_one_operand_that_only_moves_axes_of_one_element_costs_nothing() -> None:
+    rewritten(
+        cancel_transposes(),
+        """
+        graph @g(%x: f32[1,3,1,5], %z: f32[1,3,5]) {
+          %t = transpose %x {order=(0, 2, 3, 1)} : f32[1,1,5,3]
+          %u = transpose %z {order=(0, 2, 1)} : f32[1,5,3]
+          %e = reshape %u {shape=(1, 1, 5, 3)} : f32[1,1,5,3]
+          %a = add %t, %e : f32[1,1,5,3]
+          %y = transpose %a {order=(0, 3, 1, 2)} : f32[1,3,1,5]
+          return %y
+        }
+        """,
+        """
+        graph @g(%x: f32[1,3,1,5], %z: f32[1,3,5]) {
+          %e = reshape %z {shape=(1, 1, 3, 5)} : f32[1,1,3,5]
+          %e.1 = reshape %e {shape=(1, 3, 1, 5)} : f32[1,3,1,5]
+          %a = add %x, %e.1 : f32[1,3,1,5]
+          return y=%a
+        }
+        """,
+        exact=True,
+    )
+
+
 def test_one_transpose_that_has_nothing_to_cancel_stays() -> None:
     unchanged(
         cancel_transposes(),

@@ -40,6 +40,26 @@ graph @g(%x: f32[1,2,3,3]) {
     rewritten(fuse_batch_norm(), before, after)
 
 
+def test_after_a_conv_whose_bias_is_added() -> None:
+    before = f"""graph @g(%x: f32[1,2,3,3]) {{{NORM}
+  const %w: f32[2,1,1,1] = [1.0, 2.0]
+  const %b: f32[1,2,1,1] = [10.0, 20.0]
+  %c = conv %x, %w {{stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=2}} : f32[1,2,3,3]  loc("f:c")
+  %a = add %c, %b : f32[1,2,3,3]
+  %n = batch_norm %a, %s, %o, %m, %v {{epsilon=0.0}} : f32[1,2,3,3]
+  return %n
+}}"""
+    after = """
+graph @g(%x: f32[1,2,3,3]) {
+  const %n.w: f32[2,1,1,1] = [1.0, 6.0]
+  const %n.b: f32[2] = [10.5, 58.25]
+  %n = conv %x, %n.w, %n.b {stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=2} : f32[1,2,3,3]\
+  loc("f:c")
+  return %n
+}"""
+    rewritten(fuse_batch_norm(), before, after)
+
+
 def test_after_a_grouped_transposed_conv() -> None:
     before = """
 graph @g(%x: f32[1,2,3]) {

@@ -59,6 +59,7 @@ GELU = [
     "%d = mul %unroot, %x; %e = erf %d; %a = add %e, %one; %h = mul %a, %half; %y = mul %x, %h",
     "%d = div %x, %root; %e = erf %d; %h = mul %e, %half; %a = add %h, %half; %y = mul %x, %a",
     "%d = div %x, %root; %e = erf %d; %a = add %e, %one; %m = mul %x, %a; %y = div %m, %two",
+    "%n = neg %x; %d = mul %n, %unroot; %e = erf %d; %a = sub %one, %e; %h = mul %half, %x; %y = mul %h, %a",
 ]
 
 GELU_TANH = [
@@ -130,6 +131,7 @@ def test_constants_in_half_precision_are_known(lines: str) -> None:
         "%r = relu %x; %y = mul %r, %six",
         "%d = mul %x, %root; %e = erf %d; %a = add %e, %one; %m = mul %x, %a; %y = mul %m, %half",
         "%d = div %x, %root; %e = erf %d; %a = add %e, %half; %m = mul %x, %a; %y = mul %m, %half",
+        "%d = div %x, %root; %e = erf %d; %a = sub %one, %e; %m = mul %x, %a; %y = mul %m, %half",
         "%d = div %root, %x; %e = erf %d; %a = add %e, %one; %m = mul %x, %a; %y = mul %m, %half",
         "%t = tanh %x; %a = add %t, %one; %m = mul %x, %a; %y = mul %m, %half",
     ],

@@ -62,6 +62,16 @@ TENSORFLOW = """
   %offset = sub %bias, %shift : f32[2,3,4]
   %y = add %product, %offset : f32[2,3,4]
 """
+KERAS = """
+  %root = sqrt %moved : f32[2,3,1]
+  %inverse = reciprocal %root : f32[2,3,1]
+  %factor = mul %inverse, %scale : f32[2,3,4]
+  %product = mul %x, %factor : f32[2,3,4]
+  %neg = neg %mean : f32[2,3,1]
+  %shift = mul %neg, %factor : f32[2,3,4]
+  %offset = add %shift, %bias : f32[2,3,4]
+  %y = add %product, %offset : f32[2,3,4]
+"""
 TWICE = """
   %mean = reduce_mean %x {axes=(2,), keep=True} : f32[2,3,1]
   %mean2 = reduce_mean %x {axes=(2,), keep=True} : f32[2,3,1]
@@ -79,8 +89,8 @@ TWICE = """
 
 @pytest.mark.parametrize(
     "body",
-    [CENTRED + VARIANCE + PYTORCH, CENTRED + VARIANCE + INVERSE, CENTRED + VARIANCE + TENSORFLOW, TWICE],
-    ids=["pytorch", "inverse", "tensorflow", "twice"],
+    [*(CENTRED + VARIANCE + end for end in (PYTORCH, INVERSE, TENSORFLOW, KERAS)), TWICE],
+    ids=["pytorch", "inverse", "tensorflow", "keras", "twice"],
 )
 def test_layer_norm(body: str) -> None:
     rewritten(recognise_norms(), text(body), LAYER_NORM)
@@ -91,6 +101,22 @@ def text(body: str) -> str:
     head, constants = HEAD.strip().split("\n", 1)
     used = [line for line in constants.split("\n") if re.search(rf"{line.split()[1][:-1]}\b", body)]
     return "\n".join([head, *used, body.strip(), TAIL.strip()]).replace("\n\n", "\n").replace("\n%", "\n  %")
+
+
+def test_keras_without_a_bias() -> None:
+    body = CENTRED + VARIANCE + KERAS.replace("%product, %offset", "%product, %shift")
+    body = "".join(line for line in body.splitlines(True) if "%bias" not in line)
+    after = LAYER_NORM.replace(", %y.bias {", " {")
+    rewritten(
+        recognise_norms(), text(body), "".join(line for line in after.splitlines(True) if "const %y.bias" not in line)
+    )
+
+
+def test_keras_with_the_mean_added_stays() -> None:
+    unchanged(recognise_norms(), text(CENTRED + VARIANCE + KERAS.replace("neg %mean", "relu %mean")))
+    unchanged(
+        recognise_norms(), text(CENTRED + VARIANCE + TENSORFLOW.replace("sub %bias, %shift", "add %bias, %shift"))
+    )
 
 
 def test_a_norm_without_factor_and_bias_over_two_axes() -> None:
