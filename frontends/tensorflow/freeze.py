@@ -6,7 +6,7 @@ All of this runs where TensorFlow may be imported: in a child process, or in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ DEFAULT = "serving_default"
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A GraphDef without variables, its inputs and outputs, and whether its scopes are the user's own wording."""
+    """A GraphDef without variables, its inputs and outputs, whether its scopes are the user's, and Keras's layers."""
 
     name: str
     graph: bytes
     inputs: Names
     outputs: Names
     own_names: bool = False
+    layers: frozenset[str] = frozenset()
 
 
 def read(path: Path, signature: str | None) -> Frozen:
@@ -68,10 +69,8 @@ def read_saved_model(path: Path, signature: str | None) -> Frozen:
         problem = f"there is no signature {chosen!r}" if chosen else "which signature is meant? name it: --signature"
         raise NpuqError(f"{path.name}: {problem}; the signatures are {listed}")
     function = model.signatures[chosen]
-    outputs = function.structured_outputs
-    return freeze(
-        path.name, function, sorted(function.structured_input_signature[1]), sorted(outputs), keep_alive=model
-    )
+    inputs, outputs = function.structured_input_signature[1], function.structured_outputs
+    return freeze(path.name, function, sorted(inputs), sorted(outputs))
 
 
 def read_keras(path: Path) -> Frozen:
@@ -138,7 +137,8 @@ def of_keras(model: Any, name: str | None = None) -> Frozen:
         return tf.nest.flatten(model(tf.nest.pack_sequence_as(structure, arrays), training=False))
 
     function = call.get_concrete_function()
-    return freeze(name, function, [_layer(one) for one in given], [_layer(one) for one in made], keep_alive=model)
+    frozen = freeze(name, function, [_layer(one) for one in given], [_layer(one) for one in made])
+    return replace(frozen, layers=frozenset(layer.name for layer in model._flatten_layers()))
 
 
 def _layer(tensor: Any) -> str:
@@ -147,11 +147,8 @@ def _layer(tensor: Any) -> str:
     return f"{layer.name}.{index}" if index else str(layer.name)
 
 
-def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[str], *, keep_alive: Any) -> Frozen:
-    """A concrete function with its variables as constants; names are in the order of its flat arguments and results.
-
-    Functions compiled by XLA are inlined too: the mark that asks for it would keep them apart.
-    """
+def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Frozen:
+    """A concrete function with its variables as constants; names are in the order of its flat arguments and results."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
@@ -15,7 +17,7 @@ from . import freeze, translate
 from .child import Child
 from .cut import cut
 from .freeze import Frozen
-from .names import shorten
+from .names import shorten, unchanged
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,7 +41,7 @@ def load(
     tell its end. `signature` chooses one of a SavedModel's.
     """
     with _child() as child:
-        model = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
+        model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
     return onnx_frontend.load(model, shapes)
 
 
@@ -53,7 +55,7 @@ def check(
 ) -> list[Problem]:
     """All problems that keep a source from being read, at once; a file that TensorFlow cannot read raises."""
     with _child() as child:
-        model = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
+        model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
     return onnx_frontend.check(model, shapes)
 
 
@@ -73,7 +75,26 @@ def original(
         results = child.call(translate.run, frozen, dict(arrays), [tensor for _, tensor in frozen.outputs])
         return {public: results[tensor] for public, tensor in frozen.outputs}
 
-    return Original("TensorFlow", run)
+    def inside(graph: Graph, arrays: Arrays) -> Arrays:
+        tensors = {
+            name: tensor for name, tensor in unchanged(*_to_onnx(child, frozen)).items() if name in graph.producers
+        }
+        results = child.call(translate.run, frozen, dict(arrays), list(tensors.values()))
+        return {
+            name: array
+            for name, tensor in tensors.items()
+            if (array := _shaped(results.get(tensor), graph.types[name].shape)) is not None
+        }
+
+    return Original("TensorFlow", run, inside)
+
+
+def _shaped(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A tensor in the layout of the value of its name; None where it has another shape, or either layout fits."""
+    if array is None or array.ndim < 3:
+        return array if array is not None and array.shape == shape else None
+    fitting = [found for found in (array, np.moveaxis(array, -1, 1)) if found.shape == shape]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _child() -> Child:
@@ -103,10 +124,10 @@ def _frozen(
     return child.call(cut, frozen, starts, ends, shapes)
 
 
-def _to_onnx(child: Child, frozen: Frozen) -> ModelProto:
+def _to_onnx(child: Child, frozen: Frozen) -> tuple[ModelProto, dict[str, str]]:
+    """The model in ONNX, and TensorFlow's names of its values."""
     import onnx
 
-    model: ModelProto = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))
+    model = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))
     model.graph.name = frozen.name
-    shorten(model, scopes=frozen.own_names)
-    return model
+    return model, shorten(model, keep_scopes=frozen.own_names, layers=frozen.layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,50 +15,80 @@ NUMBERED = re.compile(r"__\d+$")
 """What tf2onnx puts behind the name of a node for which it makes another one."""
 
 
-def shorten(model: ModelProto, *, scopes: bool) -> None:
+def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = ()) -> dict[str, str]:
     """Name nodes and values by TensorFlow's nodes: without calls and `:0`, and without scopes that all nodes share.
 
     Nodes that tf2onnx adds are called by the one they belong to and their operator, `conv/Conv2D.transpose`. With
-    `scopes` the shared ones stay.
+    `keep_scopes` shared ones stay. `layers` are those of a Keras model, whose scopes may carry a number more. Gives
+    the former name of every value.
     """
     graph = model.graph
     kept = {value.name for value in (*graph.input, *graph.output)}
-    paths = [CALLS.sub("", node.name) for node in graph.node]
-    shared = "" if scopes else _shared([path for path in paths if "/" in path])
-    taken = set(kept)
-    renamed: dict[str, str] = {}
+    paths = [node.name for node in graph.node]
+    short = "" if keep_scopes else _shared(CALLS.sub("", path) for path in paths if "/" in path)
+    plain = _unnumbered([CALLS.sub("", path).removeprefix(short) for path in paths], layers)
+    taken, renamed = set(kept), {name: name for name in kept}
 
-    def name(old: str, kind: str) -> None:
-        bare = CALLS.sub("", old).removesuffix(":0").removeprefix(shared)
-        chosen = stem = NUMBERED.sub(f".{kind}", bare) if kind else bare
+    def path(old: str) -> str:
+        return plain(CALLS.sub("", old).removesuffix(":0").removeprefix(short))
+
+    def name(old: str, kind: str) -> str:
+        chosen = stem = NUMBERED.sub(f".{kind}", path(old)) if kind else path(old)
         number = 0
         while chosen in taken:
             number += 1
             chosen = f"{stem}.{number}"
         taken.add(chosen)
-        renamed[old] = chosen
+        return chosen
 
     for node in graph.node:
         for result in node.output:
-            if result and result not in kept:
-                name(result, node.op_type.lower())
+            if result and result not in renamed:
+                renamed[result] = name(result, node.op_type.lower())
     for tensor in graph.initializer:
-        if tensor.name not in kept:
-            name(tensor.name, "")
-        tensor.name = renamed.get(tensor.name, tensor.name)
-    for node, path in zip(graph.node, paths, strict=True):
-        node.name = NUMBERED.sub(f".{node.op_type.lower()}", path.removeprefix(shared))
+        if tensor.name not in renamed:
+            renamed[tensor.name] = name(tensor.name, "")
+        tensor.name = renamed[tensor.name]
+    for node in graph.node:
+        node.name = NUMBERED.sub(f".{node.op_type.lower()}", path(node.name))
         for names in (node.input, node.output):
-            for index, old in enumerate(names):
-                names[index] = renamed.get(old, old)
+            names[:] = [renamed.get(old, old) for old in names]
     del graph.value_info[:]
+    return {new: old for old, new in renamed.items()}
 
 
-def _shared(paths: list[str]) -> str:
+def unchanged(model: ModelProto, former: Mapping[str, str]) -> dict[str, str]:
+    """The former names of values that are TensorFlow's own, not steps of an op that tf2onnx writes as several."""
+    names = {result: former[result].removesuffix(":0") for node in model.graph.node for result in node.output if result}
+    steps = {
+        NUMBERED.sub("", names[result])
+        for node in model.graph.node
+        for result in node.output
+        if result and node.op_type != "Transpose" and NUMBERED.search(names[result])
+    }
+    return {new: former[new] for new, name in names.items() if name not in steps and not NUMBERED.search(name)}
+
+
+def _shared(paths: Iterable[str]) -> str:
     """The scopes, with a slash behind, that all paths begin with."""
-    if not paths:
-        return ""
-    first, last = min(paths).split("/")[:-1], max(paths).split("/")[:-1]
-    count = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), None)
-    parts = first[: min(len(first), len(last)) if count is None else count]
-    return "".join(f"{part}/" for part in parts)
+    scopes = [path.split("/")[:-1] for path in paths]
+    found = ""
+    for parts in zip(*scopes, strict=False):
+        if len(set(parts)) > 1:
+            break
+        found += f"{parts[0]}/"
+    return found
+
+
+def _unnumbered(paths: Iterable[str], layers: Collection[str]) -> Callable[[str], str]:
+    """Takes `_1` off the scopes that are layers, where TensorFlow has put it behind each of them."""
+    scopes = {scope for path in paths for scope in path.split("/")[:-1]}
+    seen = {scope for scope in scopes if scope in layers or scope.removesuffix("_1") in layers}
+    if not all(scope.endswith("_1") and scope.removesuffix("_1") in layers for scope in seen):
+        seen = set()
+
+    def plain(path: str) -> str:
+        *before, last = path.split("/")
+        return "/".join([*(scope.removesuffix("_1") if scope in seen else scope for scope in before), last])
+
+    return plain

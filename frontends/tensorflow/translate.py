@@ -13,19 +13,42 @@ from npuq.ir import NpuqError, one_line
 from .freeze import Frozen
 
 
-def to_onnx(frozen: Frozen) -> bytes:
-    """The model that tf2onnx writes; an op without translation stays under its own name."""
-    import tensorflow as tf
-    from tf2onnx import convert
+def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """1 - erf(x), which Keras's GELU is made of, and which tf2onnx does not know."""
+    dtype = graph.get_dtype(node.output[0])
+    (x,), results, shape = node.input, list(node.output), graph.get_shape(node.output[0])
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", [x], name=f"{name}/erf", shapes=[shape], dtypes=[dtype])
+    one = graph.make_const(f"{name}/one", np.ones((), np.float32))
+    graph.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=results, shapes=[shape], dtypes=[dtype])
 
+
+HANDLERS: dict[str, Any] = {"Erfc": (_erfc, [])}
+"""Ops that tf2onnx lacks, as it wants them to be brought."""
+
+
+def to_onnx(frozen: Frozen) -> bytes:
+    """The model that tf2onnx writes, not optimised; an op without translation stays under its own name."""
+    import tensorflow as tf
+    from tf2onnx import tf_loader, tfonnx
+
+    given, made = ([tensor for _, tensor in pairs] for pairs in (frozen.inputs, frozen.outputs))
+    graph = tf.compat.v1.GraphDef.FromString(frozen.graph)
     try:
-        model, _ = convert.from_graph_def(
-            tf.compat.v1.GraphDef.FromString(frozen.graph),
-            name=frozen.name,
-            input_names=[tensor for _, tensor in frozen.inputs],
-            output_names=[tensor for _, tensor in frozen.outputs],
-            tensors_to_rename={tensor: public for public, tensor in (*frozen.inputs, *frozen.outputs)},
-        )
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph, name="")
+            folded = tf_loader.tf_optimize(given, made, graph)
+        with tf.Graph().as_default() as loaded:
+            tf.import_graph_def(folded, name="")
+            translated = tfonnx.process_tf_graph(
+                loaded,
+                continue_on_error=True,
+                input_names=given,
+                output_names=made,
+                custom_op_handlers=HANDLERS,
+                tensors_to_rename={tensor: public for public, tensor in (*frozen.inputs, *frozen.outputs)},
+            )
+        model = translated.make_model(frozen.name)
     except Exception as error:  # whatever its parts raise
         raise NpuqError(f"{frozen.name}: tf2onnx cannot translate it: {one_line(error)[:300]}") from None
     written: bytes = model.SerializeToString(deterministic=True)
@@ -33,15 +56,18 @@ def to_onnx(frozen: Frozen) -> bytes:
 
 
 def run(frozen: Frozen, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """What TensorFlow gives for some of a graph's tensors."""
+    """What TensorFlow gives for those of some tensors that the graph has."""
     import tensorflow as tf
 
+    function = _function(frozen.graph)
+    known = {f"{node.name}:{index}" for node in function.graph.get_operations() for index in range(len(node.outputs))}
+    fetched = [tensor for tensor in wanted if tensor in known]
     try:
-        function = _function(frozen.graph).prune([tensor for _, tensor in frozen.inputs], list(wanted))
-        results = function(*(tf.constant(arrays[public]) for public, _ in frozen.inputs))
+        pruned = function.prune([tensor for _, tensor in frozen.inputs], fetched)
+        results = pruned(*(tf.constant(arrays[public]) for public, _ in frozen.inputs))
     except Exception as error:  # TensorFlow's errors at run time are of many classes
         raise NpuqError(f"{frozen.name}: TensorFlow cannot run it: {one_line(error)[:300]}") from None
-    return {tensor: result.numpy() for tensor, result in zip(wanted, results, strict=True)}
+    return {tensor: result.numpy() for tensor, result in zip(fetched, results, strict=True)}
 
 
 @functools.lru_cache(1)
