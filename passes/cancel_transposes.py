@@ -118,7 +118,8 @@ class _Sinking:
         shape = tuple(after[new[place[axis]]] if axis in place else 1 for axis in range(len(after)))
         made = self.builder.add(Reshape(shape=shape), x.base, name=node.result, loc=node.loc, host=node.host)
         if x.base in self.scales:
-            made = self.scaled(made, self.scales[x.base])
+            made, integers = self.scaled(made, self.scales[x.base]), self.scales[x.base]
+            self.scales[made] = integers
         self.values[node.result] = Turned(made, order)
         return True
 
