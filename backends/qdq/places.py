@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import Node, require
+from npuq.ir import DType, Node, require
 from npuq.ir.ops import order, pool, reduce, scatter
 
 from .writer import Writer, exports
@@ -14,14 +14,24 @@ from .writer import Writer, exports
 def gather_nd(write: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, scatter.GatherNd)
-    write.last(node, "GatherND", *write.operands(node), batch_dims=op.batch)
+    write.last(node, "GatherND", *_with_wide_indices(write, node), batch_dims=op.batch)
 
 
 @exports(scatter.ScatterNd)
 def scatter_nd(write: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, scatter.ScatterNd)
-    write.last(node, "ScatterND", *write.operands(node), reduction=op.reduction)
+    write.last(node, "ScatterND", *_with_wide_indices(write, node), reduction=op.reduction)
+
+
+def _with_wide_indices(write: Writer, node: Node) -> list[str]:
+    """The operands, the second of them in 64 bits, the only indices that ONNX takes here."""
+    from onnx import TensorProto
+
+    operands = write.operands(node)
+    if write.types[node.operands[1]].dtype is not DType.I64:
+        operands[1] = write.step(node, "Cast", operands[1], to=TensorProto.INT64)
+    return operands
 
 
 @exports(scatter.ScatterElements)
