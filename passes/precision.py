@@ -14,8 +14,11 @@ from .target import Target, Width
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
 
-HEADROOM = 2.0
-"""How far beyond the calibrated range the integers of more bits then reach: a bit for data that calibration lacked."""
+HEADROOM = 1.5
+"""How far beyond the calibrated range the integers of more bits then reach, for data that calibration lacked.
+
+Calibrated with 8 inputs, no value of the demo net and of a transformer went beyond 1.43 on others.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from npuq.backends.target import load_target
 from npuq.backends.whole_file import write_file
 from npuq.frontends import Options
 from npuq.ir import Graph, NpuqError
+from npuq.passes.bounded_ranges import bounded_ranges
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.calibrate import observe_channels
 from npuq.passes.canonicalise import canonicalise
@@ -103,7 +104,8 @@ def quantize(
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
     order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). `method` is one
     of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md says which does what), by default kl_v2 for 8 bits (mse
-    with effort 2) and twice min_max's range for 16; graph outputs always take min_max, so that no logit saturates.
+    with effort 2) and min_max with half as much again for 16; graph outputs always take min_max, so that no logit
+    saturates.
     `bits` is the width of activations, one of the target's, by default its first; `weight_bits` that of weights, by
     default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
@@ -313,7 +315,8 @@ def choose_ranges(
 ) -> dict[Held, Range]:
     """The (low, high) of every observed value, at each width that holds it, by the method of the node that makes it.
 
-    What reaches an output keeps its whole range, masked scores that of what is not masked.
+    What reaches an output keeps its whole range, masked scores that of what is not masked, and nothing reaches beyond
+    what its op can give.
     """
     whole = output_values(graph)
     found: dict[Held, Range] = {}
@@ -327,7 +330,7 @@ def choose_ranges(
             range_ = threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
             factor = precision.headroom(maker, bits)
             found[name, bits] = (range_[0] * factor, range_[1] * factor)
-    return masked_ranges(graph, found, {name: one.range for name, one in statistics.items()})
+    return masked_ranges(graph, bounded_ranges(graph, found), {name: one.range for name, one in statistics.items()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ def test_the_stored_error_is_the_worst_of_all_inputs(name: str) -> None:
         assert node.op.worst == pytest.approx(worst, abs=0.01 + 1e-3 * worst)
         if lut_len is not None:
             assert table.size == (1 << lut_len) + 1
-        elif table.size < 4097:
+        elif name in ("sigmoid", "tanh", "exp", "silu"):
             assert worst <= WORST + 0.01
         assert found.notes == (
             (node.place, f"a table of {table.size} entries, off by at most {node.op.worst:.2f} steps"),
@@ -134,7 +134,7 @@ def test_knots_move_by_half_of_what_the_middles_are_off() -> None:
     np.testing.assert_array_equal(moved, np.rint(curve[::256] - off / 2))
 
 
-def test_the_shortest_table_within_the_bound_is_taken_and_the_longest_where_none_is() -> None:
+def test_the_shortest_table_within_the_bound_is_taken_and_the_best_where_none_is() -> None:
     def taken(steps: np.ndarray) -> int:
         return int(shortest_table(steps[None], -32768, 32767, (8, 9, 10, 11, 12), np.dtype(np.int16)).entries.size)
 

@@ -22,7 +22,7 @@ def quantize(
     method: Annotated[
         str | None,
         typer.Option(
-            help="min_max, percentile, mse, kl or kl_v2; by default kl_v2, for 16 bits twice the range of min_max.",
+            help="min_max, percentile, mse, kl or kl_v2; by default kl_v2, for 16 bits min_max and half as much again.",
             show_default=False,
         ),
     ] = None,
