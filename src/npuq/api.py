@@ -27,6 +27,7 @@ from npuq.passes.channels_first_inputs import channels_first_inputs
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
+from npuq.passes.learn_rounding import learn_rounding
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
 from npuq.passes.masked_ranges import masked_ranges
 from npuq.passes.normalize_input import normalize_input
@@ -52,6 +53,11 @@ Progress = Callable[[int], None]
 EFFORTS = (0, 1, 2)
 EQUALIZED_BITS = 8
 """Wider activations have steps to spare."""
+
+LEARNED_BITS = 4
+"""With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
+
+LEARNING_SAMPLES = 32
 
 threshold = lru_cache(maxsize=512)(thresholds)
 """`thresholds`, searched once for several programs of the same statistics."""
@@ -111,7 +117,8 @@ def quantize(
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
     `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values.
-    `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels too (docs/effort.md).
+    `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels and to learn the
+    rounding of 4-bit weights too (docs/effort.md).
     `mean` and `std` insert (x - mean) / std after the first input.
     `observe(index, pass, graph)` sees the graph after each pass.
 
@@ -204,7 +211,8 @@ def calibrate(
     named = by_source(precision or {}, float_graph)
     precisions = Precisions(every, named)
     precisions.check(float_graph, chosen, METHODS)
-    chosen_samples = Chosen()
+    coarse = effort > 1 and any((one.weight_bits or 16) <= LEARNED_BITS for one in (every, *named.values()))
+    chosen_samples = Chosen(LEARNING_SAMPLES if coarse else REPORT_SAMPLES)
     given = Given({}, {})
     with replayable(float_graph, data) as read:
         source = float_graph
@@ -291,10 +299,12 @@ class Calibrated:
         extremes = {name: found.range for name, found in statistics.items()}
         extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}
         correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
+        learn = learn_rounding(exact=self.graph, samples=self.samples, most_bits=LEARNED_BITS)
         finish = chain(
             split_output_concats(extremes=extremes, target=target, precision=precisions),
             *((correct,) if self.effort else ()),
             insert_fake_quant(ranges=ranges, target=target, precision=precisions),
+            *((learn,) if self._is_coarse(precisions) else ()),
             lower_to_integer(target=target, lut_len=self.lut_len),
         )
         levels: dict[str, Graph] = {}
@@ -303,11 +313,15 @@ class Calibrated:
         names, graphs = list(levels), list(levels.values())
         scaled = names.index("insert-fake-quant")
         repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
-        fake = graphs[scaled]
+        fake = levels.get("learn-rounding", graphs[scaled])
         notes = (*self.given.notes, *self.given.changed(fake))
-        return Quantized(
-            self.graph, fake, target, method, statistics, ranges, self.samples, repairs, notes, self.lut_len
-        )
+        few = self.samples[:REPORT_SAMPLES]
+        return Quantized(self.graph, fake, target, method, statistics, ranges, few, repairs, notes, self.lut_len)
+
+    def _is_coarse(self, precision: Precisions) -> bool:
+        """Whether the rounding of some weights is to be learned."""
+        found = (precision.weight_bits(node) for node in self.graph.nodes)
+        return self.effort > 1 and any(bits is not None and bits <= LEARNED_BITS for bits in found)
 
 
 def choose_ranges(

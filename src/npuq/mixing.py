@@ -101,7 +101,7 @@ class Mixing:
             levels = before[precision.bits or 0] = []
 
             def see(index: int, pass_: Pass, graph: Graph) -> None:
-                if pass_.name not in ("insert-fake-quant", "lower-to-integer"):
+                if pass_.name not in ("insert-fake-quant", "learn-rounding", "lower-to-integer"):
                     levels.append(graph)
 
             levels.append(calibrated.graph)

@@ -1,0 +1,112 @@
+"""What learned rounding knows of a node with weights: second moments of its inputs and of its exact results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from npuq.ir import Node
+from npuq.ir.ops.conv import Conv, MatMul
+
+POSITIONS = 512
+"""The most positions of a sample that are looked at, evenly spread: neighbours tell the same."""
+
+Inputs = tuple[jax.Array, jax.Array, jax.Array]
+"""Of one sample: the input as the rounded weights see it, the exact input, the exact result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Means and second moments over positions and samples, f64, by group of channels.
+
+    `squares` [groups, k, k] are those of what a row of weights is multiplied with, `products` [groups, o, k] those of
+    the exact results with it, `inputs` [groups, k] and `results` [groups, o] the means; `count` positions were seen.
+    """
+
+    squares: np.ndarray
+    products: np.ndarray
+    inputs: np.ndarray
+    results: np.ndarray
+    count: int
+
+    def centred(self) -> Moments:
+        """The moments about the means, for a node whose bias takes what the means differ by."""
+        squares = self.squares - self.inputs[:, :, None] * self.inputs[:, None, :]
+        products = self.products - self.results[:, :, None] * self.inputs[:, None, :]
+        return Moments(squares, products, self.inputs, self.results, self.count)
+
+
+def moments(node: Node, weights: np.ndarray, samples: Iterable[Inputs], drop: float) -> Moments:
+    """The moments of a convolution or a matrix product over samples, read one after another.
+
+    With `drop` each element of the quantized input is the exact one with that probability (Wei et al., QDrop: randomly
+    dropping quantization, 2022). The mean over all draws needs no draw: the input is x + drop (exact - x), and each
+    element's square has drop (1 - drop) (exact - x)^2 more.
+    """
+    groups = rows(node, weights).shape[0]
+    run = jax.jit(_sums(node, weights.shape, groups, drop))
+    totals: list[np.ndarray] = []
+    count = 0
+    for sample in samples:
+        *found, seen = run(*sample)
+        parts = [np.asarray(part, np.float64) for part in found]
+        totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
+        count += int(seen)
+    squares, products, inputs, results = (total / count for total in totals)
+    return Moments(squares, products, inputs, results, count)
+
+
+def rows(node: Node, weights: np.ndarray) -> np.ndarray:
+    """Weights as [groups, o, k]: a row for each result channel."""
+    if isinstance(node.op, Conv):
+        return weights.reshape(node.op.groups, weights.shape[0] // node.op.groups, -1)
+    return weights.T[None]
+
+
+def from_rows(node: Node, found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows as the node's weights."""
+    return found.reshape(shape) if isinstance(node.op, Conv) else found[0].T
+
+
+def _sums(node: Node, window: tuple[int, ...], groups: int, drop: float) -> Callable[..., tuple[jax.Array, ...]]:
+    """The sums of one sample as a function of its `Inputs`, and how many positions they are of."""
+
+    def run(seen: jax.Array, exact: jax.Array, result: jax.Array) -> tuple[jax.Array, ...]:
+        arrays = _columns(node, window, seen), _columns(node, window, exact), _results(node, result)
+        at = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), POSITIONS)).astype(np.int32)
+        x, real, y = (array[at].reshape(len(at), groups, -1).swapaxes(0, 1) for array in arrays)
+        apart = drop * (1 - drop) * jnp.square(real - x).sum(axis=1)
+        x = x + drop * (real - x)
+        squares = _product(x, x) + apart[:, :, None] * jnp.eye(x.shape[2], dtype=x.dtype)
+        return squares, _product(y, x), x.sum(axis=1), y.sum(axis=1), jnp.int32(len(at))
+
+    return run
+
+
+def _product(one: jax.Array, other: jax.Array) -> jax.Array:
+    return jnp.einsum("gpo,gpk->gok", one, other, precision=jax.lax.Precision.HIGHEST)
+
+
+def _columns(node: Node, window: tuple[int, ...], x: jax.Array) -> jax.Array:
+    """What each row of weights is multiplied with at each position of the result, [positions, groups * k]."""
+    if isinstance(node.op, MatMul):
+        return x.reshape(-1, x.shape[-1])
+    assert isinstance(node.op, Conv)
+    found = jax.lax.conv_general_dilated_patches(
+        x,
+        window[2:],
+        node.op.stride,
+        node.op.padding,
+        rhs_dilation=node.op.dilation,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return jnp.moveaxis(found, 1, -1).reshape(-1, found.shape[1])
+
+
+def _results(node: Node, y: jax.Array) -> jax.Array:
+    """The results as [positions, channels]."""
+    return y.reshape(-1, y.shape[-1]) if isinstance(node.op, MatMul) else jnp.moveaxis(y, 1, -1).reshape(-1, y.shape[1])
