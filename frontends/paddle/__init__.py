@@ -1,0 +1,7 @@
+"""PaddlePaddle models to float graphs, by way of paddle2onnx in a process of its own."""
+
+from __future__ import annotations
+
+from .load import check, load, original
+
+__all__ = ["check", "load", "original"]

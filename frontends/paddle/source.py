@@ -1,0 +1,82 @@
+"""What Paddle users have: a program, as .pdmodel or .json, and its parameters beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npuq.ir import NpuqError
+
+from .parameters import require_whole
+
+KINDS = (".json", ".pdmodel")
+PARAMETERS = ".pdiparams"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The two files of a model, and the name that its folder or its program gives it."""
+
+    program: Path
+    parameters: Path
+
+    @property
+    def name(self) -> str:
+        stem = self.program.stem
+        return self.program.absolute().parent.name if stem == "inference" else stem
+
+
+def source_of(given: Any, weights: Any) -> Source:
+    """Find the files of a model by its program, or by its folder; raises `NpuqError` for what is not there."""
+    if not isinstance(given, (str, Path)):
+        raise NpuqError(f"objects of type {type(given).__name__} are no Paddle models; save them: paddle.jit.save")
+    path = Path(given)
+    program = _in_folder(path) if path.is_dir() else path
+    if program.suffix not in KINDS:
+        raise NpuqError(
+            f"{program.name}: no program; name it, and its weights with it: "
+            f"npuq.load('inference.pdmodel', weights={program.name!r})"
+        )
+    if not program.is_file():
+        raise NpuqError(f"{program}: there is no such file")
+    if program.suffix == ".json":
+        _require_program(program)
+    parameters = _parameters(program, weights)
+    require_whole(parameters)
+    return Source(program, parameters)
+
+
+def _in_folder(folder: Path) -> Path:
+    found = [path for kind in KINDS for path in sorted(folder.glob(f"*{kind}"))]
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise NpuqError(f"{folder}: one .json or .pdmodel wanted, there are {listed}; name the file")
+    return found[0]
+
+
+def _require_program(path: Path) -> None:
+    """Require JSON that Paddle 3 wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NpuqError(f"{path.name}: damaged: {error}") from None
+    head = content.get("base_code") if isinstance(content, dict) else None
+    if not isinstance(head, dict) or head.get("magic") != "pir":
+        raise NpuqError(f"{path.name}: no program of Paddle's")
+
+
+def _parameters(program: Path, weights: Any) -> Path:
+    """The file of weights: as named, or by the program's name, or the only one beside it."""
+    if weights is not None:
+        path = Path(weights)
+        if not path.is_file():
+            raise NpuqError(f"{path}: there is no such file")
+        return path
+    same = program.with_suffix(PARAMETERS)
+    found = [same] if same.is_file() else sorted(program.parent.glob(f"*{PARAMETERS}"))
+    if len(found) != 1:
+        listed = f"{len(found)} {PARAMETERS} files lie" if found else f"no {PARAMETERS} lies"
+        raise NpuqError(f"{program.name}: {listed} beside it; name the weights: --weights FILE{PARAMETERS}")
+    return found[0]
