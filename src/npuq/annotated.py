@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from npuq.backends.target import load_target
 from npuq.ir import Graph, NpuqError, text_digest
-from npuq.passes.adopt_scales import Adoption, adopt, adopt_scales, adopted_scales
+from npuq.passes.adopt_scales import adopt, adopt_scales, adopted_scales
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.lower_to_integer import lower_to_integer
-from npuq.passes.output_values import output_values
 from npuq.passes.pipeline import Observe, chain
 from npuq.passes.samples import Sample, samples
-from npuq.passes.scales import Range
 from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import take_scales
 from npuq.passes.target import Target
 
-from .api import Chosen, Data, Progress, Quantized, both, threshold
+from .api import Chosen, Data, Progress, Quantized, both, choose_ranges
 from .scale_file import reals
 
 SHOWN = 40
@@ -65,7 +64,9 @@ def quantize_annotated(
         chooser = Chosen()
         statistics = observe_values(source, chooser.pass_on(samples(source, data)), missing, progress=progress)
         kept = chooser.samples
-    ranges = _ranges(source, statistics, found, chosen, method, percentile)
+    precision = replace(found.precision, every=replace(found.precision.every, method=method))
+    calibrated = choose_ranges(source, statistics, chosen, precision, percentile)
+    ranges = {name: calibrated[name, found.where.held[name][0]] for name in missing}
     levels: dict[str, Graph] = {}
     finish = chain(
         adopt_scales(taken=taken, ranges=ranges, target=chosen, bits=bits),
@@ -87,18 +88,3 @@ def quantize_annotated(
         notes,
         lut_len,
     )
-
-
-def _ranges(
-    graph: Graph, statistics: Observed, found: Adoption, target: Target, method: str | None, percentile: float
-) -> dict[str, Range]:
-    """The calibrated range of every value without a scale, as `quantize` chooses them."""
-    whole, ranges = output_values(graph), {}
-    for name in statistics:
-        bits, maker = found.where.held[name][0], graph.producers.get(name)
-        way = "min_max" if name in whole else method or found.precision.method(maker, bits)
-        symmetric = target.width(bits).symmetric
-        low, high = threshold(statistics[name], way, bits=bits, symmetric=symmetric, percentile=percentile)
-        factor = 1.0 if method else found.precision.headroom(maker, bits)
-        ranges[name] = (low * factor, high * factor)
-    return ranges

@@ -59,7 +59,7 @@ LEARNED_BITS = 4
 
 LEARNING_SAMPLES = 32
 
-threshold = lru_cache(maxsize=512)(thresholds)
+_threshold = lru_cache(maxsize=512)(thresholds)
 """`thresholds`, searched once for several programs of the same statistics."""
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
@@ -341,7 +341,7 @@ def choose_ranges(
                 continue
             method = "min_max" if name in whole else precision.method(maker, bits)
             symmetric = target.width(bits).symmetric
-            range_ = threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
+            range_ = _threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
             factor = precision.headroom(maker, bits)
             found[name, bits] = (range_[0] * factor, range_[1] * factor)
     return masked_ranges(graph, bounded_ranges(graph, found), {name: one.range for name, one in statistics.items()})
