@@ -38,7 +38,7 @@ FOLDERS = {"saved_model.pb": "tensorflow", "inference.pdmodel": "paddle", "infer
 """The framework of a folder by a file inside."""
 
 PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch": "torch"} | dict.fromkeys(
-    ("keras", "tf_keras"), "tensorflow"
+    ("keras", "tf_keras", "tensorflow"), "tensorflow"
 )
 """The framework that objects of each package belong to."""
 

@@ -2,7 +2,8 @@
 
     python -m npuq.frontends.tensorflow.child
 
-reads pickled (module, function, arguments) from its input and answers with pickled (whether it went well, result).
+reads pickled (module, function, arguments) from its input and answers with pickled (None, result), or a class of error
+and its text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -57,14 +59,14 @@ class Child:
         try:
             pickle.dump((function.__module__, function.__name__, arguments), self.process.stdin)
             self.process.stdin.flush()
-            well, result = pickle.load(self.process.stdout)
+            kind, result = pickle.load(self.process.stdout)
         except (OSError, EOFError):
             code = self.process.wait()
             self.errors.seek(0)
             said = self.errors.read().decode(errors="replace").strip().splitlines() or ["without a word"]
             raise NpuqError(f"TensorFlow's process ended with code {code}: {said[-1][:300]}") from None
-        if not well:
-            raise NpuqError(result)
+        if kind is not None:
+            raise kind(result)
         found: T = result
         return found
 
@@ -95,10 +97,13 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             module, name, arguments = pickle.load(requests)
         except EOFError:
             return
+        answer: tuple[type[Exception] | None, Any]
         try:
-            answer = (True, getattr(importlib.import_module(module), name)(*arguments))
+            answer = (None, getattr(importlib.import_module(module), name)(*arguments))
         except NpuqError as error:
-            answer = (False, one_line(error))
+            answer = (NpuqError, one_line(error))
+        except Exception:
+            answer = (RuntimeError, traceback.format_exc())
         pickle.dump(answer, answers)
         answers.flush()
 

@@ -43,8 +43,10 @@ def cut(
             f"{frozen.name}: its end nodes are not known; name them: --end-nodes A,B; without users are {likely}"
         )
     inputs = _tensors(frozen, whole, starts) if starts else frozen.inputs or _placeholders(nodes)
-    fed = {tensor for _, tensor in inputs}
+    fed = {tensor: False for _, tensor in inputs}
     needed = _needed(nodes, [tensor for _, tensor in outputs], fed)
+    if not starts and (ends or not frozen.inputs):
+        inputs = tuple((public, tensor) for public, tensor in inputs if fed[tensor])
     _require_known(frozen.name, [nodes[name] for name in needed])
 
     part = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
@@ -55,7 +57,8 @@ def cut(
         renamed[tensor] = f"{name}:0"
         node = part.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = known.dtype.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(_fixed(known.shape, (shapes or {}).get(public)).as_proto())
+        shape = _fixed(f"{frozen.name}: input {public}", known.shape, (shapes or {}).get(public))
+        node.attr["shape"].shape.CopyFrom(shape.as_proto())
     for name in sorted(needed, key=list(nodes).index):
         _copy(nodes[name], part.node.add(), renamed)
     return replace(
@@ -98,17 +101,21 @@ def _tensor(given: str) -> str:
     return given if ":" in given else f"{given}:0"
 
 
-def _needed(nodes: Mapping[str, Any], tensors: Sequence[str], fed: set[str]) -> set[str]:
-    """The names of all nodes that compute some tensors from those that are fed; the order of effects does not count."""
+def _needed(nodes: Mapping[str, Any], tensors: Sequence[str], fed: dict[str, bool]) -> set[str]:
+    """The names of all nodes that compute some tensors from those that are fed; notes which of these are read.
+
+    The order of effects does not count.
+    """
     needed: set[str] = set()
-    left = [tensor for tensor in tensors if tensor not in fed]
+    left = list(tensors)
     while left:
-        name = left.pop().rpartition(":")[0]
-        if name in needed or name not in nodes:
-            continue
-        needed.add(name)
-        given = (_tensor(one) for one in nodes[name].input if not one.startswith("^"))
-        left.extend(tensor for tensor in given if tensor not in fed)
+        tensor = left.pop()
+        name = tensor.rpartition(":")[0]
+        if tensor in fed:
+            fed[tensor] = True
+        elif name in nodes and name not in needed:
+            needed.add(name)
+            left.extend(_tensor(one) for one in nodes[name].input if not one.startswith("^"))
     return needed
 
 
@@ -132,13 +139,16 @@ def _fresh(tensor: str, taken: set[str]) -> str:
     return name
 
 
-def _fixed(known: Any, given: Sequence[int] | None) -> Any:
-    """An input's shape with what was given, if that fits, and a batch of 1 where it is open."""
+def _fixed(place: str, known: Any, given: Sequence[int] | None) -> Any:
+    """An input's shape as it was given, or with a batch of 1 where that is open."""
     import tensorflow as tf
 
     if given is not None:
         shape = tf.TensorShape(list(given))
-        return shape if known.is_compatible_with(shape) else known
+        if not known.is_compatible_with(shape):
+            sizes = (",".join("?" if size is None else str(size) for size in one) for one in (shape, known))
+            raise NpuqError("{}: shape {} given, {} declared".format(place, *sizes))
+        return shape
     if known.rank is not None and known.rank > 1 and known[0] is None:
         return tf.TensorShape([1, *known[1:]])
     return known

@@ -5,7 +5,9 @@ All of this runs where TensorFlow may be imported: in a child process, or in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ Names = tuple[tuple[str, str], ...]
 """Pairs of a name and the tensor of the frozen graph that it stands for."""
 
 DEFAULT = "serving_default"
+UNKNOWN = re.compile(r"(?:Could not locate class|Unknown layer:?) '?([^\s'.]+)'?")
+"""How Keras says that it does not know a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,26 @@ def read_saved_model(path: Path, signature: str | None) -> Frozen:
 
 def read_keras(path: Path) -> Frozen:
     """A .keras or .h5 file; what Keras 2 wrote is read by Keras 2 where it is installed."""
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise NpuqError(f"{path.name}: damaged: a .keras file is a zip archive")
     old = path.suffix != ".keras" and _version(path).startswith(("1.", "2."))
     readers = _readers(old)
-    reasons = []
+    failures: list[str] = []
     for keras in readers:
         try:
-            return of_keras(keras.models.load_model(path, compile=False), path.stem)
+            model = keras.models.load_model(path, compile=False)
         except Exception as error:  # damaged archives and unknown layers raise whatever their parts raise
-            if isinstance(error, NpuqError):
-                raise
-            reasons.append(one_line(error)[:300])
+            failures.append(str(error))
+        else:
+            return of_keras(model, path.stem)
+    unknown = UNKNOWN.search(failures[0])
+    if unknown:
+        raise NpuqError(
+            f"{path.name}: its layers of class {unknown[1]!r} are code that is not in the file; where they are known "
+            "call model.export('folder'), and load the folder"
+        )
     remedy = "; files of Keras 2 may need it: pip install tf_keras" if old and len(readers) == 1 else ""
-    raise NpuqError(f"{path.name}: Keras cannot load it: {reasons[0]}{remedy}")
+    raise NpuqError(f"{path.name}: Keras cannot load it: {' '.join(failures[0].split())[:200]}{remedy}")
 
 
 def _version(path: Path) -> str:
@@ -120,7 +132,7 @@ def of_keras(model: Any, name: str | None = None) -> Frozen:
 
     name = name or model.name
     try:
-        structure, made = model.input, tf.nest.flatten(model.output)
+        structure = model.input
     except AttributeError:
         structure = None
     if structure is None:
@@ -137,8 +149,17 @@ def of_keras(model: Any, name: str | None = None) -> Frozen:
         return tf.nest.flatten(model(tf.nest.pack_sequence_as(structure, arrays), training=False))
 
     function = call.get_concrete_function()
-    frozen = freeze(name, function, [_layer(one) for one in given], [_layer(one) for one in made])
-    return replace(frozen, layers=frozenset(layer.name for layer in model._flatten_layers()))
+    frozen = freeze(name, function, _names(structure), _names(model.output))
+    return replace(frozen, layers=frozenset(layer.name for layer in model._flatten_layers(include_self=False)))
+
+
+def _names(structure: Any) -> list[str]:
+    """The names of a model's inputs or outputs: the keys of a dict, else those of the layers that make them."""
+    import tensorflow as tf
+
+    if isinstance(structure, Mapping) and not any(map(tf.nest.is_nested, structure.values())):
+        return sorted(structure)
+    return [_layer(tensor) for tensor in tf.nest.flatten(structure)]
 
 
 def _layer(tensor: Any) -> str:

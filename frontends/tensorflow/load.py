@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,12 +119,29 @@ def _frozen(
     """The part of a source that is wanted, as a frozen graph."""
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if not path.exists():
+            raise NpuqError(f"{path}: there is no such file")
         if path.name == "saved_model.pb":
             path = path.parent
         frozen = child.call(freeze.read, path.absolute(), signature)
     else:
-        frozen = freeze.of_keras(source)
+        frozen = _of_object(child, source)
     return child.call(cut, frozen, starts, ends, shapes)
+
+
+def _of_object(child: Child, model: Any) -> Frozen:
+    """A Keras model: frozen where it lives where Keras runs on TensorFlow, which is imported then, else by its file."""
+    found = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    keras = next((one for one in found if one is not None and isinstance(model, one.Model)), None)
+    if keras is None:
+        name = type(model).__name__
+        raise NpuqError(f"objects of type {name} are not read; load the folder of tf.saved_model.save({name}, folder)")
+    if keras.backend.backend() == "tensorflow":
+        return freeze.of_keras(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return replace(child.call(freeze.read, path, None), name=str(model.name))
 
 
 def _to_onnx(child: Child, frozen: Frozen) -> tuple[ModelProto, dict[str, str]]:
@@ -130,4 +150,10 @@ def _to_onnx(child: Child, frozen: Frozen) -> tuple[ModelProto, dict[str, str]]:
 
     model = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))
     model.graph.name = frozen.name
+    for size in (size for value in model.graph.input for size in value.type.tensor_type.shape.dim):
+        if size.dim_param:
+            size.Clear()
+    for node in model.graph.node:
+        if not node.domain and not onnx.defs.has(node.op_type):
+            node.domain = "tensorflow"
     return model, shorten(model, keep_scopes=frozen.own_names, layers=frozen.layers)

@@ -7,12 +7,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
 
-CALLS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
+CALLS = re.compile(r"(?<![^/])((Stateful)?PartitionedCall(_\d+)?/)+")
 """The scopes of functions that were inlined."""
 NUMBERED = re.compile(r"__\d+$")
 """What tf2onnx puts behind the name of a node for which it makes another one."""
+
+RAW = "_raw_output_"
+"""What tf2onnx puts behind the name of an output's node."""
 
 
 def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = ()) -> dict[str, str]:
@@ -23,9 +26,11 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
     the former name of every value.
     """
     graph = model.graph
+    _name_outputs(graph)
     kept = {value.name for value in (*graph.input, *graph.output)}
     paths = [node.name for node in graph.node]
-    short = "" if keep_scopes else _shared(CALLS.sub("", path) for path in paths if "/" in path)
+    scoped = [CALLS.sub("", path) for path in paths if "/" in path]
+    short = "" if keep_scopes else _shared(scoped, layers)
     plain = _unnumbered([CALLS.sub("", path).removeprefix(short) for path in paths], layers)
     taken, renamed = set(kept), {name: name for name in kept}
 
@@ -57,6 +62,19 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
     return {new: old for old, new in renamed.items()}
 
 
+def _name_outputs(graph: GraphProto) -> None:
+    """Let nodes make the outputs themselves, which tf2onnx copies where others read them or their name differs."""
+    outputs = {value.name for value in graph.output}
+    copies = [node for node in graph.node if node.op_type == "Identity" and node.output[0] in outputs]
+    named = {node.input[0]: node.output[0] for node in copies if RAW in node.input[0]}
+    for node in copies:
+        if named.get(node.input[0]) == node.output[0]:
+            graph.node.remove(node)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [named.get(name, name) for name in names]
+
+
 def unchanged(model: ModelProto, former: Mapping[str, str]) -> dict[str, str]:
     """The former names of values that are TensorFlow's own, not steps of an op that tf2onnx writes as several."""
     names = {result: former[result].removesuffix(":0") for node in model.graph.node for result in node.output if result}
@@ -69,12 +87,12 @@ def unchanged(model: ModelProto, former: Mapping[str, str]) -> dict[str, str]:
     return {new: former[new] for new, name in names.items() if name not in steps and not NUMBERED.search(name)}
 
 
-def _shared(paths: Iterable[str]) -> str:
-    """The scopes, with a slash behind, that all paths begin with."""
+def _shared(paths: Iterable[str], layers: Collection[str]) -> str:
+    """The scopes, with a slash behind, that all paths begin with; layers are not among them."""
     scopes = [path.split("/")[:-1] for path in paths]
     found = ""
     for parts in zip(*scopes, strict=False):
-        if len(set(parts)) > 1:
+        if len(set(parts)) > 1 or {parts[0], parts[0].removesuffix("_1")}.intersection(layers):
             break
         found += f"{parts[0]}/"
     return found

@@ -34,6 +34,10 @@ def to_onnx(frozen: Frozen) -> bytes:
 
     given, made = ([tensor for _, tensor in pairs] for pairs in (frozen.inputs, frozen.outputs))
     graph = tf.compat.v1.GraphDef.FromString(frozen.graph)
+    # What is marked so is not inlined, and Keras marks its grouped and channels-first convolutions.
+    for marked in (*graph.node, *graph.library.function, *(n for f in graph.library.function for n in f.node_def)):
+        for mark in ("_XlaMustCompile", "_noinline"):
+            marked.attr.pop(mark, None)
     try:
         with tf.Graph().as_default():
             tf.import_graph_def(graph, name="")
