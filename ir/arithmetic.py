@@ -34,6 +34,7 @@ LARGEST: Mapping[str, int] = MappingProxyType(
         "pot_half_up": 1 << 31,
         "pot_half_away": 1 << 31,
         "floor": 1 << 31,
+        "half_away": 1 << 31,
     }
 )
 """Every rounding profile with the greatest magnitude of an accumulator that it is defined for."""

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .arithmetic import INT32, LARGEST, Interval, within
 from .types import DType
 
 HALVES_UP = frozenset({"single_half_up", "tosa_double", "mul16", "pot_half_up"})
 """The profiles in which a plain rounded shift (of a sum, rule R9) rounds halves up."""
+
+Factor = TypeVar("Factor", jax.Array, np.ndarray)
 
 _EXACT_PRODUCT = 1 << 21
 _MAGIC = 1.5 * 2.0**52
@@ -117,10 +121,16 @@ def _single_half_up_wide(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
 def _tflite_double(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
     """R2: the doubled high half, rounded half up, then a right shift that rounds halves away from zero."""
     shifted = jnp.clip(a << jnp.maximum(31 - s, 0), *INT32)
-    high = (shifted * m + (1 << 30)) >> 31
+    high = high_product(shifted, m)
     right = jnp.maximum(s - 31, 0)
     mask = _one(right) - 1
     return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+
+
+def high_product(a: Factor, b: Factor) -> Factor:
+    """The doubled high half of a product of int32 numbers in int64, rounded half up: the h of R2."""
+    high: Factor = (a * b + (1 << 30)) >> 31
+    return high
 
 
 def _tosa_double(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
@@ -150,6 +160,11 @@ def _floor(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
     return (a * m) >> s
 
 
+def _half_away(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
+    """R8: R1 of the magnitude, then the sign."""
+    return jnp.sign(a) * _single_half_up(jnp.abs(a), m, s)
+
+
 _PROFILES: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = MappingProxyType(
     {
         "single_half_up": _single_half_up,
@@ -159,6 +174,7 @@ _PROFILES: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] 
         "pot_half_up": _pot_half_up,
         "pot_half_away": _pot_half_away,
         "floor": _floor,
+        "half_away": _half_away,
     }
 )
 

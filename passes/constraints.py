@@ -165,9 +165,10 @@ def dilation_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def rounding_matches(graph: Graph, node: Node, target: Target) -> str | None:
-    """A requantization rounds by the target's profile, `rounding`."""
-    rounding = getattr(node.op, "rounding", target.rounding)
-    return None if rounding == target.rounding else f"rounds by {rounding}, {target.rounding} wanted"
+    """A requantization rounds by the target's profile, `rounding`, unless its `kernels` say otherwise."""
+    wanted = target.rounding_of(node.op.name)
+    rounding = getattr(node.op, "rounding", wanted)
+    return None if rounding == wanted else f"rounds by {rounding}, {wanted} wanted"
 
 
 def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -212,7 +213,9 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
         low, high = _extremes(constant)
         if not within((low, high), width.activation_range):
             return f"table entries in [{low}, {high}], within {list(width.activation_range)} wanted"
-    if node.op.name == "npu.softmax" and (constant.array.min() < 0 or constant.array[..., -1].min() <= 0):
+    if node.op.name in ("npu.softmax", "npu.softmax_fixed") and (
+        constant.array.min() < 0 or constant.array[..., -1].min() <= 0
+    ):
         return "a table of exponentials with negative entries, or without a positive last one"
     return None
 

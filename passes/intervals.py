@@ -11,6 +11,7 @@ import numpy as np
 
 from npuq.ir import Graph, Node
 from npuq.ir.arithmetic import Interval, accumulator_interval, within
+from npuq.ir.ops.npu_pointwise import LARGEST_TERM
 from npuq.ir.ops.npu_result import product, total
 
 Intervals = Mapping[str, Interval]
@@ -87,6 +88,8 @@ def _matrix_product(graph: Graph, node: Node, known: Intervals) -> Interval:
 
 
 def _sum(graph: Graph, node: Node, known: Intervals) -> Interval:
+    if node.op.left_shift:  # type: ignore[attr-defined]  # of npu.add
+        return (-2 * LARGEST_TERM, 2 * LARGEST_TERM)
     multipliers = graph.constants[node.operands[2]].array.tolist()
     terms = [
         product(term, (factor, factor)) for term, factor in zip(_pairwise(graph, node, known), multipliers, strict=True)

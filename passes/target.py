@@ -10,8 +10,17 @@ from npuq.ir import DType, NpuqError, require
 
 Bounds = tuple[int, int]
 Granularity = Literal["channel", "tensor"]
-Rounding = Literal["single_half_up", "tflite_double", "tosa_double", "mul16", "pot_half_up", "pot_half_away", "floor"]
+Rounding = Literal[
+    "single_half_up", "tflite_double", "tosa_double", "mul16", "pot_half_up", "pot_half_away", "floor", "half_away"
+]
 ConstantRounding = Literal["half_even", "half_away"]
+Kernels = Literal["npuq", "tflite"]
+
+ROUNDINGS: Mapping[Kernels, Mapping[str, Rounding]] = {
+    "npuq": {},
+    "tflite": {"npu.matmul": "half_away", "npu.average_pool2d": "half_away"},
+}
+"""The integer ops that round in another way than a target's `rounding` says: rules T2 and T3 of docs/arithmetic.md."""
 
 FRACTION_BITS = 31
 """The IR's multipliers lie in [2^30, 2^31): they stand for fractions of 2^31."""
@@ -97,6 +106,8 @@ class Target:
     rescale_pre_shift: int
     """`npu.add` and `npu.requantize` may shift their operands left by up to this first."""
     rounding: Rounding
+    kernels: Kernels
+    """Whose rules sums, means, matrix products and softmax follow: B1, P1, B3 and S1, or TFLite's T1 to T5."""
     constant_rounding: ConstantRounding
 
     table_sizes: tuple[int, ...]
@@ -136,6 +147,10 @@ class Target:
         """The net shifts of `npu.add` and `npu.requantize`, whose operands may be shifted left first."""
         low, high = self.shift_range
         return (low - self.rescale_pre_shift, high)
+
+    def rounding_of(self, op: str) -> Rounding:
+        """The profile by which an integer op rounds."""
+        return ROUNDINGS[self.kernels].get(op, self.rounding)
 
     @property
     def default_bits(self) -> int:

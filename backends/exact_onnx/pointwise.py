@@ -6,9 +6,10 @@ import numpy as np
 
 from npuq.ir import DType, Node
 from npuq.ir.ops.npu_interpolate import Interpolate
-from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION, Add, Lut, Mul, Requantize, Softmax
+from npuq.ir.ops.npu_pointwise import LARGEST_TERM, SOFTMAX_FRACTION, Add, Lut, Mul, Requantize, Softmax
+from npuq.ir.ops.npu_softmax import FIRST, SLOPE, SoftmaxFixed
 
-from .rounding import clamped, requantized, rounded_shift, shifted
+from .rounding import clamped, limited, requantized, rescaled, rounded_shift, shifted
 from .writer import ExactWriter, emits
 
 
@@ -22,9 +23,12 @@ def requantize(write: ExactWriter, node: Node) -> None:
 
 @emits(Add)
 def add(write: ExactWriter, node: Node) -> None:
-    """Rule B1."""
+    """Rules B1 and T1."""
     op = node.op
     assert isinstance(op, Add)
+    if op.left_shift:
+        _shifted_add(write, node, op)
+        return
     multipliers, shift = write.known(node, 2, "multipliers"), write.known(node, 3, "shift").reshape(())
     first, second = (
         write.step(node, "Mul", write.centred(node, index, op.zero_points[index], DType.I64), write.scalar(factor))
@@ -32,6 +36,20 @@ def add(write: ExactWriter, node: Node) -> None:
     )
     rounded = rounded_shift(write, node, write.step(node, "Add", first, second), shift, op.rounding)
     write.store(node, clamped(write, node, rounded))
+
+
+def _shifted_add(write: ExactWriter, node: Node, op: Add) -> None:
+    """Rule T1."""
+    multipliers, shifts = (write.known(node, index, name).astype(np.int64) for index, name in ((2, "m"), (3, "s")))
+    terms = []
+    for index, zero_point in enumerate(op.zero_points):
+        centred = write.centred(node, index, zero_point, DType.I64)
+        lifted = write.step(node, "Mul", centred, write.scalar(1 << op.left_shift))
+        scaled = rescaled(write, node, lifted, op.rounding, np.abs(multipliers[index]), shifts[index])
+        term = write.cast(node, limited(write, node, scaled, -LARGEST_TERM, LARGEST_TERM), DType.I64)
+        terms.append(write.step(node, "Mul", term, write.scalar(int(np.sign(multipliers[index])))))
+    total = rescaled(write, node, write.step(node, "Add", *terms), op.rounding, np.abs(multipliers[2]), shifts[2])
+    write.store(node, clamped(write, node, total))
 
 
 @emits(Mul)
@@ -95,6 +113,51 @@ def softmax(write: ExactWriter, node: Node) -> None:
     above = write.step(node, "Add", write.step(node, "Mul", e, write.scalar(op.steps)), half)
     quotient = write.step(node, "Div", above, write.step(node, "Mul", total, write.scalar(1 << SOFTMAX_FRACTION)))
     write.store(node, clamped(write, node, quotient))
+
+
+@emits(SoftmaxFixed)
+def softmax_fixed(write: ExactWriter, node: Node) -> None:
+    """Rule T5; a number that is not negative is shifted right by a division, left by a product, of a power of two."""
+    op = node.op
+    assert isinstance(op, SoftmaxFixed)
+    x, _ = write.operands(node)
+    axes = write.integers((op.axis,), "axes")
+    wide = write.cast(node, x, DType.I32)
+    below = write.step(node, "Sub", wide, write.step(node, "ReduceMax", wide, axes, keepdims=1))
+    e = write.cast(node, _exponentials(write, node, write.known(node, 1, "table"), below), DType.I64)
+    parts = write.step(node, "Div", write.step(node, "Add", e, write.scalar(1 << 11)), write.scalar(1 << 12))
+    sums = write.step(node, "ReduceSum", parts, axes, keepdims=1)
+    powers = write.constant(2 ** np.arange(32, dtype=np.int64), "powers")
+    reached = write.step(
+        node, "GreaterOrEqual", write.step(node, "Unsqueeze", sums, write.integers((-1,), "last")), powers
+    )
+    bits = write.step(
+        node, "ReduceSum", write.cast(node, reached, DType.I64), write.integers((-1,), "last"), keepdims=0
+    )
+    room = write.step(node, "Gather", powers, write.step(node, "Sub", write.scalar(32), bits))
+    products = _high_product(write, node, _reciprocal(write, node, write.step(node, "Mul", sums, room)), e)
+    divisor = write.step(node, "Gather", write.constant(2 ** np.arange(3, 36, dtype=np.int64), "divisors"), bits)
+    halves = write.step(node, "Div", divisor, write.scalar(2))
+    rounded = write.step(node, "Div", write.step(node, "Add", products, halves), divisor)
+    write.store(node, clamped(write, node, rounded))
+
+
+def _reciprocal(write: ExactWriter, node: Node, d: str) -> str:
+    """2**62 / d nearly, as T5 has it."""
+    half = write.step(node, "Div", d, write.scalar(2))
+    x = write.step(node, "Add", write.scalar(FIRST), _high_product(write, node, half, write.scalar(SLOPE)))
+    for _ in range(3):
+        rest = write.step(node, "Sub", write.scalar(1 << 29), _high_product(write, node, half, x))
+        step = write.step(node, "Mul", _high_product(write, node, x, rest), write.scalar(4))
+        x = write.step(node, "Add", x, step)
+    doubled = write.step(node, "Mul", x, write.scalar(2))
+    return write.cast(node, limited(write, node, doubled, 0, (1 << 31) - 1), DType.I64)
+
+
+def _high_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
+    """R2's h of two numbers."""
+    product = write.step(node, "Add", write.step(node, "Mul", a, b), write.scalar(1 << 30))
+    return shifted(write, node, product, np.asarray(31))
 
 
 def _exponentials(write: ExactWriter, node: Node, table: np.ndarray, below: str) -> str:

@@ -162,6 +162,11 @@ def _floor(write: ExactWriter, node: Node, a: str, m: np.ndarray, s: np.ndarray)
     return shifted(write, node, _times(write, node, a, m), s)
 
 
+def _half_away(write: ExactWriter, node: Node, a: str, m: np.ndarray, s: np.ndarray) -> str:
+    """R8."""
+    return _signed(write, node, a, lambda size: _single_half_up(write, node, size, m, s))
+
+
 _PROFILES: Mapping[str, Round] = MappingProxyType(
     {
         "single_half_up": _single_half_up,
@@ -171,5 +176,6 @@ _PROFILES: Mapping[str, Round] = MappingProxyType(
         "pot_half_up": _pot_half_up,
         "pot_half_away": _pot_half_away,
         "floor": _floor,
+        "half_away": _half_away,
     }
 )

@@ -24,12 +24,8 @@ def original(source: str | Path, shapes: Shapes | None = None) -> Original:
         raise NpuqError("LiteRT, which runs TFLite models, is not installed: pip install 'npuq[tflite]'") from None
     path = Path(source)
     model = read_model(path)
+    interpreter = _interpreter(litert, path)
     try:
-        interpreter = litert.Interpreter(
-            model_path=str(path),
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
         for number in model.inputs:
             name = model.tensor(number).name
             if shapes and name in shapes:
@@ -55,6 +51,21 @@ def original(source: str | Path, shapes: Shapes | None = None) -> Original:
         return computed(_shared(model, graph), inputs)
 
     return Original("LiteRT", run, inside)
+
+
+def _interpreter(litert: Any, path: Path) -> Any:
+    """LiteRT with its reference kernels or, where these lack an operator, with all that it has."""
+    told: Exception = NpuqError("")
+    for kernels in (litert.OpResolverType.BUILTIN_REF, litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        try:
+            return litert.Interpreter(
+                model_path=str(path),
+                experimental_op_resolver_type=kernels,
+                experimental_preserve_all_tensors=True,
+            )
+        except (RuntimeError, ValueError) as error:
+            told = error
+    raise NpuqError(f"LiteRT cannot load the model: {one_line(told)[:300]}") from None
 
 
 def _shared(model: Model, graph: Graph) -> dict[str, int]:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from npuq.ir import require
+from npuq.ir.ops.logic import Equal, Where
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Slice, Tile, Transpose
 
@@ -51,7 +52,7 @@ def transpose(operation: Operation) -> str:
 def concatenation(operation: Operation) -> str:
     parts = operation.all_operands()
     y = parts[0] if len(parts) == 1 else operation.add(Concat(axis=operation.axis(operation.options["axis"])), *parts)
-    return operation.activated(y)
+    return operation.activated(operation.scaled(y))
 
 
 @converts("PACK")
@@ -217,6 +218,32 @@ def shape_of(operation: Operation) -> str:
 @converts("RANK")
 def rank_of(operation: Operation) -> str:
     return operation.context.constant(np.asarray(len(operation.shape), np.int32), "rank")
+
+
+@converts("ZEROS_LIKE")
+def zeros_like(operation: Operation) -> str:
+    return operation.add(Expand(shape=operation.shape), operation.number(0.0, "zero"))
+
+
+@converts("REVERSE_V2")
+def reverse(operation: Operation) -> str:
+    axes = {operation.axis(axis) for axis in operation.integers(1, "the axes")}
+    sizes = enumerate(operation.shape)
+    ranges = [range(size - 1, -1, -1) if axis in axes else range(size) for axis, size in sizes]
+    return _kept(operation, operation.x, ranges)
+
+
+@converts("ONE_HOT")
+def one_hot(operation: Operation) -> str:
+    """The depth, and the numbers for a place that is meant and for all others, come as operands."""
+    (depth,) = operation.integers(1, "the depth")
+    axis = operation.axis(operation.options["axis"], len(operation.shape) + 1)
+    wide = operation.reshaped(operation.x, (*operation.shape[:axis], 1, *operation.shape[axis:]))
+    require(0 <= depth <= 1 << 16, f"a depth of {depth}")
+    places = np.arange(depth, dtype=operation.type(wide).dtype.numpy)
+    along = places.reshape([-1 if at == axis else 1 for at in range(operation.type(wide).rank)])
+    meant = operation.add(Equal(), wide, operation.context.constant(along, "places"))
+    return operation.add(Where(), meant, operation.operand(2), operation.operand(3))
 
 
 @converts("FILL")

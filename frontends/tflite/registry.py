@@ -257,9 +257,18 @@ def translate(operation: Operation) -> tuple[str, ...]:
     results = (returned,) if isinstance(returned, str) else returned
     count = len(operation.outputs)
     require(len(results) >= count, f"{count} outputs, {len(results)} wanted")
+    results = tuple(_bare(operation, result) for result in results)
     inside = operation.outputs[0].name in operation.context.builder.types if operation.outputs else False
     named = results if inside else operation.context.finish(results)
     return tuple(operation.scaled(name, index) for index, name in enumerate(named[:count]))
+
+
+def _bare(operation: Operation, result: str) -> str:
+    """A result without the pair that its own operation has put behind it."""
+    made = {name: node for node in operation.context.builder.nodes[operation.context.start :] for name in node.results}
+    pair = made.get(result)
+    quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, Dequantize) else None
+    return quantize.operands[0] if quantize is not None and isinstance(quantize.op, Quantize) else result
 
 
 def context(builder: Builder, spec: Operator, place: str, names: tuple[str, ...]) -> Context:

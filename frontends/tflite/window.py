@@ -109,13 +109,16 @@ def batch_matmul(operation: Operation) -> str:
 
 @converts("MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")
 def pooling(operation: Operation) -> str:
-    """Padding takes no part; the third kind is the root of the mean of squares."""
+    """Padding takes no part; the third kind is the root of the mean of squares.
+
+    A maximum has its scale before its activation: it is a choice among integers, not a sum that a clamp can end.
+    """
     window, stride, dilation = _pair(operation, "window"), _pair(operation, "stride"), (1, 1)
     x = operation.first(operation.x)
     padding = _padding(operation, operation.type(x).shape[2:], window, stride, dilation)
     if operation.spec.name == "MAX_POOL_2D":
         y = operation.add(MaxPool(window=window, stride=stride, padding=padding, dilation=dilation), x)
-        return operation.last(y)
+        return operation.last(operation.scaled(y))
     op = AveragePool(window=window, stride=stride, padding=padding, dilation=dilation)
     if operation.spec.name == "AVERAGE_POOL_2D":
         return operation.last(operation.add(op, x))

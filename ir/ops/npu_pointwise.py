@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from ..arithmetic import Interval, require_rounding
+from ..arithmetic import INT32, Interval, require_rounding
 from ..errors import require
 from ..op import Op, op
-from ..requantize import HALVES_UP, power_of_two, round_half_up, rounded_shift
+from ..requantize import HALVES_UP, power_of_two, requantize, round_half_up, rounded_shift
 from ..types import DType, TensorType
 from .elementwise import broadcast
 from .npu_result import Clamped, Requantized, centred, product, require_factors, require_integers, require_zero_point
@@ -54,13 +54,30 @@ class _Pairwise(Requantized):
         return centred(a, self.zero_points[0]), centred(b, self.zero_points[1])
 
 
+LARGEST_TERM = (1 << 30) - 1
+"""What a rescaled operand of a sum is limited to, so that two of them fit 32 bits."""
+
+
 @op("npu.add")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Add(_Pairwise):
-    """((a - za) * M0 + (b - zb) * M1) / 2**s, rounded once: rule B1. A negative M1 subtracts."""
+    """((a - za) * M0 + (b - zb) * M1) / 2**s, rounded once: rule B1. A negative M1 subtracts.
+
+    With a `left_shift` both operands, shifted by it, and then their sum are rescaled on their own: rule T1.
+    """
+
+    left_shift: int = 0
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Broadcast the shapes; M is i32[2], s is i32[1]; i32 operands stay below 2^29, so that sums fit."""
+        """Broadcast the shapes; M is i32[2], s is i32[1]; i32 operands stay below 2^29, so that sums fit.
+
+        With a `left_shift` M and s are i32[3], for the operands and the sum.
+        """
+        if self.left_shift:
+            shape, *shifted = self.paired(a, b, bits=16)
+            reach = max(map(abs, (*shifted[0], *shifted[1])))
+            require(0 < self.left_shift <= 31 - reach.bit_length(), f"left_shift {self.left_shift} of {reach}")
+            return self.rescaled(shape, multiplier, shift, (3,), bound=INT32)
         shape, *_ = self.paired(a, b, bits=32)
         require(multiplier == TensorType(DType.I32, (2,)), f"multipliers {multiplier}, i32[2] wanted")
         require_factors(shift, shift, (1,))
@@ -70,6 +87,24 @@ class Add(_Pairwise):
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """Half-up sums of 16-bit integers and 31-bit multipliers are exact in float64; other profiles take int64."""
         za, zb = self.zero_points
+        if self.left_shift:
+            sizes = jnp.abs(multiplier.astype(jnp.int64))
+            terms = [
+                jnp.sign(multiplier[index])
+                * requantize(
+                    (x.astype(jnp.int64) - zero_point) << self.left_shift,
+                    sizes[index],
+                    shift[index],
+                    zero_point=0,
+                    low=-LARGEST_TERM,
+                    high=LARGEST_TERM,
+                    rounding=self.rounding,
+                    interval=INT32,
+                    dtype=DType.I32,
+                )
+                for index, (x, zero_point) in enumerate(((a, za), (b, zb)))
+            ]
+            return self.finish(terms[0] + terms[1], sizes[2], shift[2], INT32)
         ends = {"zero_point": self.zero_point, "low": self.low, "high": self.high}
         if self.rounding not in HALVES_UP or max(a.dtype.itemsize, b.dtype.itemsize) > 2:
             m = multiplier.astype(jnp.int64)

@@ -135,9 +135,14 @@ class Context:
             self.builder.reserved.discard(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
 
-    def tail(self, result: Result) -> dict[str, Any]:
-        """The attributes of the requantization that ends an integer op."""
-        return {**self.clamp(result), "rounding": self.target.rounding}
+    def tail(self, result: Result, op: str = "") -> dict[str, Any]:
+        """The attributes of the requantization that ends an integer op; some ops round in a way of their own."""
+        return {**self.clamp(result), "rounding": self.target.rounding_of(op)}
+
+    @property
+    def is_tflite(self) -> bool:
+        """Whether sums, means and softmax follow TFLite's reference kernels: rules T1 to T5."""
+        return self.target.kernels == "tflite"
 
     def limits(self, dtype: DType) -> Interval:
         """The integers that activations of an element type may be."""
@@ -158,6 +163,10 @@ class Context:
         multipliers, shifts, repairs = multipliers_and_shifts(real, self.target.shift_range)
         self.notes.extend((node.place, repair) for repair in repairs)
         return self._factors(multipliers, shifts)
+
+    def factors(self, multipliers: np.ndarray, shifts: np.ndarray) -> tuple[str, str]:
+        """Constants (M, s) that a rule of its own has found."""
+        return self._factors(multipliers.astype(np.int32), shifts.astype(np.int32))
 
     def rescaled(self, name: str, result: Result) -> str:
         """A value of the new graph at the scale and clamp of `result`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from npuq.ir import Graph, Node
+from npuq.ir import DType, Graph, Node
 from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
@@ -19,6 +19,7 @@ from ..target import Target
 from .context import Context, Emitted, Result
 from .pointwise import as_table, pointwise
 from .registry import Kind, is_weight, lowers
+from .tflite import shifted_addition
 
 
 def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
@@ -61,7 +62,7 @@ def _linear(context: Context, node: Node, result: Result) -> Emitted:
     if len(node.operands) > 2:
         bias = context.integers(node.operands[2])
     bias = bias - x_quant.zero_point * weights.sum(0)
-    op = NpuMatMul(**context.tail(result))
+    op = NpuMatMul(**context.tail(result, NpuMatMul.name))
     operands = (
         context.take(node.operands[0]),
         context.builder.constant(weights.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
@@ -83,6 +84,8 @@ def addition(context: Context, node: Node, result: Result) -> Emitted:
         return pointwise(context, node, result)
     first, second = (context.quant(operand) for operand in node.operands)
     sign = -1.0 if isinstance(node.op, Sub) else 1.0
+    if context.is_tflite and {context.dtype(operand) for operand in node.operands} == {DType.I8}:
+        return shifted_addition(context, node, result)
     multipliers, shift = common_multipliers(
         np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.rescale_shift_range
     )

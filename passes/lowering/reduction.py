@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from npuq.ir import DType, Graph, Node, Quantization
+from npuq.ir import DType, Graph, Node, Op, Quantization
 from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION
 from npuq.ir.ops.npu_pointwise import Softmax as NpuSoftmax
+from npuq.ir.ops.npu_softmax import SoftmaxFixed
 from npuq.ir.ops.npu_window import ReduceSum as NpuReduceSum
 from npuq.ir.ops.npu_window import ResizeLinear
 from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
@@ -19,6 +20,7 @@ from ..target import Target, Width
 from .context import Context, Emitted, Result, moved_axis
 from .movement import not_resizable, select
 from .registry import Kind, lowers
+from .tflite import fixed_exponentials, fixed_softmax, mean_factors
 
 
 def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) -> tuple[bool, tuple[int, ...]]:
@@ -46,6 +48,8 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
     )
     divisor = count if isinstance(op, ReduceMean) else 1
     factors = context.rescale(np.array([x_quant.scale / (divisor * result.quant.scale)]), node)
+    if context.is_tflite and divisor > 1:
+        factors = context.factors(*mean_factors(x_quant.scale / result.quant.scale, divisor))
     x = context.take(node.operands[0], last=last)
     return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
 
@@ -88,12 +92,15 @@ def softmax(context: Context, node: Node, result: Result) -> Emitted:
     rank = node.type.rank
     last = rank >= 3 and context.is_last(node.operands[0])
     scale = context.quant(node.operands[0]).scale
-    table = exponentials(scale, context.dtype(node.operands[0]))
-    integer = NpuSoftmax(
-        axis=moved_axis(op.axis, rank, last=last),
-        steps=round(2**SOFTMAX_FRACTION / result.quant.scale),
-        **context.clamp(result),
-    )
+    axis = moved_axis(op.axis, rank, last=last)
+    integer: Op
+    if context.is_tflite and fixed_softmax(context, node, result):
+        table = fixed_exponentials(scale, context.target.rounding)
+        integer = SoftmaxFixed(axis=axis, **context.clamp(result))
+    else:
+        table = exponentials(scale, context.dtype(node.operands[0]))
+        steps = round(2**SOFTMAX_FRACTION / result.quant.scale)
+        integer = NpuSoftmax(axis=axis, steps=steps, **context.clamp(result))
     x = context.take(node.operands[0], last=last)
     return Emitted(context.emit(integer, x, context.builder.constant(table, "exp"), result=result), last)
 

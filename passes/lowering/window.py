@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npuq.ir import Graph, Node, Quantization
+from npuq.ir import DType, Graph, Node, Quantization
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d
 from npuq.ir.ops.pool import AveragePool, MaxPool
@@ -15,6 +15,7 @@ from npuq.ir.ops.shape import Reshape
 from ..target import Target
 from .context import Context, Emitted, Result
 from .registry import Kind, is_known, lowers
+from .tflite import quotient_factors
 
 Pair = tuple[int, int]
 
@@ -158,6 +159,8 @@ def average_pool(context: Context, node: Node, result: Result) -> Emitted:
     window = Window.of(op.stride, op.padding, op.dilation)
     size = (1,) * (2 - len(op.window)) + op.window
     x_quant = context.quant(node.operands[0])
+    one_scale = x_quant == result.quant and context.dtype(node.operands[0]) is result.dtype is DType.I8
+    rounds = context.is_tflite and one_scale
     space = context.source.types[node.operands[0]].shape[2:]
     counts = op.counts(space).reshape((1,) * (2 - len(space)) + op.counts(space).shape)
     if (counts == counts.flat[0]).all():
@@ -168,10 +171,15 @@ def average_pool(context: Context, node: Node, result: Result) -> Emitted:
         stride=window.stride,
         padding=window.padding,
         dilation=window.dilation,
-        input_zero_point=x_quant.zero_point,
-        **context.tail(result),
+        input_zero_point=0 if rounds else x_quant.zero_point,
+        **context.tail(result, AveragePool2d.name),
     )
-    factors = context.rescale(x_quant.scale / (counts * result.quant.scale), node)
+    if rounds:
+        pool, factors = replace(pool, zero_point=0), context.factors(*quotient_factors(counts))
+    else:
+        # A window that meets one element at an edge hands it on, which the greatest factor below 1 does as well.
+        reals = x_quant.scale / (counts * result.quant.scale)
+        factors = context.rescale(np.where(reals == 1, 1 - 2.0**-31, reals), node)
     return _from_plane(context, pool, (x, *factors), node, result)
 
 

@@ -18,7 +18,7 @@ NPU = (FOLDER / "npu.toml").read_text()
 
 
 def test_the_default_comes_first() -> None:
-    assert targets() == ["npu", "npu-asym"]
+    assert targets() == ["npu", "npu-asym", "npu-tflite"]
 
 
 def test_the_two_targets_differ_in_the_symmetry_of_8_bits_alone() -> None:
@@ -56,7 +56,9 @@ def test_every_factor_below_one_fits_the_shift_register(real: float) -> None:
 
 
 def test_an_unknown_target_lists_the_known_ones() -> None:
-    with pytest.raises(NpuqError, match=r"^there is no target 'tpu'; known: npu, npu-asym, or a \.toml file$"):
+    with pytest.raises(
+        NpuqError, match=r"^there is no target 'tpu'; known: npu, npu-asym, npu-tflite, or a \.toml file$"
+    ):
         load_target("tpu")
 
 

@@ -19,6 +19,7 @@ from npuq.ir.ops import (
     npu_norm,
     npu_pointwise,
     npu_recurrent,
+    npu_softmax,
     npu_window,
     observe,
     order,
@@ -306,6 +307,8 @@ INTEGER = (
         npu_pointwise.Softmax(axis=0, steps=1 << 23, low=-32768, high=32767, dtype=DType.I16), "i16[2,3]", "i32[2,256]"
     ),
     example(npu_pointwise.Softmax(axis=1, steps=65280, zero_point=-128), "i8[2,3]", "i32[256]"),
+    example(npu_softmax.SoftmaxFixed(axis=1), "i8[2,3]", "i32[256]"),
+    example(npu_pointwise.Add(zero_points=(-1, 2), left_shift=20), "i8[2,1,3]", "i8[4,1]", "i32[3]", "i32[3]"),
     example(npu_window.MaxPool2d(window=(2, 3), stride=(2, 1), padding=((0, 1), (0, 2))), "q8<0.5:3>[1,5,4,2]"),
     example(npu_window.AveragePool2d(window=(2, 2)), "i8[1,3,4,2]", "i32[2,3]", "i32[2,3]"),
     example(npu_window.ReduceSum(axes=(1, 2), keep=True, input_zero_point=-5), "i8[2,3,4,5]", "i32[1]", "i32[1]"),

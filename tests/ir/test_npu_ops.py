@@ -17,6 +17,7 @@ from npuq.ir.ops.npu_interpolate import Interpolate
 from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
 from npuq.ir.ops.npu_pointwise import Add, Lut, Mul, Requantize, Softmax
 from npuq.ir.ops.npu_result import Requantized
+from npuq.ir.ops.npu_softmax import SoftmaxFixed
 from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 
 from ..oracle.ops import ORACLE, conv2d_sums
@@ -172,6 +173,21 @@ def test_add(rounding: str) -> None:
             factors = np.asarray(m, np.int32), np.asarray([s], np.int32)
             agree(op, every[:, None], every, *factors)
             agree(op, filled(rng, (2, 1, 5), I16, "random"), filled(rng, (3, 1), I16, "least"), *factors)
+
+
+@pytest.mark.parametrize("rounding", ["single_half_up", "tflite_double", "half_away"])
+def test_add_of_shifted_operands(rounding: str) -> None:
+    every = np.arange(-128, 128, dtype=I8)
+    for scales in ((0.5, 0.5, 0.25), (0.034, 0.0819, 0.05), (0.5, 0.001, 0.7)):
+        twice = 2 * max(scales[:2])
+        reals = np.array([scales[0] / twice, scales[1] / twice, twice / (scales[2] * (1 << 20))])
+        for zero_points in ((0, 0), (-128, 127)):
+            op = Add(zero_points=zero_points, rounding=rounding, zero_point=-3, left_shift=20)
+            multipliers, shifts, _ = multipliers_and_shifts(reals)
+            agree(op, every[:, None], every, multipliers, shifts)
+            agree(op, every[:, None], every, multipliers * np.array([1, -1, 1], np.int32), shifts)
+    greatest = np.full(3, (1 << 31) - 1, np.int32), np.array([2, 2, 40], np.int32)
+    agree(Add(left_shift=22, rounding=rounding), every[:, None], every, *greatest)
 
 
 def test_add_rounds_ties_at_every_shift() -> None:
@@ -334,6 +350,16 @@ def test_softmax() -> None:
             agree(Softmax(axis=axis, steps=255 * 256 + 91, zero_point=-128), x, table)
 
 
+def test_softmax_with_a_reciprocal() -> None:
+    rng = np.random.default_rng(14)
+    table = np.rint(np.exp(np.arange(-255, 1) * 0.03) * ((1 << 31) - 1)).astype(np.int32)
+    for fill in FILLS:
+        for shape in ((3, 7, 2), (1, 511, 1)):
+            for axis in (0, 1, 2):
+                agree(SoftmaxFixed(axis=axis), filled(rng, shape, I8, fill), table)
+    agree(SoftmaxFixed(axis=0), rng.integers(-20, 20, (9, 50)).astype(I8), table)
+
+
 def test_softmax_of_16_bits() -> None:
     rng = np.random.default_rng(22)
     for scale in (1e-5, 3e-4, 0.01):
@@ -408,6 +434,12 @@ REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
     (ReduceSum(axes=(1, 1)), ("i8[2,3]", "i32[1]", "i32[1]"), "axes (1, 1) of rank 2"),
     (ResizeLinear(), ("i8[1,4,4,1]", "i16[8,3]", "i16[8,4]", "i32[1]", "i32[1]"), "rows i16[8,3], i16[..., 4] wanted"),
     (Softmax(axis=2, steps=1), ("i8[2,3]", "i32[256]"), "axis 2 of rank 2"),
+    (SoftmaxFixed(axis=2), ("i8[2,3]", "i32[256]"), "axis 2 of rank 2"),
+    (SoftmaxFixed(axis=1), ("i16[2,3]", "i32[256]"), "i16 operand, i8 wanted"),
+    (SoftmaxFixed(axis=1), ("i8[2,3]", "i32[257]"), "table i32[257], i32[256] wanted"),
+    (SoftmaxFixed(axis=1), ("i8[2,512]", "i32[256]"), "softmax over 512 elements, 1 to 511 wanted"),
+    (Add(left_shift=20), ("i8[2]", "i8[2]", "i32[2]", "i32[1]"), "multiplier of shape (2,), (3,) wanted"),
+    (Add(left_shift=20), ("i16[2]", "i8[2]", "i32[3]", "i32[3]"), "left_shift 20 of 32768"),
     (Softmax(axis=1, steps=0), ("i8[2,3]", "i32[256]"), "0 steps, 1 to 2147483647 wanted"),
     (Softmax(axis=1, steps=1), ("i8[2,70000]", "i32[256]"), "softmax over 70000 elements, 1 to 65536 wanted"),
 )

@@ -115,7 +115,7 @@ def test_mean_and_std_are_part_of_the_net(graph: Graph) -> None:
     ("options", "message"),
     [
         ({"method": "best"}, "there is no calibration method 'best'; there are min_max, percentile, mse, kl, kl_v2"),
-        ({"target": "tpu"}, r"there is no target 'tpu'; known: npu, npu-asym, or a \.toml file"),
+        ({"target": "tpu"}, r"there is no target 'tpu'; known: npu, npu-asym, npu-tflite, or a \.toml file"),
     ],
 )
 def test_wrong_options_are_named(graph: Graph, options: dict[str, str], message: str) -> None:

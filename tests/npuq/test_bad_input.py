@@ -38,7 +38,7 @@ def test_arguments(run: Run, files: Files, tmp_path: Path) -> None:
     assert told(run(*base, "--mean", "a")) == "--mean a: numbers wanted, as in 123.7,116.3,103.5"
     methods = "min_max, percentile, mse, kl, kl_v2"
     assert told(run(*base, "--method", "magic")) == f"there is no calibration method 'magic'; there are {methods}"
-    targets = "known: npu, npu-asym, or a .toml file"
+    targets = "known: npu, npu-asym, npu-tflite, or a .toml file"
     assert told(run(*base, "--target", "tpu")) == f"there is no target 'tpu'; {targets}"
     assert "'y'; the inputs are x: f32[N,3,8,8]" in told(run(*base, "--shape", "y:1,3,8,8"))
     assert "shape 1,3,9,9 given, but input x: f32[N,3,8,8] is declared" in told(run(*base, "--shape", "x:1,3,9,9"))

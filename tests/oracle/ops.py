@@ -48,6 +48,9 @@ def rescale(acc: int, multiplier: int, shift: int, rounding: str) -> int:
     if rounding == "pot_half_away":
         magnitude = (2 * abs(acc) * 2**30 + (1 << shift)) // (1 << (shift + 1))
         return magnitude if acc >= 0 else -magnitude
+    if rounding == "half_away":
+        magnitude = (2 * abs(acc) * multiplier + (1 << shift)) // (1 << (shift + 1))
+        return magnitude if acc >= 0 else -magnitude
     assert rounding == "tflite_double", rounding
     left, right = max(31 - shift, 0), max(shift - 31, 0)
     shifted = min(max(acc * (1 << left), -(2**31)), 2**31 - 1)
@@ -147,12 +150,22 @@ def batch_matmul(attributes: Attributes, a: Array, b: Array, multiplier: Array, 
 
 def add(attributes: Attributes, a: Array, b: Array, multiplier: Array, shift: Array) -> Array:
     za, zb = attributes.get("zero_points", (0, 0))
-    acc = (a - za) * multiplier[0] + (b - zb) * multiplier[1]
     rounding = attributes.get("rounding", "single_half_up")
+    left = attributes.get("left_shift", 0)
+    if left:
+        most = 2**30 - 1
+        terms = (
+            _rescale_each(((x - z) * 2**left).astype(object), abs(int(multiplier[i])), int(shift[i]), rounding)
+            for i, (x, z) in enumerate(((a, za), (b, zb)))
+        )
+        signs = np.sign(multiplier)
+        sums = sum(sign * np.clip(term.astype(np.int64), -most, most) for sign, term in zip(signs, terms, strict=False))
+        return requantize(attributes, np.asarray(sums), multiplier[2:], shift[2:])
+    acc = (a - za) * multiplier[0] + (b - zb) * multiplier[1]
     half = np.int64(1) << (shift[0] - 1)
     if rounding == "floor":
         rounded = acc >> shift[0]
-    elif rounding in ("tflite_double", "pot_half_away"):
+    elif rounding in ("tflite_double", "pot_half_away", "half_away"):
         rounded = np.where(acc < 0, -((-acc + half) >> shift[0]), (acc + half) >> shift[0])
     else:
         rounded = (acc + half) >> shift[0]
@@ -232,6 +245,32 @@ def softmax(attributes: Attributes, x: Array, table: Array) -> Array:
     return limit(attributes, (e * attributes["steps"] + 128 * total) // (256 * total))
 
 
+def high_half(a: int, b: int) -> int:
+    """The product of two numbers of 31 fraction bits, to nearest, as it is published: truncated after a nudge."""
+    product = a * b
+    nudged = product + (2**30 if product >= 0 else 1 - 2**30)
+    return nudged // 2**31 if nudged >= 0 else -(-nudged // 2**31)
+
+
+def softmax_fixed(attributes: Attributes, x: Array, table: Array) -> Array:
+    """A row at a time, in Python ints."""
+    rows = np.moveaxis(x, attributes["axis"], -1)
+    found = np.empty(rows.shape, np.int64)
+    for place in np.ndindex(rows.shape[:-1]):
+        row = rows[place].tolist()
+        exponentials = [int(table[one - max(row) + 255]) for one in row]
+        total = sum((e + 2**11) // 2**12 for e in exponentials)
+        room = 32 - total.bit_length()
+        half = total * 2**room // 2
+        reciprocal = 1515870810 + high_half(half, -1010580540)
+        for _ in range(3):
+            reciprocal += 4 * high_half(reciprocal, 2**29 - high_half(half, reciprocal))
+        factor = min(max(2 * reciprocal, 0), 2**31 - 1)
+        shift = 35 - room
+        found[place] = [(high_half(factor, e) + 2 ** (shift - 1)) // 2**shift for e in exponentials]
+    return limit({"zero_point": -128, **attributes}, np.moveaxis(found, -1, attributes["axis"]))
+
+
 ORACLE: dict[str, Callable[..., Any]] = {
     "npu.conv2d": conv2d,
     "npu.matmul": matmul,
@@ -246,5 +285,6 @@ ORACLE: dict[str, Callable[..., Any]] = {
     "npu.reduce_sum": reduce_sum,
     "npu.resize_linear": resize_linear,
     "npu.softmax": softmax,
+    "npu.softmax_fixed": softmax_fixed,
     **NONLINEAR,
 }
