@@ -104,7 +104,8 @@ def _series(a: np.ndarray) -> np.ndarray:
     square = high_product(x, x)
     cube, fourth = high_product(square, x), high_product(square, square)
     sum_ = high_product(_halved(fourth, 2) + cube, np.full_like(a, _THIRD)) + square
-    return high_product(np.full_like(a, _EIGHTH), x + _halved(sum_, 1)) + _EIGHTH
+    found: np.ndarray = high_product(np.full_like(a, _EIGHTH), x + _halved(sum_, 1)) + _EIGHTH
+    return found
 
 
 def _halved(x: np.ndarray, times: int) -> np.ndarray:
