@@ -1,29 +1,19 @@
-"""A second Python for what must not be imported into the user's process; as a program, that second Python itself.
-
-    python -m npuq.frontends.tensorflow.child
-
-reads pickled (module, function, arguments) from its input and answers with pickled (None, result), or a class of error
-and its text.
-"""
+"""A second Python for what must not be imported into the user's process."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import logging
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
-import traceback
-import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from npuq.ir import NpuqError, one_line
+from npuq.ir import NpuqError
 
 T = TypeVar("T")
 
@@ -44,7 +34,7 @@ class Child:
         environment = os.environ | QUIET | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", f"{__package__}.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -88,34 +78,3 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         # What a dead process left unread does not matter.
         with contextlib.suppress(OSError):
             file.close()
-
-
-def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until there are no more requests."""
-    while True:
-        try:
-            module, name, arguments = pickle.load(requests)
-        except EOFError:
-            return
-        answer: tuple[type[Exception] | None, Any]
-        try:
-            answer = (None, getattr(importlib.import_module(module), name)(*arguments))
-        except NpuqError as error:
-            answer = (NpuqError, one_line(error))
-        except Exception:
-            answer = (RuntimeError, traceback.format_exc())
-        pickle.dump(answer, answers)
-        answers.flush()
-
-
-def main() -> None:
-    """Keep the pipe for answers alone; whatever else is printed goes where errors go."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logging.disable(logging.ERROR)
-    warnings.simplefilter("ignore")
-    serve(sys.stdin.buffer, answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,14 @@ def test_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(tmp_path / "net.pt2")
 
 
+@pytest.mark.parametrize("name", ["net.pb", "net.keras", "net.h5"])
+def test_tensorflow(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(NpuqError, match=r"need tensorflow, which is not installed: pip install 'npuq\[tensorflow\]'$"):
+        load(tmp_path / name)
+
+
 def test_no_framework_is_imported_before_it_is_needed(tmp_path: Path) -> None:
     net = message("NetWeights")()
     net.layer.add(name="r")

