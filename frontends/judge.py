@@ -11,11 +11,18 @@ from npuq.ir import Graph
 
 Arrays = Mapping[str, np.ndarray]
 
+TOLERANCE = 1e-4
+"""Of a value's range: what another order of float32 sums may cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """Inputs by name to outputs by name; `inside` gives, by the names of a graph's values, what layers compute."""
+    """Inputs by name to outputs by name; `inside` gives, by the names of a graph's values, what layers compute.
+
+    `tolerance`, a share of an output's range, is what the graph may differ by.
+    """
 
     framework: str
     run: Callable[[Arrays], Arrays]
     inside: Callable[[Graph, Arrays], Arrays] | None = None
+    tolerance: float = TOLERANCE

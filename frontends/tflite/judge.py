@@ -10,10 +10,13 @@ import numpy as np
 
 from npuq.ir import Graph, NpuqError, one_line
 
-from ..judge import Arrays, Original
+from ..judge import TOLERANCE, Arrays, Original
 from .load import Shapes
 from .read import Model, Tensor, read_model
 from .registry import reals
+
+ROUNDED = 0.2
+"""Of a value's range: what steps of 8 bits, rounded the one way in LiteRT and another in floats, may come to."""
 
 
 def original(source: str | Path, shapes: Shapes | None = None) -> Original:
@@ -50,7 +53,8 @@ def original(source: str | Path, shapes: Shapes | None = None) -> Original:
     def inside(graph: Graph, inputs: Arrays) -> Arrays:
         return computed(_shared(model, graph), inputs)
 
-    return Original("LiteRT", run, inside)
+    rounds = any(model.tensor(number).is_quantized for spec in model.operators for number in spec.outputs)
+    return Original("LiteRT", run, inside, ROUNDED if rounds else TOLERANCE)
 
 
 def _interpreter(litert: Any, path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,8 +14,6 @@ from npuq.frontends.judge import Arrays, Original
 from npuq.ir import Graph, NpuqError, TensorType, evaluate
 from npuq.passes.samples import Data, samples
 
-TOLERANCE = 1e-4
-"""Of a value's range: what another order of float32 sums may cost."""
 SAMPLES = 2
 
 
@@ -38,15 +36,15 @@ def verify_import(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     channels_first: bool = False,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     **options: Unpack[Options],
 ) -> tuple[Difference, ...]:
     """Run an imported graph and the source that it was loaded from, and give the difference of each output.
 
     `data` is as `npuq.quantize` takes it, random numbers by default; the rest is what `npuq.load` was given. The judge
     is the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the judge is not
-    installed, and above the tolerance, a share of the output's range, with the first layer that differs where the judge
-    shows its layers.
+    installed, and above the tolerance, a share of the output's range, by default the judge's own, with the first layer
+    that differs where the judge shows its layers.
     """
     judge = frontends.original(source, shapes, **options)
     return compare_with_original(graph, channels_last(judge) if channels_first else judge, data, tolerance=tolerance)
@@ -59,10 +57,10 @@ def channels_last(judge: Original) -> Original:
         return {name: np.moveaxis(array, 1, -1) if array.ndim == 4 else array for name, array in arrays.items()}
 
     inside = judge.inside
-    return Original(
-        judge.framework,
-        lambda arrays: judge.run(turned(arrays)),
-        None if inside is None else lambda graph, arrays: inside(graph, turned(arrays)),
+    return replace(
+        judge,
+        run=lambda arrays: judge.run(turned(arrays)),
+        inside=None if inside is None else lambda graph, arrays: inside(graph, turned(arrays)),
     )
 
 
@@ -71,13 +69,14 @@ def compare_with_original(
     original: Original,
     data: Data | None = None,
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     count: int = SAMPLES,
 ) -> tuple[Difference, ...]:
     """Run both on `data`, as `npuq.quantize` takes it, or on random numbers, and give the difference of each output.
 
     Raises `NpuqError` above the tolerance, with the first layer that differs where the framework shows its layers.
     """
+    tolerance = original.tolerance if tolerance is None else tolerance
     run = evaluate(graph)
     greatest: dict[str, Difference] = {}
     for inputs in _inputs(graph, data, count):

@@ -169,3 +169,27 @@ def test_integer_weights_of_float_data_become_floats(tmp_path: Path) -> None:
     graph = load(n.save(tmp_path / "hybrid.tflite", (x,), (y,)))
     stored = np.frombuffer(n.buffers[1].data.tobytes(), np.int8).reshape(3, 4)
     np.testing.assert_allclose(evaluate(graph)(array)[0], array @ (stored * np.float32(scale)).T, rtol=1e-5)
+
+
+def test_layouts_cost_no_transposes(tmp_path: Path) -> None:
+    for shape in (SHAPE, (1, 7, 6, 1)):
+        n = Quantized()
+        x = n.value("x", shape=shape)
+        w, _ = n.weights("w", (5, 3, 3, shape[3]), 0)
+        y = n.op("CONV_2D", x, w, n.bias("b", (0.01,), 5, 0.05), scale=0.4, padding=SAME, strideH=1, strideW=1)
+        n.op("RESHAPE", y, n.known(shape[0], 42, 5), scale=0.4, newShape=[shape[0], 42, 5])
+        graph = integer_program(n.save(tmp_path / "layouts.tflite", (x,), (n.outputs[-1],)))
+        assert [node.op.name for node in graph.nodes] == ["npu.conv2d", "reshape"]
+
+
+def test_windows_of_one_element_run_on_every_target(tmp_path: Path) -> None:
+    n = Quantized()
+    x = n.value("x", shape=SHAPE)
+    n.op("AVERAGE_POOL_2D", x, padding=SAME, filterHeight=2, filterWidth=2, strideH=1, strideW=1)
+    path = n.save(tmp_path / "edges.tflite", (x,), tuple(n.outputs))
+    graph = chain(canonicalise(), lower_to_integer(target=load_target("npu-asym")))(load(path))
+    array = np.random.default_rng(2).integers(-128, 128, SHAPE, np.int8)
+    (wanted,) = computed(reference(path), {x: array}, tuple(n.outputs))
+    found = np.asarray(evaluate(graph)(array)[0])
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+    np.testing.assert_array_equal(found[:, -1, -1], array[:, -1, -1])

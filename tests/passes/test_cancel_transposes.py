@@ -171,3 +171,55 @@ def test_a_value_that_others_want_as_it_is() -> None:
         }
         """,
     )
+
+
+def test_a_pair_around_scaled_integers() -> None:
+    rewritten(
+        cancel_transposes(),
+        """
+        graph @g(%x: f32[2,3,4,5]) {
+          %t = transpose %x {order=(0, 2, 3, 1)} : f32[2,4,5,3]
+          %q = quantize %t {scales=(0.5,)} : q8<0.5>[2,4,5,3]
+          %d = dequantize %q {scales=(0.5,)} : f32[2,4,5,3]
+          %y = transpose %d {order=(0, 3, 1, 2)} : f32[2,3,4,5]
+          return %y
+        }
+        """,
+        """
+        graph @g(%x: f32[2,3,4,5]) {
+          %q = quantize %x {scales=(0.5,)} : q8<0.5>[2,3,4,5]
+          %d = dequantize %q {scales=(0.5,)} : f32[2,3,4,5]
+          return y=%d
+        }
+        """,
+        exact=True,
+    )
+
+
+def test_a_transpose_of_scaled_reals_has_their_scale_behind_it() -> None:
+    rewritten(
+        cancel_transposes(),
+        """
+        graph @g(%x: f32[2,3,4,5]) {
+          %q = quantize %x {scales=(0.5,)} : q8<0.5>[2,3,4,5]
+          %d = dequantize %q {scales=(0.5,)} : f32[2,3,4,5]
+          %t = transpose %d {order=(0, 2, 3, 1)} : f32[2,4,5,3]
+          %r = relu %t : f32[2,4,5,3]
+          %u = transpose %r {order=(0, 3, 1, 2)} : f32[2,3,4,5]
+          %m = transpose %d {order=(0, 1, 3, 2)} : f32[2,3,5,4]
+          return %u, %m
+        }
+        """,
+        """
+        graph @g(%x: f32[2,3,4,5]) {
+          %q = quantize %x {scales=(0.5,)} : q8<0.5>[2,3,4,5]
+          %d = dequantize %q {scales=(0.5,)} : f32[2,3,4,5]
+          %r = relu %d : f32[2,3,4,5]
+          %m = transpose %d {order=(0, 1, 3, 2)} : f32[2,3,5,4]
+          %m.q = quantize %m {scales=(0.5,)} : q8<0.5>[2,3,5,4]
+          %m.1 = dequantize %m.q {scales=(0.5,)} : f32[2,3,5,4]
+          return u=%r, m=%m.1
+        }
+        """,
+        exact=True,
+    )

@@ -184,3 +184,35 @@ def test_a_quantized_value_keeps_its_scale_through_dropped_ops() -> None:
     }
     """
     rewritten(drop_identity(), before, after, exact=True)
+
+
+def pair_of(scale: float, low: int) -> str:
+    return f"""
+    graph @g(%x: f32[4]) {{
+      %q = quantize %x {{scales=(0.5,)}} : q8<0.5>[4]
+      %d = dequantize %q {{scales=(0.5,)}} : f32[4]
+      %p = quantize %d {{scales=({scale},), low={low}}} : q8<{scale}>[4]
+      %y = dequantize %p {{scales=({scale},)}} : f32[4]
+      return %y
+    }}
+    """.replace(", low=-128", "")
+
+
+def test_integers_that_are_quantized_again_at_their_scale() -> None:
+    rewritten(
+        drop_identity(),
+        pair_of(0.5, -128),
+        """
+        graph @g(%x: f32[4]) {
+          %q = quantize %x {scales=(0.5,)} : q8<0.5>[4]
+          %d = dequantize %q {scales=(0.5,)} : f32[4]
+          return y=%d
+        }
+        """,
+        exact=True,
+    )
+
+
+@pytest.mark.parametrize(("scale", "low"), [(0.25, -128), (0.5, 0)])
+def test_another_scale_or_limit_stays(scale: float, low: int) -> None:
+    unchanged(drop_identity(), pair_of(scale, low))
