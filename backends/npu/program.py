@@ -46,7 +46,11 @@ class Program(Contents):
         the graph breaks a constraint of the target.
         """
         bare = check(cls(graph, target, make_plan(graph)))
-        return cls(graph, target, bare.plan, tuple(bare._answer(sample) for sample in samples))
+        answers = tuple(bare._answer(sample) for sample in samples)
+        made = cls(graph, target, bare.plan, answers)
+        if answers:
+            made.__dict__["_execute"] = bare._execute
+        return made
 
     @classmethod
     def load(cls, path: str | Path) -> Program:

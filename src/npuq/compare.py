@@ -14,7 +14,8 @@ from npuq.ir.ops.quant import Dequantize, to_integers
 
 from .dump import Dump, part
 from .measures import BANDS, Measures, Tally, plain
-from .sides import Arrays, DumpSide, GraphSide, Probe, Side, recorded_inputs, samples_of
+from .probe import Probe
+from .sides import Arrays, DumpSide, GraphSide, Side, recorded_inputs, samples_of
 
 Progress = Callable[[int], None]
 Order = tuple[int, ...]
@@ -160,8 +161,7 @@ def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[in
         read = side.reader(names)
         return lambda index, inputs, given: read(index, inputs)
     probe = Probe(side.graph, [side.used(name) for name in names])
-    nothing = [np.zeros(type_.shape, type_.dtype.numpy) for type_ in probe.types]
-    return lambda index, inputs, given: probe(inputs, given or nothing, replace=given is not None)
+    return lambda index, inputs, given: probe(inputs, given or ())
 
 
 @dataclass

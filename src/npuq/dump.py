@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from npuq.backends.edge import to_edge
-from npuq.ir import DType, Graph, NpuqError, Quantization, TensorType, evaluate, one_line
+from npuq.ir import DType, Graph, NpuqError, Quantization, TensorType, one_line
+
+from .probe import Probe
 
 INDEX = "index.json"
 FORMAT = 1
@@ -70,7 +72,7 @@ def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: st
         for name, array in zip(graph.inputs, runs[0][0], strict=True)
     ]
     rows += [_row(name, node.op.name, node.place, graph.types[name]) for name, node in nodes.items()]
-    evaluated = evaluate(graph, list(nodes))
+    probe = Probe(graph, list(nodes))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = []
@@ -80,7 +82,7 @@ def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: st
             dtype = _stored(DType(row["dtype"]))
             arrays.append(np.lib.format.open_memmap(folder / row["file"], mode="w+", dtype=dtype, shape=shape))
         for index, (given, typed) in enumerate(runs):
-            for array, values in zip(arrays, (*given, *evaluated(*typed)), strict=True):
+            for array, values in zip(arrays, (*given, *probe(typed)), strict=True):
                 array[index] = np.asarray(values)
         for array in arrays:
             array.flush()

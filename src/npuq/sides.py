@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Graph, NpuqError, TensorType, compiler_options, parameters
+from npuq.ir import Graph, NpuqError, TensorType
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 from .dump import Dump, Dumped
+from .probe import Probe
 
 Arrays = list[np.ndarray]
 Read = Callable[[int, Sequence[np.ndarray]], Arrays]
@@ -131,38 +129,3 @@ def samples_of(dump: Dump) -> int:
     return min(
         (len(value.read()) for value in (*dump.inputs.values(), *dump.results.values()) if value.type), default=0
     )
-
-
-class Probe:
-    """A graph as a function from one run's inputs to the named values, compiled once.
-
-    With `given`, an array for each name, whatever reads such a value sees the given array instead: each layer is then
-    alone with operands that are known.
-    """
-
-    def __init__(self, graph: Graph, names: Sequence[str]) -> None:
-        self.names = list(names)
-        self.types = [graph.types[name] for name in self.names]
-        self.known = parameters(graph)
-        places = {name: index for index, name in enumerate(self.names)}
-
-        def run(known: Mapping[str, jax.Array], inputs: Sequence[Any], given: Sequence[Any], replace: Any) -> list[Any]:
-            values = dict(known)
-            values.update(zip(graph.inputs, inputs, strict=True))
-            results: dict[str, Any] = {}
-            for node in graph.nodes:
-                computed = node.op.evaluate(*(values[operand] for operand in node.operands))
-                parts = computed if isinstance(computed, tuple) else (computed,)
-                for name, array in zip(node.results, parts, strict=True):
-                    values[name] = results[name] = array
-                    if name in places and given:
-                        values[name] = jnp.where(replace, given[places[name]], array)
-            return [results[name] for name in self.names]
-
-        self.run = jax.jit(run, compiler_options=dict(compiler_options()))
-
-    def __call__(
-        self, inputs: Sequence[np.ndarray], given: Sequence[np.ndarray] = (), *, replace: bool = True
-    ) -> Arrays:
-        with jax.enable_x64(True):
-            return [np.asarray(result) for result in self.run(self.known, inputs, given, np.bool_(replace))]

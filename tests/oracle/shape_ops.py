@@ -123,7 +123,7 @@ def quantize(attributes: Attributes, x: Array) -> Array:
     """Rule Q1 in float64: multiply by the reciprocal, round half to even, clamp."""
     scales, zero_points = _along(attributes, x.ndim)
     rounded = np.rint(x.astype(np.float64) * (1.0 / scales)) + zero_points
-    limited: Array = np.clip(rounded, attributes["low"], attributes["high"]).astype(np.int64)
+    limited: Array = np.clip(rounded, attributes.get("low", -128), attributes.get("high", 127)).astype(np.int64)
     return limited
 
 
@@ -135,9 +135,18 @@ def dequantize(attributes: Attributes, q: Array) -> Array:
 
 
 def _along(attributes: Attributes, rank: int) -> tuple[Array, Array]:
-    shape = [-1 if axis == attributes["axis"] else 1 for axis in range(rank)] if attributes["axis"] is not None else []
-    scales, zero_points = np.array(attributes["scales"]), np.array(attributes["zero_points"])
+    axis = attributes.get("axis")
+    shape = [-1 if axis == index else 1 for index in range(rank)] if axis is not None else []
+    scales, zero_points = np.array(attributes["scales"]), np.array(attributes.get("zero_points", (0,)))
     return scales.reshape(shape), (zero_points.reshape(shape) if zero_points.size > 1 else zero_points.reshape(()))
+
+
+def cast(attributes: Attributes, x: Array) -> Array:
+    """The same numbers: floats toward zero where integers are wanted, truth for what is not 0."""
+    to = attributes["to"]
+    if to == "bool":
+        return x != 0
+    return x.astype({"f16": np.float16, "f32": np.float32, "f64": np.float64}.get(to, np.int64))
 
 
 SHAPE_OPS: dict[str, Callable[..., Array]] = {
@@ -159,4 +168,5 @@ SHAPE_OPS: dict[str, Callable[..., Array]] = {
     "identity": identity,
     "quantize": quantize,
     "dequantize": dequantize,
+    "cast": cast,
 }
