@@ -23,6 +23,7 @@ RECURRENT = ("npu.lstm", "npu.gru", "npu.rnn")
 RESCALERS = ("npu.add", "npu.requantize", *RECURRENT)
 WEIGHTED = ("npu.conv2d", "npu.matmul")
 NORMS = ("npu.layer_norm", "npu.rms_norm")
+LAYOUTS = ("transpose", "reshape")
 SIGNED = ("npu.add", *NORMS)
 """The ops whose multipliers may be negative."""
 
@@ -65,8 +66,11 @@ def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def _normalized_soon(graph: Graph, name: str) -> bool:
-    users = graph.users[name]
-    return name not in graph.returned and all(user.op.name in ("npu.add", *NORMS) for user in users)
+    """Whether only sums and normalizations read a value, a change of its layout aside."""
+    return name not in graph.returned and all(
+        _normalized_soon(graph, user.result) if user.op.name in LAYOUTS else user.op.name in ("npu.add", *NORMS)
+        for user in graph.users[name]
+    )
 
 
 def wide_operands_fit(graph: Graph, node: Node, target: Target) -> str | None:
@@ -75,6 +79,8 @@ def wide_operands_fit(graph: Graph, node: Node, target: Target) -> str | None:
     for name in node.operands[: {"npu.add": 2}.get(node.op.name, int(node.op.name in NORMS))]:
         if graph.types[name].dtype is not DType.I32:
             continue
+        while name in graph.producers and graph.producers[name].op.name in LAYOUTS:
+            name = graph.producers[name].operands[0]
         op: Any = graph.producers[name].op if name in graph.producers else None
         if not hasattr(op, "low") or not within((op.low, op.high), (-limit, limit - 1)):
             return f"operand %{name} of i32 is not clamped to [{-limit}, {limit - 1}]"

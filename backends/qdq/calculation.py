@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import DType, Node, Op, TensorType, require
 from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce
 
-from .writer import EXPORTERS, Writer, element_type, exports
+from .writer import EXPORTERS, OPSET, Writer, element_type, exports
 
 SAME: Mapping[type[Op], tuple[str, ...]] = {
     elementwise.Identity: ("Identity",),
@@ -40,14 +40,11 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     activation.Sigmoid: ("Sigmoid",),
     activation.Tanh: ("Tanh",),
     activation.HardSigmoid: ("HardSigmoid", "alpha", "beta"),
-    activation.HardSwish: ("HardSwish",),
-    activation.Mish: ("Mish",),
     activation.Elu: ("Elu", "alpha"),
     activation.Selu: ("Selu", "alpha", "gamma"),
     activation.Celu: ("Celu", "alpha"),
     activation.Softplus: ("Softplus",),
     activation.Softsign: ("Softsign",),
-    activation.Gelu: ("Gelu", "approximate"),
     logic.Equal: ("Equal",),
     logic.Greater: ("Greater",),
     logic.GreaterOrEqual: ("GreaterOrEqual",),
@@ -78,6 +75,49 @@ def silu(write: Writer, node: Node) -> None:
     """ONNX has no SiLU before opset 24."""
     (x,) = write.operands(node)
     write.last(node, "Mul", x, write.step(node, "Sigmoid", x))
+
+
+@exports(activation.HardSwish)
+def hard_swish(write: Writer, node: Node) -> None:
+    """An operator since opset 14."""
+    (x,) = write.operands(node)
+    if write.opset >= 14:
+        write.last(node, "HardSwish", x)
+    else:
+        write.last(node, "Mul", x, write.step(node, "HardSigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+@exports(activation.Mish)
+def mish(write: Writer, node: Node) -> None:
+    """An operator since opset 18."""
+    (x,) = write.operands(node)
+    if write.opset >= 18:
+        write.last(node, "Mish", x)
+    else:
+        write.last(node, "Mul", x, write.step(node, "Tanh", write.step(node, "Softplus", x)))
+
+
+@exports(activation.Gelu)
+def gelu(write: Writer, node: Node) -> None:
+    """An operator since opset 20; before, x/2 * (1 + erf(x / sqrt 2)), or its approximation by a tanh."""
+    op = node.op
+    assert isinstance(op, activation.Gelu)
+    (x,) = write.operands(node)
+    if write.opset >= 20:
+        write.last(node, "Gelu", x, approximate=op.approximate)
+        return
+
+    def number(value: float) -> str:
+        return _scalar(write, value, node.type)
+
+    if op.approximate == "tanh":
+        cube = write.step(node, "Mul", write.step(node, "Mul", x, x), x)
+        inner = write.step(node, "Add", x, write.step(node, "Mul", cube, number(0.044715)))
+        bent = write.step(node, "Tanh", write.step(node, "Mul", inner, number(math.sqrt(2 / math.pi))))
+    else:
+        bent = write.step(node, "Erf", write.step(node, "Div", x, number(math.sqrt(2))))
+    half = write.step(node, "Mul", x, number(0.5))
+    write.last(node, "Mul", half, write.step(node, "Add", bent, number(1.0)))
 
 
 @exports(activation.Clip)
@@ -131,12 +171,15 @@ REDUCTIONS: Mapping[type[Op], str] = {
 
 @exports(*REDUCTIONS)
 def reduction(write: Writer, node: Node) -> None:
-    """Without axes nothing is reduced, which ONNX has to be told."""
+    """Without axes nothing is reduced, which ONNX has to be told, or cannot be."""
     op = node.op
     assert isinstance(op, reduce.Reduction)
-    axes = write.integers(op.axes, "axes")
-    attributes = {"keepdims": int(op.keep), "noop_with_empty_axes": 1}
-    write.last(node, REDUCTIONS[type(op)], *write.operands(node), axes, **attributes)
+    operator = REDUCTIONS[type(op)]
+    axes, attributes = write.over(operator, op.axes, keepdims=int(op.keep))
+    if not axes and not op.axes:
+        write.last(node, "Identity", *write.operands(node))
+    else:
+        write.last(node, operator, *write.operands(node), *axes, **attributes)
 
 
 @exports(reduce.ArgMax, reduce.ArgMin)
@@ -162,6 +205,7 @@ def quantize(write: Writer, node: Node) -> None:
         steps = write.step(node, "Round", write.step(node, "Div", x, _scale(write, op.scales, op.axis)))
         write.last(node, "Cast", steps, to=element_type(node.type))
         return
+    _require_width(write, op.dtype)
     zero_point = _zero_point(write, op.quant.zero_points, op.axis, op.dtype)
     write.last(node, "QuantizeLinear", x, _scale(write, op.scales, op.axis), zero_point, **_axis(op.axis))
 
@@ -174,6 +218,7 @@ def dequantize(write: Writer, node: Node) -> None:
     (q,) = write.operands(node)
     dtype = write.types[node.operands[0]].dtype
     if dtype.bits <= 16 or (dtype is DType.I32 and not any(op.zero_points)):
+        _require_width(write, dtype)
         zero_point = (_zero_point(write, op.quant.zero_points, op.axis, dtype),) if dtype.bits <= 16 else ()
         write.last(node, "DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))
         return
@@ -182,6 +227,12 @@ def dequantize(write: Writer, node: Node) -> None:
     centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
     reals = write.step(node, "Cast", centred, to=element_type(node.type))
     write.last(node, "Mul", reals, write.constant(_along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
+
+
+def _require_width(write: Writer, dtype: DType) -> None:
+    """Opsets before 21 quantize to 8 bits only."""
+    known = dtype.bits in (8, 32) or write.opset >= OPSET
+    require(known, f"{dtype} integers come with opset {OPSET}, {write.opset} asked")
 
 
 def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:

@@ -14,7 +14,13 @@ from .writer import Writer, exports
 def layer_normalization(write: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, layer_norm.LayerNorm)
-    write.last(node, "LayerNormalization", *write.operands(node), axis=op.axis, epsilon=op.epsilon)
+    x, scale, *bias = write.operands(node)
+    if write.opset >= 17:
+        write.last(node, "LayerNormalization", x, scale, *bias, axis=op.axis, epsilon=op.epsilon)
+        return
+    axes, attributes = write.over("ReduceMean", op.axes(node.type.rank), keepdims=1)
+    distance = write.step(node, "Sub", x, write.step(node, "ReduceMean", x, *axes, **attributes))
+    _divided(write, node, distance, (scale, *bias))
 
 
 @exports(layer_norm.RmsNorm)
@@ -22,12 +28,24 @@ def rms_normalization(write: Writer, node: Node) -> None:
     """ONNX has the operator from opset 23 on."""
     op = node.op
     assert isinstance(op, layer_norm.RmsNorm)
-    x, scale = write.operands(node)
-    axes = write.integers(op.axes(node.type.rank), "axes")
-    square = write.step(node, "ReduceMean", write.step(node, "Mul", x, x), axes)
+    x, *scale = write.operands(node)
+    _divided(write, node, x, tuple(scale))
+
+
+def _divided(write: Writer, node: Node, x: str, factors: tuple[str, ...]) -> None:
+    """x over the root of its mean square and epsilon, times a scale, plus a bias where there is one."""
+    op = node.op
+    assert isinstance(op, (layer_norm.LayerNorm, layer_norm.RmsNorm))
+    axes, attributes = write.over("ReduceMean", op.axes(node.type.rank), keepdims=1)
+    square = write.step(node, "ReduceMean", write.step(node, "Mul", x, x), *axes, **attributes)
     epsilon = write.constant(np.asarray(op.epsilon).astype(node.type.dtype.numpy), "epsilon")
     root = write.step(node, "Sqrt", write.step(node, "Add", square, epsilon))
-    write.last(node, "Mul", write.step(node, "Div", x, root), scale)
+    scale, *bias = factors
+    quotient = write.step(node, "Div", x, root)
+    if bias:
+        write.last(node, "Add", write.step(node, "Mul", quotient, scale), *bias)
+    else:
+        write.last(node, "Mul", quotient, scale)
 
 
 @exports(elementwise.Hypot)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from npuq.ir import Graph, Node, NpuqError, Op, RuleError, TensorType
+from npuq.ir import Graph, Node, NpuqError, Op, RuleError, TensorType, require
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 OPSET = 21
 """The first opset whose QuantizeLinear knows 16 and 4 bits."""
 
-IR_VERSION = 10
-"""The version of the file format that came with `OPSET`."""
+FIRST_OPSET = 13
+"""The first one whose QuantizeLinear knows a scale per channel."""
+
+AXES_AS_OPERAND = 18
+"""The first opset whose reductions take axes as an operand; `ReduceSum` always does here."""
 
 LARGEST = (1 << 31) - 1
 """The most bytes that one protobuf message holds."""
@@ -41,13 +45,19 @@ def exports(*ops: type[Op]) -> Callable[[E], E]:
     return register
 
 
-def to_onnx(graph: Graph) -> ModelProto:
-    """Write a float or fake-quant graph as an ONNX model that any runtime of opset 21 executes.
+def to_onnx(graph: Graph, *, opset: int = OPSET) -> ModelProto:
+    """Write a float or fake-quant graph as an ONNX model that any runtime of an opset executes, 13 or later.
 
     Inputs, outputs and inner values keep their names, except where an output's name belongs to another value: that
-    one becomes `name.raw`. Raises `NpuqError` for ops that ONNX does not have, such as integer ones.
+    one becomes `name.raw`. Raises `NpuqError` for ops that ONNX does not have, such as integer ones, and for what the
+    opset does not have yet, such as 16-bit integers before 21.
     """
-    write = Writer(graph)
+    from onnx import defs
+
+    if not FIRST_OPSET <= opset <= defs.onnx_opset_version():
+        known = f"{FIRST_OPSET}, with which scales per channel came, to {defs.onnx_opset_version()}"
+        raise NpuqError(f"opset {opset}: one of {known}, wanted")
+    write = Writer(graph, opset)
     for node in graph.nodes:
         export = EXPORTERS.get(type(node.op))
         if export is None:
@@ -61,6 +71,7 @@ class Writer:
     """A model under construction."""
 
     graph: Graph
+    opset: int = OPSET
     nodes: list[NodeProto] = field(default_factory=list)
     tensors: list[TensorProto] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -111,9 +122,9 @@ class Writer:
             [tensor for tensor in (*stored, *self.tensors) if tensor.name in needed],
             value_info=[_info(name, type_) for name, type_ in inner.items() if name in made - graph.outputs.keys()],
         )
-        model = helper.make_model(
-            proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="npuq"
-        )
+        imports = [helper.make_opsetid("", self.opset)]
+        version = helper.find_min_ir_version_for(imports)
+        model = helper.make_model(proto, opset_imports=imports, ir_version=version, producer_name="npuq")
         helper.set_model_props(model, metadata)
         return model
 
@@ -142,6 +153,12 @@ class Writer:
         """A list of integers as ONNX takes shapes and axes."""
         return self.constant(np.asarray(values, np.int64), stem)
 
+    def over(self, op: str, axes: tuple[int, ...], **attributes: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """What a reduction over axes takes beside its data: operands and attributes."""
+        if self.opset < AXES_AS_OPERAND and op != "ReduceSum":
+            return (), {"axes": axes, **attributes}
+        return (self.integers(axes, "axes"),), {"noop_with_empty_axes": 1, **attributes}
+
     def step(self, node: Node, op: str, *inputs: str, **attributes: Any) -> str:
         """Append an operator that makes an inner value of the node, and give that value's name."""
         name = self.fresh(f"{self.names[node.results[0]]}.{op.lower()}")
@@ -160,7 +177,29 @@ class Writer:
     def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, Any]) -> None:
         from onnx import helper
 
+        if self.opset != OPSET:
+            _require_known(op, self.opset, inputs, attributes)
         self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
+
+
+def _require_known(op: str, opset: int, inputs: tuple[str, ...], attributes: Mapping[str, Any]) -> None:
+    """Raise `RuleError` where an opset does not have an operator, as many operands or an attribute of it."""
+    fitting = [
+        since
+        for since, (operands, names) in _versions(op).items()
+        if len(inputs) <= operands and names.issuperset(attributes)
+    ]
+    now = max((since for since in _versions(op) if since <= opset), default=0)
+    require(now in fitting, f"{op} as it is written here comes with opset {min(fitting, default=OPSET)}, {opset} asked")
+
+
+@cache
+def _versions(op: str) -> dict[int, tuple[int, frozenset[str]]]:
+    """The most operands of an operator, and the names of its attributes, by the opset with which that came."""
+    from onnx import defs
+
+    schemas = (one for one in defs.get_all_schemas_with_history() if one.name == op and not one.domain)
+    return {one.since_version: (one.max_input, frozenset(one.attributes)) for one in schemas}
 
 
 def element_type(type_: TensorType) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,10 +36,10 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def run(graph: Graph, arrays: Sequence[np.ndarray], model: onnx.ModelProto | None = None) -> list[np.ndarray]:
     """What onnxruntime gives for a graph; of resampling onnx's reference, since onnxruntime leaves out rare forms."""
     feeds = dict(zip(graph.inputs, arrays, strict=True))
-    model = to_onnx(graph)
+    model = to_onnx(graph) if model is None else model
     if any(isinstance(node.op, Resize) and len(node.type.shape) < 4 for node in graph.nodes):
         onnx.checker.check_model(model, full_check=True)
         return list(ReferenceEvaluator(model).run(None, feeds))
@@ -95,6 +96,45 @@ def test_an_op_gives_the_same_numbers(example: Example) -> None:
         half = got.dtype == np.float16
         tolerance = 0.0 if exact else 2e-2 if half else 2e-6
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "example", [one for one in FLOAT_EXAMPLES if DType.F32 in {t.dtype for t in one.operands}], ids=str
+)
+def test_the_oldest_opset_gives_the_same_numbers_or_tells_the_one_that_does(example: Example) -> None:
+    graph = example_graph(example)
+    arrays = [random_array(type_, example, seed) for seed, type_ in enumerate(example.operands)]
+    try:
+        model = to_onnx(graph, opset=13)
+    except NpuqError as error:
+        told = re.fullmatch(r"somewhere: .* comes? with opset (\d+), 13 asked", str(error))
+        assert told, error
+        model = to_onnx(graph, opset=int(told[1]))
+    for got, wanted in zip(run(graph, arrays, model), run(graph, arrays), strict=True):
+        assert got.dtype == wanted.dtype
+        np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-6)
+
+
+def test_what_an_opset_lacks_is_said() -> None:
+    builder = Builder("g")
+    pair = {"scales": (0.5,)}
+    x = builder.input("x", parse_type("f32[2]"))
+    integers = builder.add(Quantize(**pair, dtype=DType.I16, low=-32768, high=32767), x, name="q", loc="net.onnx:q")  # type: ignore[arg-type]  # a scale
+    graph = builder.build({"y": builder.add(Dequantize(**pair), integers, name="y")})  # type: ignore[arg-type]
+    with pytest.raises(NpuqError, match=r"^net.onnx:q: quantize: i16 integers come with opset 21, 20 asked$"):
+        to_onnx(graph, opset=20)
+    with pytest.raises(NpuqError, match=r"^opset 12: one of 13, with which scales per channel came, to \d+, wanted$"):
+        to_onnx(graph, opset=12)
+
+
+@pytest.mark.parametrize("opset", [13, 20, 24])
+def test_pairs_of_8_bits_are_the_same_in_every_opset(opset: int) -> None:
+    graph = residual_net(-11, -128)
+    x = np.random.default_rng(0).normal(scale=3, size=(1, 3, 9, 8)).astype(np.float32)
+    model = to_onnx(graph, opset=opset)
+    assert model.opset_import[0].version == opset
+    for got, wanted in zip(run(graph, [x], model), evaluate(graph)(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def quantized(builder: Builder, value: str, scale: float, name: str, zero_point: int = 0, low: int = -128) -> str:

@@ -91,7 +91,7 @@ def test_an_unknown_target_lists_the_known_ones() -> None:
         ("clock_mhz = 800", "clock_mhz = -1", "clock_mhz must be positive, not -1.0"),
         ("accumulator_bits = 32", "accumulator_bits = 31", "accumulator_bits 31; 32, 48 or 64 wanted"),
         ("rescale_pre_shift = 20", "rescale_pre_shift = 30", "rescale_pre_shift 30, 0 to 29"),
-        ("max_window = 255", "max_window = 0", "max_window must be positive, not 0"),
+        ("max_window = 256", "max_window = 0", "max_window must be positive, not 0"),
         ("multiplier_bits = 31", "multiplier_bits = 16", "multiplier_bits 16; 31 wanted, fewer are a rounding"),
     ],
 )

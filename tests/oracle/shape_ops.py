@@ -169,4 +169,6 @@ SHAPE_OPS: dict[str, Callable[..., Array]] = {
     "quantize": quantize,
     "dequantize": dequantize,
     "cast": cast,
+    "equal": lambda attributes, x, y: x == y,
+    "where": lambda attributes, condition, x, y: np.where(condition, x, y),
 }

@@ -47,6 +47,9 @@ def quantize(
     output_dequant: Annotated[
         bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
     ] = False,
+    opset: Annotated[
+        int, typer.Option(help="The opset of the QDQ model, 13 or later; 16 and 4 bits want 21.", show_default=True)
+    ] = 21,
     scales_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the scales there, as JSON.", show_default=False)
     ] = None,
@@ -112,7 +115,7 @@ def quantize(
         else:
             (folder / exact).write_bytes(proto.SerializeToString(deterministic=True))
         (folder / f"{model.path.stem}_qdq.onnx").write_bytes(
-            to_onnx(quantized.qdq).SerializeToString(deterministic=True)
+            to_onnx(quantized.qdq, opset=opset).SerializeToString(deterministic=True)
         )
         steps.start("measuring the layers", len(quantized.samples))
         report = quantized.measure(steps.done)
