@@ -41,7 +41,7 @@ WHOLE = ("ppocr_det", "ppocr_det_wide", "basic_pitch")
 """Nets so large that one input is enough for the interpreter."""
 
 ON_THE_HOST = {"cast", "reshape", "quantize", "dequantize", "equal", "where"}
-"""What turns token ids and masks into integers with a scale, and the guard of a division by zero: exact in float, too."""
+"""What turns token ids and masks into integers with a scale, or guards a division by zero: exact in float."""
 
 
 @pytest.mark.parametrize(("name", "target", "bits"), CASES)

@@ -104,15 +104,20 @@ def test_an_op_gives_the_same_numbers(example: Example) -> None:
 def test_the_oldest_opset_gives_the_same_numbers_or_tells_the_one_that_does(example: Example) -> None:
     graph = example_graph(example)
     arrays = [random_array(type_, example, seed) for seed, type_ in enumerate(example.operands)]
-    try:
-        model = to_onnx(graph, opset=13)
-    except NpuqError as error:
-        told = re.fullmatch(r"somewhere: .* comes? with opset (\d+), 13 asked", str(error))
-        assert told, error
-        model = to_onnx(graph, opset=int(told[1]))
+    model = to_onnx(graph, opset=oldest(graph))
     for got, wanted in zip(run(graph, arrays, model), run(graph, arrays), strict=True):
         assert got.dtype == wanted.dtype
         np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-6)
+
+
+def oldest(graph: Graph) -> int:
+    """13, or the opset that the refusal of it tells."""
+    try:
+        to_onnx(graph, opset=13)
+    except NpuqError as error:
+        told = re.fullmatch(r"somewhere: .* comes? with opset (\d+), 13 asked", str(error))
+        return int(told[1]) if told else 0
+    return 13
 
 
 def test_what_an_opset_lacks_is_said() -> None:
