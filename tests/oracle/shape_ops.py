@@ -145,8 +145,17 @@ def cast(attributes: Attributes, x: Array) -> Array:
     """The same numbers: floats toward zero where integers are wanted, truth for what is not 0."""
     to = attributes["to"]
     if to == "bool":
-        return x != 0
-    return x.astype({"f16": np.float16, "f32": np.float32, "f64": np.float64}.get(to, np.int64))
+        return np.asarray(x != 0)
+    stored: Array = x.astype({"f16": np.float16, "f32": np.float32, "f64": np.float64}.get(to, np.int64))
+    return stored
+
+
+def equal(attributes: Attributes, x: Array, y: Array) -> Array:
+    return np.asarray(x == y)
+
+
+def where(attributes: Attributes, condition: Array, x: Array, y: Array) -> Array:
+    return np.asarray(np.where(condition, x, y))
 
 
 SHAPE_OPS: dict[str, Callable[..., Array]] = {
@@ -169,6 +178,6 @@ SHAPE_OPS: dict[str, Callable[..., Array]] = {
     "quantize": quantize,
     "dequantize": dequantize,
     "cast": cast,
-    "equal": lambda attributes, x, y: x == y,
-    "where": lambda attributes, condition, x, y: np.where(condition, x, y),
+    "equal": equal,
+    "where": where,
 }
