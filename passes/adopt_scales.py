@@ -12,7 +12,7 @@ import numpy as np
 from npuq.ir import Constant, DType, Graph, Node, NpuqError, Quantization, TensorType
 
 from .insert_fake_quant import Scales, weights_quantization
-from .lowering import LOWERINGS, Kind
+from .lowering import LOWERINGS, Kind, activations
 from .lowering.reduction import softmax_quantization
 from .lowering.registry import is_weight
 from .pipeline import graph_pass
@@ -54,7 +54,7 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
     Each node has the width of its result's integers; nodes without any have `bits`, by default what most values have.
     Raises `NpuqError` for element types and scales per axis that the target does not have.
     """
-    values = {name: type_ for name, type_ in taken.values.items() if name in graph.types}
+    values = _passed_on(graph, {name: type_ for name, type_ in taken.values.items() if name in graph.types})
     widths = {name: _width(name, type_, target) for name, type_ in values.items()}
     usual = Counter(width.bits for width in widths.values()).most_common(1)
     every = Precision(bits or (usual[0][0] if usual else None))
@@ -74,6 +74,34 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
     missing = tuple(name for name in held if name not in values and name not in graph.constants)
     order = {name: held[name] for name in graph.types if name in held}
     return Adoption(replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
+
+
+def _passed_on(graph: Graph, values: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """What values are quantized to, also through ops that move elements: quantizing commutes with these.
+
+    A result has its operands' scale where that is one; an operand that nothing else reads has its result's.
+    """
+    known, before = dict(values), -1
+    movers = [
+        (node, [name for name in activations(graph, node) if name not in graph.constants])
+        for node in graph.nodes
+        if type(node.op) in LOWERINGS and LOWERINGS[type(node.op)].kind_of(graph, node) is Kind.MOVE
+    ]
+    while before < len(known):
+        before = len(known)
+        for node, operands in movers:
+            given = [known[name] for name in operands if name in known]
+            if len(given) == len(operands) > 0 and len({(one.dtype, one.quant) for one in given}) == 1:
+                known.setdefault(node.results[0], given[0])
+            if node.results[0] in known:
+                known.update(
+                    {
+                        name: known[node.results[0]]
+                        for name in operands
+                        if name not in known and graph.only_user(name) is node
+                    }
+                )
+    return known
 
 
 def _width(name: str, type_: TensorType, target: Target) -> Width:

@@ -37,7 +37,7 @@ def bounded_ranges(graph: Graph, ranges: Mapping[Held, Range]) -> dict[Held, Ran
         if known.array.size and known.type.dtype.is_float
     }
     for node in graph.nodes:
-        bounds[node.results[0]] = _bounds(node, [bounds.get(operand, EVERYTHING) for operand in node.operands])
+        bounds[node.results[0]] = result_bounds(node, [bounds.get(operand, EVERYTHING) for operand in node.operands])
     found = {}
     for (name, bits), (low, high) in ranges.items():
         least, greatest = bounds.get(name, EVERYTHING)
@@ -45,7 +45,7 @@ def bounded_ranges(graph: Graph, ranges: Mapping[Held, Range]) -> dict[Held, Ran
     return found
 
 
-def _bounds(node: Node, operands: list[Range]) -> Range:
+def result_bounds(node: Node, operands: list[Range]) -> Range:
     """What a node's first result can hold, given what its operands can."""
     op = node.op
     if type(op) in LIMITS:

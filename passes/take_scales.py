@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npuq.ir import Builder, Constant, DType, Graph, Node, NpuqError, Op, Quantization, TensorType, rewrite, verify
+from npuq.ir import Builder, Constant, DType, Graph, Node, Op, Quantization, TensorType, rewrite, verify
+from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.shape import Pad
+
+from .bounded_ranges import EVERYTHING, result_bounds
+from .scales import Range
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,33 @@ def has_scales(graph: Graph) -> bool:
 def take_scales(graph: Graph) -> Taken:
     """Leave out all quantizes and dequantizes; ops on integers with scales become ops on their reals.
 
-    A value that is quantized more than once has the first of its scales. Raises `NpuqError` where an op computes with
-    the integers themselves.
+    A value that is quantized more than once has the first of its scales. Where a computed value is quantized without
+    integers for what is less than zero, that is a ReLU as well, which other tools leave out for that reason: it comes
+    back.
     """
     values: dict[str, TensorType] = {}
     constants: dict[str, Constant] = {}
+    bounds: dict[str, Range] = {}
 
-    def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:
+    def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
         if isinstance(node.op, Quantize):
-            values.setdefault(operands[0], node.type)
-            return operands
+            real = operands[0]
+            negative = real not in graph.inputs and bounds.get(real, EVERYTHING)[0] < 0
+            if negative and set(node.op.quant.zero_points) == {node.op.low}:
+                real = builder.add(Relu(), real, name=f"{real}.relu", loc=node.loc)
+                bounds[real] = (0.0, math.inf)
+            values.setdefault(real, node.type)
+            return (real,)
         if all(graph.types[operand].quant is None for operand in node.operands):
-            return None
-        reals = tuple(_real(builder, constants, operand) for operand in operands)
-        if isinstance(node.op, Dequantize):
-            return reals
-        results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
-        values.update(zip(results, node.types, strict=True))
+            results = builder.copy(node, operands)
+        else:
+            reals = tuple(_real(builder, constants, operand) for operand in operands)
+            if isinstance(node.op, Dequantize):
+                return reals
+            results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
+            each = zip(results, node.types, strict=True)
+            values.update({name: type_ for name, type_ in each if type_.quant is not None})
+        bounds[results[0]] = result_bounds(node, [bounds.get(operand, EVERYTHING) for operand in operands])
         return results
 
     def entry(builder: Builder, name: str) -> str:
@@ -88,10 +103,8 @@ def dequantized(integers: np.ndarray, quant: Quantization) -> np.ndarray:
 
 
 def _on_reals(graph: Graph, node: Node) -> Op:
-    """The op for the reals of what it moves or selects."""
+    """The op for the reals of what it moves, selects or compares."""
     quant = graph.types[node.operands[0]].quant
-    if any(type_.quant is None for type_ in node.types) or quant is None:
-        raise NpuqError(f"{node.place}: {node.op.name}: computes with the integers of a quantized value")
-    if isinstance(node.op, Pad) and node.op.mode == "constant":
+    if isinstance(node.op, Pad) and node.op.mode == "constant" and quant is not None:
         return replace(node.op, value=(node.op.value - quant.zero_point) * quant.scale)
     return node.op

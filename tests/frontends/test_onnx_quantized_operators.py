@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+import npuq
 from npuq.frontends import load
-from npuq.ir import DType, evaluate
+from npuq.ir import DType, NpuqError, evaluate
 from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.quant import Dequantize
 from tests import onnxruntime_models as models
@@ -50,6 +51,15 @@ def test_dynamic_quantization_becomes_weights_with_scales(net: Path, tmp_path: P
             ours, theirs, wanted = evaluate(graph)(x)[0], models.run(path, x), models.run(net, x)
             assert np.abs(ours - theirs).max() < 0.005
             assert np.abs(ours - wanted).max() < 0.005
+
+
+def test_the_judge_may_round_the_other_way(net: Path, tmp_path: Path) -> None:
+    for path in (models.static(net, tmp_path / "q.onnx", "QDQ"), models.dynamic(net, tmp_path / "d.onnx")):
+        graph = load(path)
+        (difference,) = npuq.verify_import(graph, path)
+        assert 1e-4 < difference.share < 0.02
+        with pytest.raises(NpuqError, match="the first layer that differs is "):
+            npuq.verify_import(graph, path, tolerance=1e-4)
 
 
 def test_dynamic_quantization_that_is_no_product_is_computed(net: Path, tmp_path: Path) -> None:
