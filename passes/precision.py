@@ -65,10 +65,13 @@ class Precisions:
         named = self.named(node).method if node is not None else None
         return named or self.every.method or (self.narrow if bits <= CALIBRATED_BITS else "min_max")
 
+    def is_asked(self, node: Node | None) -> bool:
+        """Whether a method is asked for, for all or for this node."""
+        return bool(self.every.method or (node is not None and self.named(node).method))
+
     def headroom(self, node: Node | None, bits: int) -> float:
         """The factor from the calibrated range to what the integers reach."""
-        asked = self.every.method or (self.named(node).method if node is not None else None)
-        return 1.0 if bits <= CALIBRATED_BITS or asked else HEADROOM
+        return 1.0 if bits <= CALIBRATED_BITS or self.is_asked(node) else HEADROOM
 
     def check(self, graph: Graph, target: Target, methods: tuple[str, ...]) -> None:
         """Raise `NpuqError` for a node, a width, weights or a method that do not exist."""

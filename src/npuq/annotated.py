@@ -11,6 +11,7 @@ from npuq.ir import Graph, NpuqError, text_digest
 from npuq.passes.adopt_scales import adopt, adopt_scales, adopted_scales
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
+from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.lower_to_integer import lower_to_integer
 from npuq.passes.pipeline import Observe, chain
 from npuq.passes.samples import Sample, samples
@@ -18,7 +19,7 @@ from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import take_scales
 from npuq.passes.target import Target
 
-from .api import Chosen, Data, Progress, Quantized, both, choose_ranges
+from .api import Chosen, Data, Progress, Quantized, both
 from .scale_file import reals
 
 SHOWN = 40
@@ -65,7 +66,7 @@ def quantize_annotated(
         statistics = observe_values(source, chooser.pass_on(samples(source, data)), missing, progress=progress)
         kept = chooser.samples
     precision = replace(found.precision, every=replace(found.precision.every, method=method))
-    calibrated = choose_ranges(source, statistics, chosen, precision, percentile)
+    calibrated = choose_ranges(source, statistics, chosen, precision, percentile).ranges
     ranges = {name: calibrated[name, found.where.held[name][0]] for name in missing}
     levels: dict[str, Graph] = {}
     finish = chain(

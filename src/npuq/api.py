@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,19 +19,17 @@ from npuq.backends.target import load_target
 from npuq.backends.whole_file import write_file
 from npuq.frontends import Options
 from npuq.ir import Graph, NpuqError
-from npuq.passes.bounded_ranges import bounded_ranges
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.calibrate import observe_channels
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.channels_first_inputs import channels_first_inputs
+from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.learn_rounding import learn_rounding
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
-from npuq.passes.masked_ranges import masked_ranges
 from npuq.passes.normalize_input import normalize_input
-from npuq.passes.output_values import output_values
 from npuq.passes.pipeline import Observe, Pass, chain
 from npuq.passes.precision import Precision, Precisions
 from npuq.passes.repair_scales import Held
@@ -39,10 +37,9 @@ from npuq.passes.roles import plan
 from npuq.passes.samples import Sample, replayable
 from npuq.passes.scales import Range
 from npuq.passes.split_output_concats import split_output_concats
-from npuq.passes.statistics import Observed, Statistics
+from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import has_scales
 from npuq.passes.target import Target
-from npuq.passes.thresholds import thresholds
 
 from .dump import write_dump
 from .report import Report, make_report
@@ -58,9 +55,6 @@ LEARNED_BITS = 4
 """With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
 
 LEARNING_SAMPLES = 32
-
-_threshold = lru_cache(maxsize=512)(thresholds)
-"""`thresholds`, searched once for several programs of the same statistics."""
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 REPORT_SAMPLES = 8
@@ -295,7 +289,8 @@ class Calibrated:
         target, statistics = self.target, self.statistics
         named = inherited(by_source(precision or {}, self.source), self.source, self.graph)
         precisions = Precisions(self.every, named, "mse" if self.graph is not self.source else "kl_v2")
-        ranges = choose_ranges(self.graph, statistics, target, precisions, self.percentile) | dict(self.given.ranges)
+        chosen = choose_ranges(self.graph, statistics, target, precisions, self.percentile)
+        ranges = chosen.ranges | dict(self.given.ranges)
         extremes = {name: found.range for name, found in statistics.items()}
         extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}
         correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
@@ -316,35 +311,25 @@ class Calibrated:
         fake = levels.get("learn-rounding", graphs[scaled])
         notes = (*self.given.notes, *self.given.changed(fake))
         few = self.samples[:REPORT_SAMPLES]
-        return Quantized(self.graph, fake, target, method, statistics, ranges, few, repairs, notes, self.lut_len)
+        return Quantized(
+            self.graph,
+            fake,
+            target,
+            method,
+            statistics,
+            ranges,
+            few,
+            repairs,
+            notes,
+            self.lut_len,
+            chosen.notes,
+            self.effort,
+        )
 
     def _is_coarse(self, precision: Precisions) -> bool:
         """Whether the rounding of some weights is to be learned."""
         found = (precision.weight_bits(node) for node in self.graph.nodes)
         return self.effort > 1 and any(bits is not None and bits <= LEARNED_BITS for bits in found)
-
-
-def choose_ranges(
-    graph: Graph, statistics: Mapping[str, Statistics], target: Target, precision: Precisions, percentile: float
-) -> dict[Held, Range]:
-    """The (low, high) of every observed value, at each width that holds it, by the method of the node that makes it.
-
-    What reaches an output keeps its whole range, masked scores that of what is not masked, and nothing reaches beyond
-    what its op can give.
-    """
-    whole = output_values(graph)
-    found: dict[Held, Range] = {}
-    for name, widths in plan(graph, target, precision).held.items():
-        maker = graph.producers.get(name)
-        for bits in widths:
-            if name not in statistics or bits > widths[0]:
-                continue
-            method = "min_max" if name in whole else precision.method(maker, bits)
-            symmetric = target.width(bits).symmetric
-            range_ = _threshold(statistics[name], method, bits=bits, symmetric=symmetric, percentile=percentile)
-            factor = precision.headroom(maker, bits)
-            found[name, bits] = (range_[0] * factor, range_[1] * factor)
-    return masked_ranges(graph, bounded_ranges(graph, found), {name: one.range for name, one in statistics.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,7 +338,8 @@ class Quantized:
 
     `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
     `repairs` tells (place, change) of scales that the target's limits asked for.
-    `notes` tell what came of scales that were given.
+    `notes` tell what came of scales that were given; `wide_ranges` (place, change) which values were calibrated by
+    another than the default method.
     """
 
     float_graph: Graph
@@ -366,6 +352,8 @@ class Quantized:
     repairs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     lut_len: int | None = None
+    wide_ranges: tuple[tuple[str, str], ...] = ()
+    effort: int = 1
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -408,6 +396,8 @@ class Quantized:
             method=self.method,
             statistics=self.statistics,
             repairs=self.repairs,
+            wide_ranges=self.wide_ranges,
+            effort=self.effort,
             progress=progress,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ import npuq
 from npuq.assignment import Assignment
 from npuq.ir import Builder, parse_type
 from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.shape import Reshape
 from npuq.mixing import Choice
 from npuq.passes.precision import Precision
 from npuq.report import Agreement, CurvePoint, Report
@@ -128,6 +130,29 @@ def test_a_repaired_scale_is_named_at_its_layer() -> None:
     assert layer.notes == tuple(note for _, note in found.repairs)
     assert "with 1 repair." in found.to_html()
     assert found.to_html().count("scale raised from ") == 2
+
+
+def test_a_layer_with_too_wide_a_range_is_named_with_what_helps() -> None:
+    builder = Builder("net")
+    x = builder.input("x", parse_type("f32[1,65536]"))
+    w = builder.constant(np.ones((1, 1), np.float32) * 2, "w")
+    tall = builder.add(Reshape(shape=(65536, 1)), x, name="tall")
+    graph = builder.build({"y": builder.add(MatMul(), tall, w, name="y", loc="net.onnx:twice")})
+    data = np.random.default_rng(0).normal(size=(2, 65536)).astype(np.float32)
+    quantized = npuq.quantize(graph, data)
+    assert quantized.report.wide_ranges == ()
+    assert "Wide ranges" not in quantized.report.to_html()
+    data[:, 0] = 100
+    ((place, note),) = npuq.quantize(graph, data, method="min_max").report.wide_ranges
+    assert place == "net.onnx:twice"
+    assert re.fullmatch(
+        r"alone it keeps 1[0-9]\.[0-9] dB: %tall reaches 100, 9[0-9] times its root mean square; "
+        r'effort=2, which equalizes channels or 16 bits, precision=\{"y": Precision\(16\)\} helps',
+        note,
+    )
+    again = npuq.quantize(graph, data, method="min_max", precision={"y": Precision(16)})
+    assert again.report.wide_ranges == ()
+    assert "Wide ranges" in npuq.quantize(graph, data, method="min_max", effort=2).report.to_html()
 
 
 def test_the_curve_of_an_assignment(report: Report) -> None:

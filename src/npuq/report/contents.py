@@ -103,7 +103,8 @@ class CurvePoint:
 class Report:
     """All layers in the order of execution, the totals, and where they come from.
 
-    `samples` calibrated, `measured` of them gave the errors. `outputs` holds the SQNR of each output.
+    `samples` calibrated, `measured` of them gave the errors. `outputs` holds the SQNR of each output. `wide_ranges` are
+    (place, note) of values that the default calibration would have cost too much, and of layers that still lose much.
     """
 
     graph: str
@@ -122,6 +123,7 @@ class Report:
     constant_bytes: int
     host_segments: tuple[str, ...]
     repairs: tuple[tuple[str, str], ...]
+    wide_ranges: tuple[tuple[str, str], ...]
     program_hash: str
     graph_digest: str
     data_digest: str

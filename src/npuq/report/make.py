@@ -18,6 +18,7 @@ from npuq.passes.samples import Sample
 from npuq.passes.statistics import Observed, Statistics
 from npuq.sides import GraphSide
 
+from . import wide
 from .contents import Agreement, Details, Layer, Report, Tensor
 
 CELLS = 96
@@ -33,9 +34,15 @@ def make_report(
     method: str,
     statistics: Observed,
     repairs: Sequence[tuple[str, str]] = (),
+    wide_ranges: Sequence[tuple[str, str]] = (),
+    effort: int = 1,
     progress: Progress = lambda count: None,
 ) -> Report:
-    """Measure every quantized value on `samples` and put it beside its cost; `repairs` were made before lowering."""
+    """Measure every quantized value on `samples` and put it beside its cost.
+
+    `repairs` were made before lowering; `wide_ranges` are values that were calibrated by another than the default
+    method, at `effort`.
+    """
     notes = tuple(dict.fromkeys((*repairs, *lowered.notes)))
     pairs = _pairs(float_graph, lowered)
     counts = _Agreements(float_graph, pairs)
@@ -44,13 +51,16 @@ def make_report(
     found = differences(*sides, pairs, given, alone=True, see=counts.see, progress=progress)
     errors = {row.name: row for row in found}
     cost = program.cost()
+    costs = {row.name: row for row in cost.rows}
+    layers = _layers(float_graph, lowered, errors, costs, (*notes, *wide_ranges))
+    named_wide = wide.wide_ranges(float_graph, layers, statistics, program.target, effort)
     return Report(
         graph=float_graph.name,
         target=program.target.name,
         method=method,
         samples=statistics.samples,
         measured=len(samples),
-        layers=_layers(float_graph, lowered, errors, {row.name: row for row in cost.rows}, notes),
+        layers=layers,
         outputs={
             name: _sqnr(errors[value].accumulated) if value in errors else None
             for name, value in float_graph.outputs.items()
@@ -64,6 +74,7 @@ def make_report(
         constant_bytes=cost.constant_bytes,
         host_segments=tuple(f"{node.place}: {node.op.name}: {node.host}" for node in lowered.graph.nodes if node.host),
         repairs=notes,
+        wide_ranges=(*wide_ranges, *named_wide),
         program_hash=program.hash,
         graph_digest=statistics.graph_digest,
         data_digest=statistics.data_digest,

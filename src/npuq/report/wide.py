@@ -1,0 +1,58 @@
+"""Layers that lose much by themselves: which of their values has too wide a range, and what helps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from npuq.ir import Graph
+from npuq.passes.lowering import LOWERINGS, Kind
+from npuq.passes.statistics import Observed, Statistics
+from npuq.passes.target import Target
+
+from .contents import Layer
+
+LEAST = 20.0
+"""A layer that keeps fewer dB, given exact operands, is named: a tenth of its result is noise."""
+
+
+def wide_ranges(
+    graph: Graph, layers: Iterable[Layer], statistics: Observed, target: Target, effort: int
+) -> Iterator[tuple[str, str]]:
+    """Give (place, what is wrong and what helps) for every layer whose measured error alone is too great.
+
+    The cause is the value that it reads or makes whose peak is the greatest multiple of its root mean square.
+    """
+    widest = max(width.bits for width in target.widths)
+    for layer in layers:
+        maker = graph.producers.get(layer.name)
+        lowering = LOWERINGS.get(type(maker.op)) if maker is not None else None
+        if maker is None or lowering is None or lowering.kind_of(graph, maker) is Kind.MOVE:
+            continue
+        if layer.own_sqnr_db is None or layer.own_sqnr_db >= LEAST:
+            continue
+        seen = [name for name in (*maker.operands, layer.name) if name in statistics]
+        if not seen:
+            continue
+        name = max(seen, key=lambda one: crest(statistics[one]))
+        remedies = ["effort=2, which equalizes channels"] if effort < 2 else []
+        if layer.dtype != f"i{widest}":
+            remedies.append(f'{widest} bits, precision={{"{layer.name}": Precision({widest})}}')
+        yield (
+            layer.place,
+            f"alone it keeps {layer.own_sqnr_db:.1f} dB: %{name} reaches {_peak(statistics[name]):.3g}, "
+            f"{crest(statistics[name]):.0f} times its root mean square; {' or '.join(remedies) or 'nothing'} helps",
+        )
+
+
+def crest(statistics: Statistics) -> float:
+    """The peak over the root mean square of a value's elements."""
+    centres = (np.arange(len(statistics.counts)) + statistics.first + 0.5) * statistics.width
+    square = float((statistics.counts * np.square(centres)).sum()) / max(statistics.count, 1)
+    return _peak(statistics) / math.sqrt(square) if square > 0 else 0.0
+
+
+def _peak(statistics: Statistics) -> float:
+    return max(abs(statistics.minimum), abs(statistics.maximum))

@@ -1,0 +1,70 @@
+"""Ranges of values: the default method, unless a value's own histogram shows that another keeps much more of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from npuq.backends.target import load_target
+from npuq.ir import Builder, DType, Graph, TensorType
+from npuq.ir.ops.activation import Sigmoid
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Mul
+from npuq.passes.calibrate import observe
+from npuq.passes.choose_ranges import Chosen, choose_ranges, kept_db
+from npuq.passes.insert_fake_quant import observed_values
+from npuq.passes.precision import Precision, Precisions
+from npuq.passes.statistics import Observed
+from npuq.passes.thresholds import Grid, thresholds
+
+NPU = load_target("npu")
+
+
+def gated() -> Graph:
+    """A feature that a gate weighs, and what reads the product."""
+    builder = Builder("net")
+    x = builder.input("x", TensorType(DType.F32, (1, 10000)))
+    gate = builder.add(Sigmoid(), builder.input("g", TensorType(DType.F32, (1, 10000))), name="gate")
+    product = builder.add(Mul(), x, gate, name="p", loc="net.onnx:weighed")
+    weights = builder.constant(np.random.default_rng(0).normal(size=(10000, 4)).astype(np.float32), "w")
+    return builder.build({"y": builder.add(MatMul(), product, weights, name="y")})
+
+
+@pytest.fixture(scope="module")
+def statistics() -> Observed:
+    """Of features with few great elements."""
+    random = np.random.default_rng(1)
+    x = random.laplace(size=(40, 10000)).astype(np.float32)
+    graph = gated()
+    return observe(graph, {"x": x, "g": 0 * x}, observed_values(graph, NPU))
+
+
+def chosen(statistics: Observed, method: str | None = None) -> Chosen:
+    return choose_ranges(gated(), statistics, NPU, Precisions(Precision(method=method), narrow="min_max"), 0.99999)
+
+
+def test_a_wide_range_takes_the_least_squared_error_and_says_so(statistics: Observed) -> None:
+    found = chosen(statistics)
+    kept = [kept_db(statistics["p"], thresholds(statistics["p"], one), Grid()) for one in ("min_max", "mse")]
+    assert kept[0] + 1 < kept[1] < 40
+    assert (
+        "net.onnx:weighed",
+        f"calibrated by mse, not min_max: keeps {kept[1]:.1f} dB, not {kept[0]:.1f}",
+    ) in found.notes
+    assert found.ranges["p", 8] == thresholds(statistics["p"], "mse")
+
+
+def test_a_method_that_is_asked_for_is_taken_everywhere(statistics: Observed) -> None:
+    found = chosen(statistics, "min_max")
+    assert found.notes == ()
+    assert found.ranges["p", 8] == thresholds(statistics["p"], "min_max")
+
+
+def test_what_a_grid_keeps_is_what_rounding_leaves() -> None:
+    random = np.random.default_rng(2)
+    x = random.normal(size=(1, 10000)).astype(np.float32)
+    found = observe(gated(), {"x": x, "g": x}, ["x"])["x"]
+    for top in (2.0, 4.0):
+        rounded = np.clip(np.round(x * 127 / top), -127, 127) * top / 127
+        wanted = 10 * np.log10((x**2).sum() / ((x - rounded) ** 2).sum())
+        assert kept_db(found, (-top, top), Grid()) == pytest.approx(wanted, abs=0.3)
