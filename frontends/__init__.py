@@ -43,7 +43,7 @@ PACKAGES = {"onnx": "onnx", "flax": "jax", "jax": "jax", "jaxlib": "jax", "torch
 """The framework that objects of each package belong to."""
 
 TAKES: Mapping[str, tuple[str, ...]] = {
-    "onnx": (),
+    "onnx": ("values", "outputs"),
     "tflite": (),
     "caffe": ("weights",),
     "jax": ("weights", "inputs"),
@@ -60,7 +60,8 @@ class Options(TypedDict, total=False):
     `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` is the
     second file of formats that have one, or a Flax module's variables; `inputs` are example inputs, one, a tuple or a
     dict by name, for what is traced: PyTorch modules and JAX functions. Of a TensorFlow model, `start_nodes` and
-    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's.
+    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's. Of an ONNX model, `values`
+    fixes inputs by name, and `outputs` are the values that it ends with.
     """
 
     framework: str | None
@@ -69,6 +70,8 @@ class Options(TypedDict, total=False):
     start_nodes: Sequence[str] | None
     end_nodes: Sequence[str] | None
     signature: str | None
+    values: Mapping[str, Any] | None
+    outputs: Sequence[str] | None
 
 
 def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Graph:

@@ -48,7 +48,7 @@ ON_THE_HOST = {"cast", "reshape", "quantize", "dequantize", "equal", "where"}
 def test_every_value_of_a_real_program_equals_the_interpreter(
     name: str, target: str, bits: int, tmp_path: Path
 ) -> None:
-    """Every intermediate tensor, and the outputs of the simulator, the loaded file and the exact ONNX model."""
+    """Every intermediate tensor, and the outputs of the loaded file and of the exact ONNX model."""
     try:
         graph, calibration, inputs = prepared(name, 4, 1 if name in WHOLE else 2)
     except zoo.UnavailableError as error:
@@ -66,8 +66,6 @@ def test_every_value_of_a_real_program_equals_the_interpreter(
     wanted = {value.name for value in exact.get_inputs()}
     for sample in inputs:
         outputs = program.run(*sample, raw=True)
-        for run, simulated in zip(outputs, quantized.simulate(*sample, raw=True), strict=True):
-            np.testing.assert_array_equal(run, simulated)
         feeds = {name: array for name, array in zip(program.graph.inputs, sample, strict=True) if name in wanted}
         for given, output in zip(exact.run(None, feeds), outputs, strict=True):
             np.testing.assert_array_equal(given.ravel(), output.ravel())

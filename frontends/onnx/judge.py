@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from npuq.ir import Graph, NpuqError, one_line
 from ..judge import TOLERANCE, Arrays, Original
 from .read import read_model
 from .signature import Shapes
+from .specialise import Values, specialise
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -21,12 +23,20 @@ ROUNDED = 0.1
 """Where a number lies halfway between two integers either is right, and what follows makes more of it."""
 
 
-def original(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Original:
+def original(
+    source: str | Path | ModelProto,
+    shapes: Shapes | None = None,
+    *,
+    values: Values | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Original:
     """The model in onnxruntime, which is asked for inner values too where the first difference is looked for."""
     try:
         import onnxruntime  # noqa: F401  # told early
     except ImportError:
         raise NpuqError("onnxruntime is not installed: pip install 'npuq[onnxruntime]'") from None
+    if values or outputs:
+        source = specialise(read_model(Path(source)) if isinstance(source, (str, Path)) else source, values, outputs)
     return Original(
         "onnxruntime",
         lambda inputs: _run(source, inputs, None),

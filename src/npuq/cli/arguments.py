@@ -67,6 +67,16 @@ def shapes_of(given: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def values_of(given: list[str] | None) -> dict[str, float | list[float]]:
+    """Values of inputs from `sr:16000` or `size:1,2`."""
+    values: dict[str, float | list[float]] = {}
+    for text in given or ():
+        name, _, value = text.rpartition(":")
+        numbers = list(numbers_of(f"--value {name}:", value) or ())
+        values[name] = numbers if len(numbers) > 1 else numbers[0]
+    return values
+
+
 def names_of(given: str | None) -> list[str]:
     """Names from `a,b`."""
     return [name.strip() for name in given.split(",")] if given else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import Shapes, names_of, shapes_of
+from .arguments import Shapes, names_of, shapes_of, values_of
 
 if TYPE_CHECKING:
     from npuq.frontends import Options
@@ -39,6 +39,16 @@ FLAGS = (
     _flag("framework", _text("The framework, where the file's suffix does not tell it.")),
     _flag("start_nodes", _text("TensorFlow nodes to begin with, instead of its inputs.", "A,B")),
     _flag("end_nodes", _text("TensorFlow nodes to end with; a .pb file does not tell them.", "A,B")),
+    _flag(
+        "value",
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="NAME:X", help="Fix an input of an ONNX model to a number; repeatable.", show_default=False
+            ),
+        ],
+    ),
+    _flag("output_name", _text("Values of an ONNX model to end with, instead of its outputs.", "A,B")),
     _flag("signature", _text("The signature of a SavedModel, where it has several.", "NAME")),
     _flag(
         "channels_first",
@@ -82,13 +92,17 @@ def reads_model(command: Callable[..., None]) -> Callable[..., None]:
     def run(*, model: Path, **given: Any) -> None:
         from npuq.files import require_path
 
-        shape, weights, framework, starts, ends, signature, channels_first = (given.pop(flag.name) for flag in FLAGS)
+        shape, weights, framework, starts, ends, value, outputs, signature, channels_first = (
+            given.pop(flag.name) for flag in FLAGS
+        )
         options: Options = {
             "weights": weights,
             "framework": framework,
             "start_nodes": names_of(starts) or None,
             "end_nodes": names_of(ends) or None,
             "signature": signature,
+            "values": values_of(value) or None,
+            "outputs": names_of(outputs) or None,
         }
         command(model=Source(require_path(model), shapes_of(shape), channels_first, options), **given)
 
