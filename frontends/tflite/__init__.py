@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arithmetic, movement, window
+from . import arithmetic, blocks, movement, window
 from .judge import original
 from .load import check, load
 from .registry import Operation, converts, operators
@@ -10,6 +10,7 @@ from .registry import Operation, converts, operators
 __all__ = [
     "Operation",
     "arithmetic",
+    "blocks",
     "check",
     "converts",
     "load",

@@ -44,7 +44,7 @@ from npuq.ir.ops.reduce import (
     Softmax,
 )
 
-from .registry import CLAMPS, Operation, converts
+from .registry import CLAMPS, Operation, converts, reals
 
 PLAIN: dict[str, Op] = {
     "ABS": Abs(),
@@ -150,7 +150,11 @@ def leaky_relu(operation: Operation) -> str:
 
 @converts("PRELU")
 def prelu(operation: Operation) -> str:
-    return operation.add(PRelu(), operation.x, operation.operand(1))
+    """Stored slopes of integers are part of a table: their reals are taken."""
+    tensor, slope = operation.inputs[1], operation.operand(1)
+    if tensor is not None and tensor.array is not None and tensor.quant is not None:
+        slope = operation.context.constant(reals(tensor.array, tensor.quant), "slope")
+    return operation.add(PRelu(), operation.x, slope)
 
 
 @converts("GELU")
@@ -174,10 +178,9 @@ def cast(operation: Operation) -> str:
     return operation.add(Cast(to=operation.outputs[0].dtype))
 
 
-@converts("QUANTIZE", "FAKE_QUANT")
+@converts("QUANTIZE")
 def quantize(operation: Operation) -> str:
     """The result's scale makes the pair."""
-    require(operation.spec.name == "QUANTIZE", "fake quantization has no range in integers; convert the model fully")
     require(operation.outputs[0].is_quantized, "a result without a scale")
     return operation.x
 

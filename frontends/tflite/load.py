@@ -39,7 +39,7 @@ def _import(path: Path, shapes: Shapes) -> tuple[_Importer, Graph | None]:
     """Read and walk a model; its graph is None where there are problems."""
     model = read_model(path)
     builder = Builder(path.stem)
-    importer = _Importer(path.name, model, builder, Pairs(builder, {}))
+    importer = _Importer(path.name, model, builder, Pairs(builder))
     try:
         return importer, importer.run(shapes)
     except RuleError as error:

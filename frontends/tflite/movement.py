@@ -9,6 +9,7 @@ import numpy as np
 from npuq.ir import require
 from npuq.ir.ops.logic import Equal, Where
 from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.scatter import GatherNd
 from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Slice, Tile, Transpose
 
 from .registry import Ints, Operation, converts
@@ -97,12 +98,12 @@ def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, .
     starts = np.cumsum((0, *sizes))
     whole = [range(size) for size in operation.type(x).shape]
     return tuple(
-        _kept(operation, x, [*whole[:axis], range(start, start + size), *whole[axis + 1 :]])
+        sliced(operation, x, [*whole[:axis], range(start, start + size), *whole[axis + 1 :]])
         for start, size in zip(starts.tolist(), sizes, strict=False)
     )
 
 
-def _kept(operation: Operation, x: str, ranges: list[range]) -> str:
+def sliced(operation: Operation, x: str, ranges: list[range]) -> str:
     """Some elements of each axis; the result keeps its scale."""
     op = Slice(
         starts=tuple(along.start for along in ranges),
@@ -120,7 +121,7 @@ def slice_(operation: Operation) -> str:
     stops = [whole if size == -1 else start + size for start, size, whole in zip(starts, sizes, shape, strict=True)]
     fits = all(0 <= start <= stop <= whole for start, stop, whole in zip(starts, stops, shape, strict=True))
     require(fits, f"a slice from {starts} of size {sizes} of shape {shape}")
-    return _kept(operation, operation.x, [range(start, stop) for start, stop in zip(starts, stops, strict=True)])
+    return sliced(operation, operation.x, [range(start, stop) for start, stop in zip(starts, stops, strict=True)])
 
 
 @converts("STRIDED_SLICE")
@@ -155,7 +156,7 @@ def strided_slice(operation: Operation) -> str:
             kept.append(len(ranges[-1]))
     ranges += map(range, shape[len(ranges) :])
     kept += shape[len(kept) :] if not any(map(any, (bits["new"], bits["shrink"], bits["ellipsis"]))) else ()
-    return operation.reshaped(_kept(operation, operation.x, ranges), kept)
+    return operation.reshaped(sliced(operation, operation.x, ranges), kept)
 
 
 MASKS = ("begin", "end", "ellipsis", "new", "shrink")
@@ -165,6 +166,11 @@ MASKS = ("begin", "end", "ellipsis", "new", "shrink")
 def gather(operation: Operation) -> str:
     require(operation.options["batch"] == 0, "batch axes are not supported")
     return operation.add(Gather(axis=operation.axis(operation.options["axis"])), operation.x, operation.operand(1))
+
+
+@converts("GATHER_ND")
+def gather_nd(operation: Operation) -> str:
+    return operation.add(GatherNd(), operation.x, operation.operand(1))
 
 
 @converts("EMBEDDING_LOOKUP")
@@ -220,6 +226,16 @@ def rank_of(operation: Operation) -> str:
     return operation.context.constant(np.asarray(len(operation.shape), np.int32), "rank")
 
 
+@converts("RANGE")
+def range_(operation: Operation) -> str:
+    """From and to known numbers."""
+    ends = [operation.context.known(operation.operand(index)) for index in range(3)]
+    require(all(end is not None and end.size == 1 for end in ends), "the ends of a range must be known numbers")
+    start, stop, step = (end.reshape(()) for end in ends if end is not None)
+    require(step != 0 and abs(stop - start) <= abs(step) * (1 << 20), f"a range from {start} to {stop} by {step}")
+    return operation.context.constant(np.arange(start, stop, step, dtype=start.dtype), "range")
+
+
 @converts("ZEROS_LIKE")
 def zeros_like(operation: Operation) -> str:
     return operation.add(Expand(shape=operation.shape), operation.number(0.0, "zero"))
@@ -230,7 +246,7 @@ def reverse(operation: Operation) -> str:
     axes = {operation.axis(axis) for axis in operation.integers(1, "the axes")}
     sizes = enumerate(operation.shape)
     ranges = [range(size - 1, -1, -1) if axis in axes else range(size) for axis, size in sizes]
-    return _kept(operation, operation.x, ranges)
+    return sliced(operation, operation.x, ranges)
 
 
 @converts("ONE_HOT")
@@ -272,20 +288,3 @@ def resize(operation: Operation) -> str:
         nearest="round_prefer_floor" if not nearest else "round_prefer_ceil" if align else "floor",
     )
     return operation.last(operation.add(op, x))
-
-
-@converts("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-def blocks(operation: Operation) -> str:
-    """Blocks of pixels become channels, or come from them, pixel by pixel."""
-    block = operation.options["block"]
-    n, h, w, c = operation.shape if len(operation.shape) == 4 else (0, 0, 0, 0)
-    require(block > 0 and n > 0, f"blocks of {block} of shape {operation.shape}")
-    if operation.spec.name == "SPACE_TO_DEPTH":
-        require(h % block == w % block == 0, f"{h} x {w} pixels in blocks of {block}")
-        split_, shape = (n, h // block, block, w // block, block, c), (n, h // block, w // block, c * block * block)
-    else:
-        require(c % (block * block) == 0, f"{c} channels in blocks of {block}")
-        split_, shape = (n, h, w, block, block, c // block**2), (n, h * block, w * block, c // block**2)
-    order = (0, 1, 3, 2, 4, 5)
-    turned = operation.move(Transpose(order=order), operation.reshaped(operation.x, split_))
-    return operation.reshaped(turned, shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,11 @@ CLAMPS: Mapping[str, Op] = {
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Puts quantize/dequantize pairs behind values, and knows which values come from integers."""
+    """Puts quantize/dequantize pairs behind values, and knows which values come from integers: of one scale, or any."""
 
     builder: Builder
-    scales: dict[str, tuple[DType, Quantization]]
+    scales: dict[str, tuple[DType, Quantization]] = field(default_factory=dict)
+    known: dict[str, Quantization] = field(default_factory=dict)
 
     def add(self, value: str, dtype: DType, quant: Quantization, loc: str) -> str:
         """The value with the scale of these integers; itself where it has it."""
@@ -55,6 +56,7 @@ class Pairs:
         assert quant is not None, integers
         op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
         found = self.builder.add(op, integers, name=name, loc=loc)
+        self.known[found] = quant
         if quant.axis is None:
             self.scales[found] = (type_.dtype, quant)
         return found
@@ -200,10 +202,10 @@ class Operation:
         if self.x not in self.pairs.scales or tensor.array is None:
             return name
         require(tensor.dtype in (DType.I32, DType.I64), f"a bias of {tensor.dtype} for integers")
-        scale = self.pairs.scales[self.x][1].scale
-        producer = next(node for node in reversed(self.context.builder.nodes) if weight in node.results)
-        assert isinstance(producer.op, Dequantize)
-        scales = tuple(float(np.float32(scale * one)) for one in producer.op.scales)
+        scale, stored = self.pairs.scales[self.x][1].scale, self.pairs.known.get(weight)
+        if stored is None:
+            raise RuleError("a bias of integers beside weights without scales")
+        scales = tuple(float(np.float32(scale * one)) for one in stored.scales)
         count = tensor.array.size
         require(len(scales) in (1, count), f"{count} biases for {len(scales)} scales")
         scales = scales * count if len(scales) == 1 else scales

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from npuq.frontends import load
+from npuq.frontends import load, original
 from npuq.frontends.caffe.schema import message
 from npuq.ir import NpuqError
 
@@ -29,6 +29,12 @@ def test_tensorflow(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         load(tmp_path / name)
 
 
+def test_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(NpuqError, match=r"^LiteRT, .* is not installed: pip install 'npuq\[tflite\]'$"):
+        original(tmp_path / "net.tflite")
+
+
 def test_no_framework_is_imported_before_it_is_needed(tmp_path: Path) -> None:
     net = message("NetWeights")()
     net.layer.add(name="r")
@@ -43,4 +49,6 @@ npuq.load(abs, inputs=__import__("numpy").ones(2))
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"torch", "tensorflow", "flax", "cv2", "onnxruntime", "paddle"}.intersection(done.stdout.split())
+    assert not {"torch", "tensorflow", "flax", "cv2", "onnxruntime", "paddle", "ai_edge_litert"}.intersection(
+        done.stdout.split()
+    )

@@ -110,6 +110,7 @@ def field(tensor: int, name: str, value: Any) -> Callable[[Net], object]:
         (field(2, "shape", [-3, 3, 3, 2]), "a dimension must not be negative: (-3, 3, 3, 2)"),
         (field(2, "type", 8), "an element type of number 8 is not supported"),
         (lambda net: net.tensors[2].quantization.zeroPoint.__setitem__(0, 5), "weights with zero points"),
+        (field(2, "quantization", None), "CONV_2D: a bias of integers beside weights without scales"),
         (lambda net: net.tensors[2].quantization.scale.pop(), "2 scales, 3 zero points"),
         (lambda net: net.tensors[4].quantization.scale.__setitem__(0, float("nan")), "finite and positive, not nan"),
         (lambda net: net.operators[1].inputs.__setitem__(1, 77), "there is no tensor 77, the graph has 10"),
