@@ -230,10 +230,11 @@ def rank_of(operation: Operation) -> str:
 def range_(operation: Operation) -> str:
     """From and to known numbers."""
     ends = [operation.context.known(operation.operand(index)) for index in range(3)]
-    require(all(end is not None and end.size == 1 for end in ends), "the ends of a range must be known numbers")
-    start, stop, step = (end.reshape(()) for end in ends if end is not None)
+    known = [end.item() for end in ends if end is not None and end.size == 1]
+    require(len(known) == 3, "the ends of a range must be known numbers")
+    start, stop, step = known
     require(step != 0 and abs(stop - start) <= abs(step) * (1 << 20), f"a range from {start} to {stop} by {step}")
-    return operation.context.constant(np.arange(start, stop, step, dtype=start.dtype), "range")
+    return operation.context.constant(np.arange(start, stop, step, operation.type(operation.x).dtype.numpy), "range")
 
 
 @converts("ZEROS_LIKE")
