@@ -234,7 +234,8 @@ def range_(operation: Operation) -> str:
     require(len(known) == 3, "the ends of a range must be known numbers")
     start, stop, step = known
     require(step != 0 and abs(stop - start) <= abs(step) * (1 << 20), f"a range from {start} to {stop} by {step}")
-    return operation.context.constant(np.arange(start, stop, step, operation.type(operation.x).dtype.numpy), "range")
+    numbers = np.arange(start, stop, step).astype(operation.type(operation.x).dtype.numpy)
+    return operation.context.constant(numbers, "range")
 
 
 @converts("ZEROS_LIKE")
