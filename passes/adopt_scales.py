@@ -23,6 +23,9 @@ from .scales import Range, activation_quantization
 from .take_scales import Taken
 from .target import Target, Width, weight_range
 
+Types = Mapping[str, tuple[TensorType, ...]]
+"""What values are quantized to: a type for each width, the one that it is made at first."""
+
 
 @dataclass(frozen=True)
 class Adoption:
@@ -54,8 +57,8 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
     Each node has the width of its result's integers; nodes without any have `bits`, by default what most values have.
     Raises `NpuqError` for element types and scales per axis that the target does not have.
     """
-    values = _passed_on(graph, {name: type_ for name, type_ in taken.values.items() if name in graph.types})
-    widths = {name: _width(name, type_, target) for name, type_ in values.items()}
+    values = _passed_on(graph, {name: types for name, types in taken.values.items() if name in graph.types})
+    widths = {name: _width(name, types[0], target) for name, types in values.items()}
     usual = Counter(width.bits for width in widths.values()).most_common(1)
     every = Precision(bits or (usual[0][0] if usual else None))
     nodes = {
@@ -66,9 +69,10 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
     held = {**where.held, **{name: (width.bits,) for name, width in widths.items() if name not in where.held}}
     quants: dict[Held, Quantization] = {}
     notes = []
-    for name, type_ in values.items():
+    for name, types in values.items():
         for width in map(target.width, held[name]):
-            quants[name, width.bits], exact = quantization_on(type_, width)
+            own = [type_ for type_ in types if type_.dtype.bits == width.bits]
+            quants[name, width.bits], exact = quantization_on((own or types)[0], width)
             if not exact and width is widths[name]:
                 notes.append((name, f"its zero point is left out: {target.name} has none"))
     missing = tuple(name for name in held if name not in values and name not in graph.constants)
@@ -76,7 +80,7 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
     return Adoption(replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
 
 
-def _passed_on(graph: Graph, values: Mapping[str, TensorType]) -> dict[str, TensorType]:
+def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]:
     """What values are quantized to, also through ops that move elements: quantizing commutes with these.
 
     A result has its operands' scale where that is one; an operand that nothing else reads has its result's.
@@ -91,7 +95,8 @@ def _passed_on(graph: Graph, values: Mapping[str, TensorType]) -> dict[str, Tens
         before = len(known)
         for node, operands in movers:
             given = [known[name] for name in operands if name in known]
-            if len(given) == len(operands) > 0 and len({(one.dtype, one.quant) for one in given}) == 1:
+            kinds = {tuple((type_.dtype, type_.quant) for type_ in types) for types in given}
+            if len(given) == len(operands) and len(kinds) == 1:
                 known.setdefault(node.results[0], given[0])
             if node.results[0] in known:
                 known.update(

@@ -19,10 +19,13 @@ from .scales import Range
 
 @dataclass(frozen=True)
 class Taken:
-    """A float graph, what its values were quantized to, and the integers of its constants, by name."""
+    """A float graph, what its values were quantized to, and the integers of its constants, by name.
+
+    A value has a type for each width that it was quantized to; the first is the one that it was made at.
+    """
 
     graph: Graph
-    values: Mapping[str, TensorType]
+    values: Mapping[str, tuple[TensorType, ...]]
     constants: Mapping[str, Constant]
 
     def integers(self, graph: Graph, name: str) -> Constant | None:
@@ -43,11 +46,11 @@ def has_scales(graph: Graph) -> bool:
 def take_scales(graph: Graph) -> Taken:
     """Leave out all quantizes and dequantizes; ops on integers with scales become ops on their reals.
 
-    A value that is quantized more than once has the first of its scales. Where a computed value is quantized without
-    integers for what is less than zero, that is a ReLU as well, which other tools leave out for that reason: it comes
-    back.
+    A value that is quantized more than once to one width has the first of its scales. Where a computed value is
+    quantized without integers for what is less than zero, that is a ReLU as well, which other tools leave out for that
+    reason: it comes back.
     """
-    values: dict[str, TensorType] = {}
+    values: dict[str, tuple[TensorType, ...]] = {}
     constants: dict[str, Constant] = {}
     bounds: dict[str, Range] = {}
 
@@ -58,7 +61,8 @@ def take_scales(graph: Graph) -> Taken:
             if negative and set(node.op.quant.zero_points) == {node.op.low}:
                 real = builder.add(Relu(), real, name=f"{real}.relu", loc=node.loc)
                 bounds[real] = (0.0, math.inf)
-            values.setdefault(real, node.type)
+            if node.type.dtype.bits not in [type_.dtype.bits for type_ in values.get(real, ())]:
+                values[real] = (*values.get(real, ()), node.type)
             return (real,)
         if all(graph.types[operand].quant is None for operand in node.operands):
             results = builder.copy(node, operands)
@@ -68,14 +72,14 @@ def take_scales(graph: Graph) -> Taken:
                 return reals
             results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
             each = zip(results, node.types, strict=True)
-            values.update({name: type_ for name, type_ in each if type_.quant is not None})
+            values.update({name: (type_,) for name, type_ in each if type_.quant is not None})
         bounds[results[0]] = result_bounds(node, [bounds.get(operand, EVERYTHING) for operand in operands])
         return results
 
     def entry(builder: Builder, name: str) -> str:
         type_ = builder.types[name]
         if type_.quant is not None:
-            values[name] = type_
+            values[name] = (type_,)
             builder.inputs[name] = builder.types[name] = TensorType(DType.F32, type_.shape)
         return name
 

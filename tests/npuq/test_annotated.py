@@ -11,8 +11,10 @@ import onnx
 import pytest
 
 import npuq
+from npuq.backends.qdq import to_onnx
 from npuq.ir import DType, Graph, NpuqError
 from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.passes.precision import Precision
 from tests import onnxruntime_models as models
 
 from .conftest import Run
@@ -112,6 +114,16 @@ def test_missing_scales_are_calibrated_and_the_others_kept(static: Mapping[str, 
     assert set(quantized.statistics) == {"l2", "ap"}
     assert len(scales(quantized.qdq) - scales(graph)) == 2
     assert quantized.notes == ("12 scales are the model's own, 2 calibrated",)
+
+
+def test_what_npuq_exports_comes_back_as_the_same_program(net: Path) -> None:
+    """Of two widths, so that a value is quantized twice."""
+    wide = {"c2": Precision(bits=16)}
+    once = npuq.quantize(npuq.load(net), np.concatenate(models.samples(4)), precision=wide, effort=0)
+    again = npuq.quantize(npuq.load(to_onnx(once.qdq)))
+    assert [node.op for node in again.graph.nodes] == [node.op for node in once.graph.nodes]
+    kept, made = ({one.digest for one in quantized.graph.constants.values()} for quantized in (once, again))
+    assert made == kept
 
 
 @pytest.mark.parametrize("option", [{"weight_bits": 4}, {"scales": {"x": {"scale": 1.0}}}, {"mean": 1.0}])

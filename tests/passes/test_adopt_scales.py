@@ -85,7 +85,7 @@ def test_integers_that_are_fed_become_reals() -> None:
     graph = builder.build({"y": builder.add(dequantize(3), "x")})
     taken = take_scales(graph)
     assert taken.graph.inputs["x"] == TensorType(DType.F32, (4,))
-    assert taken.values == {"x": type_}
+    assert taken.values == {"x": (type_,)}
 
 
 def linear(weights: np.ndarray, quant: Quantization) -> Graph:
