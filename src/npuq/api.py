@@ -18,7 +18,7 @@ from npuq.backends.npu import Program
 from npuq.backends.target import load_target
 from npuq.backends.whole_file import write_file
 from npuq.frontends import Options
-from npuq.ir import Graph, NpuqError
+from npuq.ir import Graph, NpuqError, text_digest
 from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.calibrate import observe_channels
 from npuq.passes.canonicalise import canonicalise
@@ -111,7 +111,8 @@ def quantize(
     default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
-    `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values.
+    `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values; where
+    it names all, `data` may be left out, and biases are not corrected.
     `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels and to learn the
     rounding of 4-bit weights too (docs/effort.md).
     `mean` and `std` insert (x - mean) / std after the first input.
@@ -144,7 +145,7 @@ def quantize(
             observe=observe,
             progress=progress,
         )
-    if data is None:
+    if data is None and scales is None:
         raise NpuqError(f"{graph.name}: no data to calibrate with; name some (--data)")
     calibrated = calibrate(
         graph,
@@ -156,7 +157,7 @@ def quantize(
         precision=precision,
         lut_len=lut_len,
         percentile=percentile,
-        effort=effort,
+        effort=effort if data is not None else 0,
         scales=scales,
         mean=mean,
         std=std,
@@ -168,7 +169,7 @@ def quantize(
 
 def calibrate(
     graph: Graph,
-    data: Data,
+    data: Data | None,
     *,
     target: str | Target,
     method: str | None,
@@ -185,7 +186,7 @@ def calibrate(
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> Calibrated:
-    """The part of `quantize` that runs the data, of which several programs can be made.
+    """The part of `quantize` that runs the data, of which several programs can be made; without data, by scales alone.
 
     With `every_width` the statistics serve all of the target's widths as well, each for the whole graph.
     """
@@ -209,7 +210,7 @@ def calibrate(
     coarse = effort > 1 and any((one.weight_bits or 16) <= LEARNED_BITS for one in (every, *named.values()))
     chosen_samples = Chosen(LEARNING_SAMPLES if coarse else REPORT_SAMPLES)
     given = Given({}, {})
-    with replayable(float_graph, data) as read:
+    with replayable(float_graph, () if data is None else data) as read:
         source = float_graph
         if refined:
             seeing = both({}, observe, len(prepare.passes))
@@ -228,8 +229,14 @@ def calibrate(
                 for name in values
                 if name in averaged or any((name, bits) not in given.ranges for bits in held[name])
             ]
-        seen = chosen_samples.pass_on(read())
-        statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
+        if data is not None:
+            seen = chosen_samples.pass_on(read())
+            statistics = observe_values(float_graph, seen, values, means=means, progress=progress)
+        elif values:
+            listed = ", ".join(values[:5]) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+            raise NpuqError(f"{graph.name}: no scale given for {listed}; give them, or data to calibrate with (--data)")
+        else:
+            statistics = Observed({}, text_digest(float_graph), "", 0)
     return Calibrated(
         source,
         float_graph,

@@ -36,6 +36,16 @@ def test_saved_scales_give_the_same_program_of_any_data(graph: Graph, target: st
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "scales.json").read_bytes()
 
 
+def test_given_scales_alone_need_no_data(graph: Graph, tmp_path: Path) -> None:
+    first = npuq.quantize(graph, DATA, effort=0)
+    first.save_scales(tmp_path / "scales.json")
+    again = npuq.quantize(graph, scales=tmp_path / "scales.json")
+    assert (again.graph, again.effort) == (first.graph, 0)
+    assert again.report.layers
+    with pytest.raises(NpuqError, match=r"^small: no scale given for .*p.*; give them, or data to calibrate with"):
+        npuq.quantize(graph, scales={"r": {"scale": 0.25}})
+
+
 def test_the_file_tells_scale_zero_point_bits_and_range(graph: Graph, tmp_path: Path) -> None:
     quantized = npuq.quantize(graph, DATA, target="npu-asym")
     quantized.save_scales(tmp_path / "scales.json")
@@ -113,3 +123,4 @@ def test_the_command_line_writes_and_reads_them(run: Run, files: Files, tmp_path
     assert run(*flags, "-o", tmp_path / "a", "--scales-out", tmp_path / "s.json").code == 0
     assert run(*flags, "-o", tmp_path / "b", "--scales-in", tmp_path / "s.json").code == 0
     assert (tmp_path / "a" / "small.npuq").read_bytes() == (tmp_path / "b" / "small.npuq").read_bytes()
+    assert run("quantize", files.model, "-o", tmp_path / "c", "--scales-in", tmp_path / "s.json").code == 0
