@@ -1,4 +1,4 @@
-"""A voice detector that keeps its state from call to call: the state goes out as it comes in, in integers throughout."""
+"""A voice detector that keeps its state from call to call: it goes out as it comes in, all in integers."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def quantize(
     default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
-    `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values; where
-    it names all, `data` may be left out, and biases are not corrected.
+    `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values;
+    where it names all, `data` may be left out, and biases are not corrected.
     `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels and to learn the
     rounding of 4-bit weights too (docs/effort.md).
     `mean` and `std` insert (x - mean) / std after the first input.
