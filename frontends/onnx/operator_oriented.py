@@ -39,7 +39,6 @@ FORMS = {
     (MICROSOFT, "QLinearAveragePool"): Form("AveragePool", *UNARY),
     (MICROSOFT, "QLinearGlobalAveragePool"): Form("GlobalAveragePool", *UNARY),
     (MICROSOFT, "QLinearLeakyRelu"): Form("LeakyRelu", *UNARY),
-    (MICROSOFT, "QLinearReduceMean"): Form("ReduceMean", *UNARY),
     (MICROSOFT, "QLinearSigmoid"): Form("Sigmoid", *UNARY),
     (MICROSOFT, "QLinearWhere"): Form("Where", (1, 4), 7, (0,)),
 }
