@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from npuq.backends.exact_onnx import to_exact_onnx
+from npuq.backends.npu import Program
 from npuq.backends.target import load_target
 from npuq.frontends import load
 from npuq.ir import DType, Graph, evaluate
@@ -121,6 +122,7 @@ def test_programs_and_their_onnx_models_give_the_same_integers(group: Group, tmp
     graph = integer_program(path)
     assert not [node.place for node in graph.nodes if node.host]
     assert {type_.dtype for type_ in (*graph.input_types, *graph.output_types)} == {DType.I8}
+    assert Program.of_bytes(Program.make(graph, load_target("npu-tflite"), []).bytes).graph == graph
     run, interpreter = evaluate(graph), reference(path)
     session = onnxruntime.InferenceSession(to_exact_onnx(graph, interface="integer").SerializeToString())
     for seed in range(5):
