@@ -23,13 +23,14 @@ def canonicalise() -> Pipeline:
     """Fold, clean, recognise and fuse, in the order in which each pass leaves the most to the next.
 
     Activations and norms are recognised before constants move into weights, where a part of their formula might go.
-    Transposes go first, so that channels stand on the axis where fusion looks for them. Identities go again whenever
-    a pass can make some.
+    Transposes go early, so that channels stand on the axis where fusion looks for them, but not before norms over the
+    last axes are known, which would then be over others. Identities go again whenever a pass can make some.
     """
     return chain(
         drop_zero_products(),
         fold_constants(),
         drop_identity(),
+        recognise_norms(),
         cancel_transposes(),
         drop_identity(),
         recognise_activations(),

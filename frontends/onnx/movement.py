@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from npuq.ir import DType, require
-from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.elementwise import Add, Sub
 from npuq.ir.ops.logic import Cast, Equal, Less, Where
-from npuq.ir.ops.shape import Concat, Gather, GatherElements, Pad, Reshape, Slice, Transpose
+from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Transpose
 
 from .axes import front, fronts, given, wanted
 from .registry import Context, Node, converts, require_size
@@ -137,6 +137,27 @@ def _check_indices(context: Context, indices: str, size: int) -> None:
     if array is not None and array.size:
         low, high = int(array.min()), int(array.max())
         require(-size <= low and high < size, f"indices from {low} to {high} on an axis of {size}")
+
+
+@converts("ReverseSequence")
+def reverse_sequence(context: Context, node: Node) -> str:
+    """Whole sequences are turned by a slice; of others the elements behind their length stay."""
+    x, lengths = node.operand(0), node.operand(1)
+    type_, time, batch = context.type(x), node.int("time_axis", 0), node.int("batch_axis", 1)
+    require(type_.rank >= 2 and {time, batch} == {0, 1}, f"time_axis {time} and batch_axis {batch}, 0 and 1 wanted")
+    count, size = type_.shape[batch], type_.shape[time]
+    require(context.type(lengths).shape == (count,), f"lengths of {context.type(lengths)}, {count} wanted")
+    known = context.known(lengths)
+    if known is not None and np.all(known == size):
+        return _slice(context, x, {time: range(size - 1, -1, -1)})
+    steps = context.constant(np.arange(size).reshape(-1, *(1,) * (type_.rank - 1 - time)), "steps")
+    ends = context.add(
+        Reshape(shape=(count, *(1,) * (type_.rank - 1 - batch))), context.add(Cast(to=DType.I64), lengths)
+    )
+    last = context.add(Sub(), ends, context.constant(np.ones((), np.int64)))
+    turned = context.add(Where(), context.add(Less(), steps, ends), context.add(Sub(), last, steps), steps)
+    wide = context.add(Expand(shape=type_.shape), turned)
+    return context.add(GatherElements(axis=time), x, wide)
 
 
 @converts("DepthToSpace")

@@ -5,6 +5,7 @@ All of this runs where TensorFlow may be imported: in a child process, or in the
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -131,15 +132,7 @@ def of_keras(model: Any, name: str | None = None) -> Frozen:
     import tensorflow as tf
 
     name = name or model.name
-    try:
-        structure = model.input
-    except AttributeError:
-        structure = None
-    if structure is None:
-        raise NpuqError(
-            f"{name}: {type(model).__name__} has no inputs of its own; export it with "
-            "model.export(folder) after a first call, and load the folder"
-        )
+    structure, made = _sides(name, model)
     given = tf.nest.flatten(structure)
 
     @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow is untyped
@@ -149,8 +142,21 @@ def of_keras(model: Any, name: str | None = None) -> Frozen:
         return tf.nest.flatten(model(tf.nest.pack_sequence_as(structure, arrays), training=False))
 
     function = call.get_concrete_function()
-    frozen = freeze(name, function, _names(structure), _names(model.output))
+    frozen = freeze(name, function, _names(structure), _names(made))
     return replace(frozen, layers=frozenset(layer.name for layer in model._flatten_layers(include_self=False)))
+
+
+def _sides(name: str, model: Any) -> tuple[Any, Any]:
+    """The symbolic inputs and outputs of a model, in the structure that it is called with."""
+    for given, made in (("input", "output"), ("inputs", "outputs")):
+        # What is not known yet is an error of one of these classes, or nothing.
+        with contextlib.suppress(AttributeError, ValueError):
+            if getattr(model, given) is not None:
+                return getattr(model, given), getattr(model, made)
+    raise NpuqError(
+        f"{name}: {type(model).__name__} has no inputs of its own; export it with "
+        "model.export(folder) after a first call, and load the folder"
+    )
 
 
 def _names(structure: Any) -> list[str]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ..onnx.functions import nodes_within, subgraphs
+
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
@@ -32,7 +34,7 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
     scoped = [CALLS.sub("", path) for path in paths if "/" in path]
     short = "" if keep_scopes else _shared(scoped, layers)
     plain = _unnumbered([CALLS.sub("", path).removeprefix(short) for path in paths], layers)
-    taken, renamed = set(kept), {name: name for name in kept}
+    taken, renamed = kept | _inner(graph), {name: name for name in kept}
 
     def path(old: str) -> str:
         return plain(CALLS.sub("", old).removesuffix(":0").removeprefix(short))
@@ -54,12 +56,22 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
         if tensor.name not in renamed:
             renamed[tensor.name] = name(tensor.name, "")
         tensor.name = renamed[tensor.name]
-    for node in graph.node:
-        node.name = NUMBERED.sub(f".{node.op_type.lower()}", path(node.name))
+    for node in nodes_within(graph):
         for names in (node.input, node.output):
             names[:] = [renamed.get(old, old) for old in names]
+        for value in (value for branch in subgraphs(node) for value in branch.output):
+            value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        node.name = NUMBERED.sub(f".{node.op_type.lower()}", path(node.name))
     del graph.value_info[:]
     return {new: old for old, new in renamed.items()}
+
+
+def _inner(graph: GraphProto) -> set[str]:
+    """The names of the values of branches and loops."""
+    branches = [branch for node in nodes_within(graph) for branch in subgraphs(node)]
+    found = {value.name for branch in branches for value in (*branch.input, *branch.initializer)}
+    return found.union(result for branch in branches for node in branch.node for result in node.output)
 
 
 def _name_outputs(graph: GraphProto) -> None:

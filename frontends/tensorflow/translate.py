@@ -52,6 +52,7 @@ def to_onnx(frozen: Frozen) -> bytes:
                 custom_op_handlers=HANDLERS,
                 tensors_to_rename={tensor: public for public, tensor in (*frozen.inputs, *frozen.outputs)},
             )
+        translated.topological_sort(translated.get_nodes())
         model = translated.make_model(frozen.name)
     except Exception as error:  # whatever its parts raise
         raise NpuqError(f"{frozen.name}: tf2onnx cannot translate it: {one_line(error)[:300]}") from None
