@@ -52,6 +52,13 @@ def branches() -> Any:
     return keras.Model({"a": a, "b": b}, {"one": first, "two": second}, name="branches")
 
 
+def sequence() -> Any:
+    """A Sequential with a recurrent layer of each kind and a layer norm over the channels of an image."""
+    image = [layers.Input((6, 5, 4)), layers.Conv2D(4, 3, padding="same"), layers.LayerNormalization(name="norm")]
+    recurrent = [layers.LSTM(4, return_sequences=True), layers.Bidirectional(layers.GRU(3, return_sequences=True))]
+    return keras.Sequential([*image, layers.Reshape((6, 20)), *recurrent, layers.SimpleRNN(2)], name="sequence")
+
+
 class Doubled(tf.Module):  # type: ignore[misc]  # untyped where TensorFlow is missing
     """A module with two functions to serve, one of an op that has no translation."""
 
@@ -97,13 +104,13 @@ def main(folder: Path) -> None:
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     found: dict[str, np.ndarray] = {}
-    for model in (mobilenet(), vision_transformer(), branches()):
+    for model in (mobilenet(), vision_transformer(), branches(), sequence()):
         name = "mobilenet" if model.name.startswith("mobilenet") else model.name
         inputs = {
             one._keras_history[0].name: rng.normal(size=(4, *one.shape[1:])).astype(np.float32) for one in model.inputs
         }
         results = model.predict(inputs if len(inputs) > 1 else next(iter(inputs.values())), verbose=0)
-        outputs = results if isinstance(results, dict) else {model.output_names[0]: results}
+        outputs = results if isinstance(results, dict) else {model.layers[-1].name: results}
         found |= {f"{name}/{key}": value for key, value in (*inputs.items(), *outputs.items())}
         model.save(folder / f"{name}.keras")
     branches().save_weights(folder / "only.weights.h5")

@@ -115,6 +115,13 @@ def test_several_inputs_and_outputs(nets: Path) -> None:
     assert [one.output for one in npuq.verify_import(graph, nets / "branches.keras")] == ["one", "two"]
 
 
+def test_a_sequential_of_recurrent_layers(nets: Path) -> None:
+    graph = npuq.load(nets / "sequence.keras")
+    agree(graph, nets, "sequence")
+    kinds = Counter(node.op.name for node in canonicalise()(graph).nodes)
+    assert (kinds["lstm"], kinds["layer_norm"], kinds["reduce_mean"]) == (1, 1, 0)
+
+
 HEAD = {"average_pool": 1, "matmul": 1, "softmax": 1}
 MLPERF = [
     ("image_classification", {"conv": 9, "relu": 7, "add": 3} | HEAD),
