@@ -82,6 +82,9 @@ class _Lowering:
         """An input that is quantized at once, and no other way, arrives as integers."""
         users = self.context.source.users[name]
         builder = self.context.builder
+        if type_.quant is not None:
+            self.context.give(name, Emitted(builder.input(name, type_), last=False))
+            return
         if users and all(isinstance(user.op, Quantize) for user in users) and len({user.types for user in users}) == 1:
             builder.input(name, users[0].type)
             for user in users:

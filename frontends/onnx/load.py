@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +118,7 @@ class _Importer:
     folder: Path | None
     opsets: Mapping[str, int]
     builder: Builder
-    read: set[str] = field(default_factory=set)
+    read: Counter[str] = field(default_factory=Counter)
     found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cause: Exception | None = None
@@ -213,7 +213,7 @@ class _Importer:
             tuple(name if name in self.read else "" for name in proto.output),
             {attribute.name: self.attribute(attribute) for attribute in proto.attribute},
         )
-        return convert(Context(self.builder, node, opset, self.sequences), converter)
+        return convert(Context(self.builder, node, opset, self.sequences, self.read), converter)
 
     def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
         """The results of a node that ONNX defines by others."""

@@ -54,10 +54,13 @@ def real(context: Context, q: str, quant: Quantization) -> str:
 
 
 def _stated(context: Context, q: str, quant: Quantization) -> str | None:
-    """Known integers, or such as were only moved since, with their meaning; None for what is computed."""
-    array = context.known(q)
+    """Known or fed integers, or such as were only moved since, with their meaning; None for what is computed."""
+    builder, array = context.builder, context.known(q)
     if array is not None:
-        return context.builder.constant(Constant.of(array, quant), q)
+        return builder.constant(Constant.of(array, quant), q)
+    if q in builder.inputs and quant.axis is None and context.read.get(q) == 1:
+        builder.inputs[q] = builder.types[q] = builder.types[q].with_quant(quant)
+        return q
     maker = next((node for node in reversed(context.builder.nodes) if q in node.results), None)
     if quant.axis is not None or maker is None or not isinstance(maker.op, MOVERS):
         return None

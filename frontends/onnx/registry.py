@@ -105,6 +105,8 @@ class Node:
 class Context:
     """What a converter works with: the graph under construction, the file's opset, and the place for errors.
 
+    `read` counts how often the file reads each name.
+
     A rule that the source node breaks is told with `require(condition, reason)` or by raising `RuleError`; the loader
     puts the place and the operator before it.
     """
@@ -113,6 +115,7 @@ class Context:
     node: Node
     opset: int
     sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    read: Mapping[str, int] = field(default_factory=dict)
     start: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,8 +12,10 @@ import pytest
 
 import npuq
 from npuq.backends.qdq import to_onnx
+from npuq.backends.target import load_target
 from npuq.ir import DType, Graph, NpuqError
 from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.passes.lower_to_integer import lower_to_integer
 from npuq.passes.precision import Precision
 from tests import onnxruntime_models as models
 
@@ -114,6 +116,22 @@ def test_missing_scales_are_calibrated_and_the_others_kept(static: Mapping[str, 
     assert set(quantized.statistics) == {"l2", "ap"}
     assert len(scales(quantized.qdq) - scales(graph)) == 2
     assert quantized.notes == ("12 scales are the model's own, 2 calibrated",)
+
+
+def test_integers_that_are_fed(static: Mapping[str, Path]) -> None:
+    """Without its first quantize a model takes integers, as its program does anyway."""
+    model = onnx.load(static["QDQ"])
+    (first,) = (node for node in model.graph.node if node.input[0] == "x")
+    model.graph.node.remove(first)
+    model.graph.input[0].name = first.output[0]
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    graph, whole = npuq.load(model), npuq.load(static["QDQ"])
+    assert str(graph.input_types[0]).startswith("q8<")
+    direct = lower_to_integer(target=load_target("npu-asym"))(graph)
+    ours, theirs = (npuq.quantize(one, target="npu-asym").graph for one in (graph, whole))
+    assert [node.op for node in ours.nodes] == [node.op for node in theirs.nodes]
+    assert not [node for one in (direct, ours) for node in one.nodes if node.host]
+    assert direct.inputs == ours.inputs == graph.inputs
 
 
 def test_what_npuq_exports_comes_back_as_the_same_program(net: Path) -> None:
