@@ -31,6 +31,7 @@ from npuq.ir.ops.elementwise import (
     Sub,
 )
 from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where
+from npuq.ir.ops.order import TopK
 from npuq.ir.ops.reduce import (
     ArgMax,
     ArgMin,
@@ -212,6 +213,15 @@ def position(operation: Operation) -> str:
     found = operation.add(kind(axis=operation.axis(axis)), operation.x)
     dtype = operation.outputs[0].dtype
     return found if operation.type(found).dtype is dtype else operation.add(Cast(to=dtype), found)
+
+
+@converts("TOPK_V2")
+def greatest(operation: Operation) -> tuple[str, str]:
+    """Along the last axis, with their places."""
+    (count,) = operation.integers(1, "the count")
+    op = TopK(axis=operation.axis(-1), count=count)
+    values, places = operation.context.add_all(op, operation.x)
+    return values, operation.add(Cast(to=operation.outputs[1].dtype), places)
 
 
 @converts("CUMSUM")

@@ -137,6 +137,8 @@ def reductions(a: All) -> None:
         a.op(kind, a.x, n.known(-1), keepDims=False)
     a.op("ARG_MAX", a.x, n.known(-1), dtype="int32", outputType=2)
     a.op("ARG_MIN", a.x, n.known(1), dtype="int64", outputType=4)
+    count = n.tensor("count", array=np.asarray(3, np.int32))
+    n.add("TOPK_V2", (a.x, count), (a.out("greatest"), a.out("places", "int32")))
     a.op("SOFTMAX", a.x, beta=1.0)
     a.op("SOFTMAX", a.x, beta=0.5)
     a.op("LOG_SOFTMAX", a.x)
