@@ -78,8 +78,9 @@ def _tensors(frozen: Frozen, whole: Any, names: Sequence[str]) -> tuple[tuple[st
             whole.get_tensor_by_name(tensor)
         except (KeyError, ValueError):
             known = [node.name for node in whole.get_operations() if node.outputs]
-            last = [one for one in known if one.rpartition("/")[2] == name]
-            near = (last or difflib.get_close_matches(name, known, 3, 0.5))[:3]
+            last = [one for one in known if one.endswith(f"/{name}")]
+            within = [one for one in known if name in one]
+            near = last[:3] or difflib.get_close_matches(name, known, 3, 0.5) or within[-3:]
             listed = f"; near it: {', '.join(near)}" if near else ""
             raise NpuqError(f"{frozen.name}: there is no node {name!r}{listed}") from None
         found.append((name.removesuffix(":0"), tensor))

@@ -282,16 +282,5 @@ def test_keras_models_in_memory(backend: str) -> None:
     ], done.stderr
 
 
-def test_a_process_that_dies_is_told() -> None:
-    import os
-
-    with Child() as child:
-        assert child.call(os.getpid) == child.process.pid
-        with pytest.raises(NpuqError, match=r"^TensorFlow's process ended with code 3: without a word$"):
-            child.call(os._exit, 3)
-    with Child() as child, pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        child.call(divmod, 1, 0)
-
-
 def test_the_tests_themselves_import_no_tensorflow() -> None:
     assert "tensorflow" not in sys.modules
