@@ -105,7 +105,7 @@ def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Pl
         if name in wanted and name not in interior:
             own = () if name in graph.constants else (made[name],)
             held[name] = (*own, *sorted(wanted[name].difference(own)))
-    return Plan(roles, bits, held, _wide(graph, roles, held))
+    return Plan(roles, bits, held, _wide(graph, roles, held, target, precision))
 
 
 def _widths(
@@ -140,11 +140,18 @@ def _widths(
     return made, found
 
 
-def _wide(graph: Graph, roles: Mapping[str, Role], held: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
+def _wide(
+    graph: Graph,
+    roles: Mapping[str, Role],
+    held: Mapping[str, tuple[int, ...]],
+    target: Target,
+    precision: Precisions,
+) -> frozenset[str]:
     """The 16-bit sums that only a normalization reads, and the products with weights that only such a sum reads.
 
     A few elements of a transformer's residual sums are hundreds of times greater than the rest, and set the scale of
-    all; the normalization then takes the greatest away, and would show the steps of the others.
+    all; the normalization then takes the greatest away, and would show the steps of the others. Coarser weights than
+    16 bits make steps of their own, which may be greater than those.
     """
     wide: set[str] = set()
     for node in graph.nodes:
@@ -160,7 +167,10 @@ def _wide(graph: Graph, roles: Mapping[str, Role], held: Mapping[str, tuple[int,
         wide.update(
             one.result
             for one in products
-            if isinstance(one.op, MatMul) and is_weight(graph, one, 1) and _only_for(graph, roles, held, one, total)
+            if isinstance(one.op, MatMul)
+            and is_weight(graph, one, 1)
+            and _only_for(graph, roles, held, one, total)
+            and target.width(16).weight_dtype(precision.weight_bits(one)).bits == 16
         )
     return frozenset(wide)
 
