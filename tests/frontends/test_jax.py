@@ -19,6 +19,7 @@ from npuq.frontends import check, load
 from npuq.frontends.jax import primitives
 from npuq.ir import Graph, NpuqError, evaluate, verify
 from npuq.passes.canonicalise import canonicalise
+from tests.frontends.flax_nets import Block
 
 TOLERANCE = 1e-5
 """Of the output's greatest number."""
@@ -149,20 +150,15 @@ def test_activations_are_recognised() -> None:
         assert [node.op.name for node in graph.nodes] == [kind]
 
 
-class Block(nnx.Module):
+class Tokens(Block):
     """A transformer block over embedded tokens."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
+        super().__init__(rngs)
         self.embed = nnx.Embed(50, 16, rngs=rngs)
-        self.before, self.between = nnx.LayerNorm(16, rngs=rngs), nnx.RMSNorm(16, rngs=rngs)
-        self.attention = nnx.MultiHeadAttention(num_heads=2, in_features=16, decode=False, rngs=rngs)
-        self.up, self.down = nnx.Linear(16, 32, rngs=rngs), nnx.Linear(32, 16, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5, rngs=rngs)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        x = self.embed(tokens)
-        x = x + self.attention(self.before(x))
-        return self.dropout(x + self.down(nnx.gelu(self.up(self.between(x)))))
+        return super().__call__(self.embed(tokens))
 
 
 def jittered(tree: Any) -> Any:
@@ -177,10 +173,10 @@ def jittered(tree: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def block() -> Block:
-    module = Block(nnx.Rngs(0))
+def block() -> Tokens:
+    module = Tokens(nnx.Rngs(0))
     definition, state = nnx.split(module)
-    moved: Block = nnx.merge(definition, jittered(state))
+    moved: Tokens = nnx.merge(definition, jittered(state))
     return moved
 
 
@@ -193,7 +189,7 @@ def resnet() -> tuple[Callable[..., Any], Any]:
     return lambda variables, image: module.apply(variables, image, train=False), variables
 
 
-def test_a_flax_transformer(block: Block) -> None:
+def test_a_flax_transformer(block: Tokens) -> None:
     tokens = np.array([[1, 4, 9, 49, 0, 3, 7, 8]], np.int32)
     graph = load(block, inputs=tokens)
     block.eval()  # type: ignore[no-untyped-call]  # untyped in Flax
