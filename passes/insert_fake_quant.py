@@ -21,6 +21,7 @@ from .roles import EVERYWHERE, Plan, plan
 from .scales import LEAST, Range, activation_quantization, weight_quantization
 from .target import Target, Width, weight_range
 from .unify_concat_scales import scale_groups, unify
+from .visible_ranges import span, visible_range
 
 Ranges = Mapping[str, Range] | Mapping[Held, Range]
 """Calibrated (low, high) by value or, where a value is held at several widths, by (value, bits)."""
@@ -101,6 +102,10 @@ def _activation_quants(
             made = where.held.get(node.results[0], (0,))[0] == width.bits
             if node.op.name == "softmax" and made and held not in grouped:
                 quants[held] = softmax_quantization(width)
+        for name, bits in every.keys() - grouped:
+            if name in graph.constants:
+                seen = visible_range(graph, where, name, known[name, bits], quants, width)
+                quants[name, bits] = activation_quantization(seen, width)
     return quants
 
 
@@ -112,8 +117,7 @@ def _range(
         array = graph.constants[name].array
         return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if made < bits:
-        quant, (low, high) = quants[name, made], target.width(made).activation_range
-        return quant.scale * (low - quant.zero_point), quant.scale * (high - quant.zero_point)
+        return span(quants[name, made], target.width(made))
     return given.get((name, bits), given.get(name))
 
 

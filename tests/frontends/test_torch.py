@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,17 @@ import numpy as np
 import pytest
 
 import npuq
+from benchmarks import data, sequences
 from npuq.frontends import check, load
 from npuq.ir import Graph, NpuqError, evaluate
 from npuq.passes.canonicalise import canonicalise
 from tests import zoo
+from tests.zoo.bert import read_safetensors
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 pytest.importorskip("onnxscript", reason="PyTorch's ONNX exporter needs onnxscript: pip install '.[torch]'")
+
+from tests.frontends import torch_nets  # noqa: E402  # where PyTorch is missing, so are its classes
 
 # PyTorch warns of its own ways, which change with its versions.
 pytestmark = pytest.mark.filterwarnings("ignore:::torch", "ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -48,51 +54,6 @@ class Net(torch.nn.Module):
 """
 
 
-class ConvNormRelu(nn.Sequential):  # type: ignore[misc]  # untyped where PyTorch is missing
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
-
-
-class Inverted(Module):  # type: ignore[misc]  # as above
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        self.same = stride == 1 and inputs == outputs
-        wider = [ConvNormRelu(inputs, hidden, 1)] if expansion > 1 else []
-        narrower = [nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
-        self.conv = nn.Sequential(*wider, ConvNormRelu(hidden, hidden, 3, stride, hidden), *narrower)
-
-    def forward(self, x: Any) -> Any:
-        return x + self.conv(x) if self.same else self.conv(x)
-
-
-class MobileNetV2(Module):  # type: ignore[misc]  # as above
-    """Sandler et al. 2018, table 2, with torchvision's names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        table = [
-            (1, 16, 1, 1),
-            (6, 24, 2, 2),
-            (6, 32, 3, 2),
-            (6, 64, 4, 2),
-            (6, 96, 3, 1),
-            (6, 160, 3, 2),
-            (6, 320, 1, 1),
-        ]
-        layers, inputs = [ConvNormRelu(3, 32, 3, 2)], 32
-        for expansion, outputs, count, stride in table:
-            for index in range(count):
-                layers.append(Inverted(inputs, outputs, stride if index == 0 else 1, expansion))
-                inputs = outputs
-        self.features = nn.Sequential(*layers, ConvNormRelu(inputs, 1280, 1))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1000))
-
-    def forward(self, x: Any) -> Any:
-        return self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
-
-
 class Transformer(Module):  # type: ignore[misc]  # as above
     """Embedded tokens, two layers, a mean."""
 
@@ -119,13 +80,79 @@ def agree(graph: Graph, module: Any, *inputs: Any) -> None:
 @pytest.mark.zoo
 def test_mobilenet_v2() -> None:
     torch.manual_seed(0)
-    module = MobileNetV2()
+    module = torch_nets.MobileNetV2()
     x = torch.randn(1, 3, 224, 224)
     graph = load(module, inputs=x, weights=zoo.path("mobilenet_v2_pth"))
     module.load_state_dict(torch.load(zoo.path("mobilenet_v2_pth"), weights_only=True))
     agree(graph, module, x)
     assert {node.loc for node in graph.nodes} >= {"MobileNetV2:features.0.0", "MobileNetV2:classifier.1"}
     assert "features.1.conv.0.0.weight" in graph.constants
+
+
+def efficientnet_lite0() -> tuple[Any, Mapping[str, np.ndarray]]:
+    """The published net, and ImageNet's pictures of every fourth class of twenty."""
+    net = torch_nets.EfficientNetLite0()
+    net.load_state_dict(torch.load(zoo.path("efficientnet_lite0_pth"), weights_only=True))
+    pictures = np.stack([data.pixels(picture, (224, 224)) for picture in data.imagenet20()[0][::4]])
+    return net, {"x": data.normalised(pictures, (0.498,) * 3, (0.502,) * 3)}
+
+
+def minilm() -> tuple[Any, Mapping[str, np.ndarray]]:
+    """The published net, and the first words of parts of the licence, some of them with padding behind."""
+    net = torch_nets.Bert()
+    weights = read_safetensors(zoo.path("minilm_safetensors"))
+    net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    text = re.findall(r"\w+|[^\w\s]", (sequences.ROOT / "LICENSE").read_text().lower())
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    rows = zip(*sequences.rows(text, 5, seed=40), strict=True)
+    return net, {name: np.concatenate(part)[:, :32] for name, part in zip(names, rows, strict=True)}
+
+
+def smollm2() -> tuple[Any, Mapping[str, np.ndarray]]:
+    """Two layers with random weights, and random tokens."""
+    torch.manual_seed(0)
+    return torch_nets.SmolLm2(), {"tokens": np.random.default_rng(0).integers(0, 1000, (5, 32))}
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize(
+    ("make", "least", "kinds", "host"),
+    [
+        (efficientnet_lite0, {8: 0.99}, {"conv": 49, "clip": 33, "add": 9}, set()),
+        (
+            minilm,
+            {8: 0.0, 16: 0.9999},
+            {"layer_norm": 13, "softmax": 6, "gelu": 6},
+            {"cast", "reshape", "quantize"},
+        ),
+        (smollm2, {8: 0.98, 16: 0.9999}, {"rms_norm": 5, "softmax": 2, "silu": 2}, set()),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_nets_become_programs(make: Any, least: Mapping[int, float], kinds: Mapping[str, int], host: set[str]) -> None:
+    """As in PyTorch, and in integers of some bits with at least such a correlation.
+
+    Of a net with a mask of integers, the mask alone is made on the host.
+    """
+    module, samples = make()
+    first = {name: torch.from_numpy(array[:1]) for name, array in samples.items()}
+    graph = npuq.load(module, inputs=first)
+    differences = npuq.verify_import(graph, module, {name: array[:2] for name, array in samples.items()}, inputs=first)
+    assert max(difference.share for difference in differences) <= TOLERANCE
+    canonical = [node.op.name for node in canonicalise()(graph).nodes]
+    assert {kind: canonical.count(kind) for kind in kinds} == kinds
+    with torch.no_grad():
+        wanted = module.eval()(*(torch.from_numpy(array[3:]) for array in samples.values()))
+    for bits, share in least.items():
+        quantized = npuq.quantize(graph, {name: array[:3] for name, array in samples.items()}, bits=bits, effort=0)
+        assert {node.op.name for node in quantized.graph.nodes if node.host} == host
+        seen = quantized.simulate(**{name: array[3:] for name, array in samples.items()})
+        for ours, theirs in zip(seen, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+            assert correlation(ours, theirs.numpy()) > share
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 @pytest.mark.zoo
@@ -140,7 +167,7 @@ def test_code_with_its_weights() -> None:
     quantized = npuq.quantize(graph, x.numpy(), effort=0)
     with torch.no_grad():
         wanted = net.eval()(x).numpy()
-    assert np.corrcoef(quantized.simulate(x.numpy())[0].ravel(), wanted.ravel())[0, 1] > 0.99
+    assert correlation(quantized.simulate(x.numpy())[0], wanted.numpy()) > 0.99
     assert not [node for node in quantized.graph.nodes if node.host]
 
 

