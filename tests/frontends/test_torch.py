@@ -90,10 +90,10 @@ def test_mobilenet_v2() -> None:
 
 
 def efficientnet_lite0() -> tuple[Any, Mapping[str, np.ndarray]]:
-    """The published net, and ImageNet's pictures of every fourth class of twenty."""
+    """The published net, and some of ImageNet's pictures, made small."""
     net = torch_nets.EfficientNetLite0()
     net.load_state_dict(torch.load(zoo.path("efficientnet_lite0_pth"), weights_only=True))
-    pictures = np.stack([data.pixels(picture, (224, 224)) for picture in data.imagenet20()[0][::4]])
+    pictures = np.stack([data.pixels(picture, (128, 128)) for picture in data.imagenet20()[0][::4]])
     return net, {"x": data.normalised(pictures, (0.498,) * 3, (0.502,) * 3)}
 
 
@@ -102,7 +102,7 @@ def minilm() -> tuple[Any, Mapping[str, np.ndarray]]:
     net = torch_nets.Bert()
     weights = read_safetensors(zoo.path("minilm_safetensors"))
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
-    text = re.findall(r"\w+|[^\w\s]", (sequences.ROOT / "LICENSE").read_text().lower())
+    text = re.findall(r"\w+|[^\w\s]", (Path(__file__).parents[2] / "LICENSE").read_text().lower())
     names = ("input_ids", "attention_mask", "token_type_ids")
     rows = zip(*sequences.rows(text, 5, seed=40), strict=True)
     return net, {name: np.concatenate(part)[:, :32] for name, part in zip(names, rows, strict=True)}
