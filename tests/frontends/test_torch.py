@@ -121,7 +121,7 @@ def smollm2() -> tuple[Any, Mapping[str, np.ndarray]]:
         (efficientnet_lite0, {8: 0.99}, {"conv": 49, "clip": 33, "add": 9}, set()),
         (
             minilm,
-            {8: 0.0, 16: 0.9999},
+            {8: 0.4},  # its features' outliers want 16 bits, which the ONNX file's tests hold it to
             {"layer_norm": 13, "softmax": 6, "gelu": 6},
             {"cast", "reshape", "quantize"},
         ),
