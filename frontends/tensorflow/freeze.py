@@ -6,6 +6,7 @@ All of this runs where TensorFlow may be imported: in a child process, or in the
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -103,16 +104,30 @@ def read_keras(path: Path) -> Frozen:
 
 
 def _version(path: Path) -> str:
-    """The Keras that wrote an .h5 file."""
+    """The Keras that wrote an .h5 file; one that holds code is refused, since old readers run it."""
     import h5py
 
     try:
         with h5py.File(path) as file:
             if "model_config" not in file.attrs:
                 raise NpuqError(f"{path.name}: weights alone; save the whole model: model.save(path)")
+            if _holds_code(json.loads(file.attrs["model_config"])):
+                raise NpuqError(
+                    f"{path.name}: it has a Lambda layer, code that loading it would run; where you trust it "
+                    "call model.export('folder'), and load the folder"
+                )
             return str(file.attrs.get("keras_version", ""))
     except OSError as error:
         raise NpuqError(f"{path.name}: not an HDF5 file: {one_line(error)[:200]}") from None
+    except ValueError as error:
+        raise NpuqError(f"{path.name}: damaged: {one_line(error)[:200]}") from None
+
+
+def _holds_code(part: Any) -> bool:
+    """Whether a part of a model's description is a function, not its name."""
+    if isinstance(part, dict):
+        return part.get("class_name") in ("Lambda", "__lambda__") or any(map(_holds_code, part.values()))
+    return isinstance(part, list) and any(map(_holds_code, part))
 
 
 def _readers(old: bool) -> list[Any]:

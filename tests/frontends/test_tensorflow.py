@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -247,6 +248,15 @@ def test_models_that_cannot_be_read(nets: Path) -> None:
         "model.export('folder'), and load the folder"
     )
     assert refused(nets).startswith(f"{nets}: a folder without saved_model.pb")
+
+
+def test_files_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
+    import h5py
+
+    layer = {"class_name": "Lambda", "config": {"function": ["4wEAAAA=", None, None], "function_type": "lambda"}}
+    with h5py.File(tmp_path / "code.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+    assert refused(tmp_path / "code.h5").startswith("code.h5: it has a Lambda layer, code that loading it would run")
 
 
 MEMORY = """
