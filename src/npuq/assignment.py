@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Assignment:
 
     `ops` are those that a width was chosen for. `curve` has one choice per ratio, rising, where the strategy makes one
     (`auto`: those that it tried); `noise` what each op adds to the predicted error where it alone is narrow, the worst
-    first.
+    first, where that was measured.
     """
 
     strategy: str
@@ -93,7 +93,8 @@ def assign(
       tuple of float outputs of a sample and, where `labels` has one per sample of `data`, the label. Without a loss
       the error of the outputs stands in, and a note says so.
     * auto: the most narrow ops of the curve of `optimal` with which the outputs have an SQNR of `sqnr` dB, or
-      `metric(quantized)` is `at_least` so much. NpuqError where even all wide ops do not reach it.
+      `metric(quantized)` is `at_least` so much. Both ends come first: NpuqError where all wide ops do not reach it;
+      where all narrow ops do, no op is measured alone, and `noise` is empty.
     * iohigh: the first and the last ops are wide, `ratio` of the ops, those between, narrow. It needs no data.
     * initial: every op has the default width. It needs no data.
 
@@ -125,7 +126,7 @@ def assign(
         every_width=True,
         progress=lambda done: tell("calibrating", done, 0),
     )
-    mixing = Mixing.of(calibrated, kept, narrow, wide, tell)
+    mixing = Mixing(calibrated, kept, narrow, wide, tell)
     if strategy == "auto":
         return _auto(mixing, saving, sqnr, metric, at_least)
     hawq, own = strategy == "hawq", loss is None
@@ -167,32 +168,67 @@ def read_template(
 
 
 def _auto(mixing: Mixing, saving: str, sqnr: float | None, metric: Metric | None, at_least: float | None) -> Assignment:
-    """Halve the curve between a choice that is good enough and one that is not."""
-    problem = mixing.problem(mixing.noise(), saving)
-    steps = min(problem.size, LEVELS)
-    choices = mixing.choices(problem, [step / steps for step in range(steps + 1)])
-    tried: dict[int, Choice] = {}
+    """Take all ops narrow where that is good enough; else halve the curve between a choice that is and one that is not.
 
-    def is_good(index: int) -> bool:
-        mixing.tell("trying choices", len(tried), math.ceil(math.log2(steps + 1)) + 1)
-        tried[index], quantized = mixing.measured(choices[index])
+    The ends of the curve are tried before each op is measured: either can make that needless.
+    """
+
+    def is_good(choice: Choice, quantized: Quantized) -> bool:
         if metric is not None and at_least is not None:
             return metric(quantized) >= at_least
-        error = tried[index].measured
-        if error is None:
+        if choice.measured is None:
             raise NpuqError("strategy auto: the network has no float output to measure; give a metric")
-        return error <= 10 ** (-(sqnr or 0.0) / 10)
+        return choice.measured <= 10 ** (-(sqnr or 0.0) / 10)
 
-    good, bad = 0, len(choices) - 1
-    if is_good(bad):
-        good = bad
-    elif not is_good(good):
-        raise NpuqError(f"strategy auto: with every op wide, {_told(tried[good], metric)}; ask for less")
+    trials = _Trials(mixing, is_good)
+    narrow, good_enough = trials.of(mixing.everywhere(True))
+    if good_enough:
+        notes = ("with every op narrow it is good enough, so no op was measured alone",)
+        return Assignment("auto", tuple(mixing.all_units.by_name), narrow, (narrow,), notes=notes)
+    wide, good_enough = trials.of(mixing.everywhere(False))
+    if not good_enough:
+        raise NpuqError(f"strategy auto: with every op wide, {_told(wide, metric)}; ask for less")
+    problem = mixing.problem(mixing.noise(), saving)
+    steps = min(problem.size, LEVELS)
+    trials.most = math.ceil(math.log2(steps + 1)) + 1
+    choices = mixing.choices(problem, [step / steps for step in range(steps + 1)])
+    chosen, _ = trials.of(replace(wide, predicted=problem.floor))
+    good, bad = 0, steps + 1
     while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if is_good(middle) else (good, middle)
-    curve = tuple(tried[index] for index in sorted(tried))
-    return Assignment("auto", tuple(mixing.units.by_name), tried[good], curve, mixing.by_op(problem))
+        middle = steps if bad > steps else (good + bad) // 2
+        tried, good_enough = trials.of(choices[middle])
+        if good_enough:
+            chosen, good = tried, middle
+        else:
+            bad = middle
+    return Assignment("auto", tuple(mixing.units.by_name), chosen, trials.curve, mixing.by_op(problem))
+
+
+@dataclass
+class _Trials:
+    """Choices that were measured, equal ones once, and whether they are good enough; about `most` are expected."""
+
+    mixing: Mixing
+    is_good: Callable[[Choice, Quantized], bool]
+    most: int = 2
+    found: list[tuple[Choice, bool]] = field(default_factory=list)
+
+    @property
+    def curve(self) -> tuple[Choice, ...]:
+        """All of them, rising in the ratio."""
+        return tuple(sorted((choice for choice, _ in self.found), key=lambda choice: choice.ratio))
+
+    def of(self, choice: Choice) -> tuple[Choice, bool]:
+        """A choice with what was measured of it, and whether it is good enough."""
+        for index, (one, good) in enumerate(self.found):
+            if one.precision == choice.precision:
+                known = replace(choice, measured=one.measured, cycles=one.cycles, constant_bytes=one.constant_bytes)
+                self.found[index] = known, good
+                return self.found[index]
+        self.mixing.tell("trying choices", len(self.found), self.most)
+        measured, quantized = self.mixing.measured(choice)
+        self.found.append((measured, self.is_good(measured, quantized)))
+        return self.found[-1]
 
 
 def _told(choice: Choice, metric: Metric | None) -> str:

@@ -81,36 +81,36 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """A calibrated network whose ops are narrow or wide; `programs` are those of all wide and of all narrow ops."""
+    """A calibrated network whose ops are narrow or wide; what that asks for is made once, when it is wanted."""
 
     calibrated: Calibrated
     kept: Kept
     narrow: Precision
     wide: Precision
-    programs: tuple[Quantized, Quantized]
-    variants: Variants
     tell: Progress
 
-    @classmethod
-    def of(cls, calibrated: Calibrated, kept: Kept, narrow: Precision, wide: Precision, tell: Progress) -> Mixing:
-        """Quantize all wide and all narrow, and put both into one compiled function."""
-        tell("quantizing", 0, 2)
-        before: dict[int, list[Graph]] = {}
+    @cached_property
+    def all_units(self) -> Units:
+        """The units of the network as it was calibrated, before some may have gone to the host."""
+        return units_of(self.calibrated.graph, self.calibrated.target)
 
-        def made(precision: Precision) -> Quantized:
-            levels = before[precision.bits or 0] = []
+    def everywhere(self, narrow: bool) -> Choice:
+        """All ops narrow, or all wide."""
+        share, count = float(narrow), len(self.all_units)
+        return Choice(share, share, share, precisions_of(self.all_units, [narrow] * count, self.narrow, self.wide))
 
-            def see(index: int, pass_: Pass, graph: Graph) -> None:
-                if pass_.name not in ("insert-fake-quant", "learn-rounding", "lower-to-integer"):
-                    levels.append(graph)
+    @property
+    def programs(self) -> tuple[Quantized, Quantized]:
+        """The programs of all wide and of all narrow ops."""
+        (wide, _), (narrow, _) = self._programs
+        return wide, narrow
 
-            levels.append(calibrated.graph)
-            return replace(calibrated, every=precision).quantize(observe=see)
-
-        programs = made(wide), made(narrow)
-        units = units_of(before[narrow.bits or 0][-1], calibrated.target)
-        variants = Variants.of(units, programs[0].qdq, programs[1].qdq, calibrated.graph, kept.samples)
-        return cls(calibrated, kept, narrow, wide, programs, variants, tell)
+    @cached_property
+    def variants(self) -> Variants:
+        """Both programs, and all between them, in one compiled function."""
+        (wide, _), (narrow, graph) = self._programs
+        units = units_of(graph, self.calibrated.target)
+        return Variants.of(units, wide.qdq, narrow.qdq, self.calibrated.graph, self.kept.samples)
 
     @property
     def units(self) -> Units:
@@ -190,6 +190,22 @@ class Mixing:
         base = problem.error(np.zeros(problem.size, bool))
         alone = [problem.error(row) - base for row in np.eye(problem.size, dtype=bool)]
         return dict(sorted(zip(self.units.by_name, alone, strict=True), key=lambda pair: -pair[1]))
+
+    @cached_property
+    def _programs(self) -> tuple[tuple[Quantized, Graph], ...]:
+        """Both programs, wide first, each with the float graph that was quantized in the end."""
+        self.tell("quantizing", 0, 2)
+        found = []
+        for precision in (self.wide, self.narrow):
+            levels = [self.calibrated.graph]
+
+            def see(index: int, pass_: Pass, graph: Graph, levels: list[Graph] = levels) -> None:
+                if pass_.name not in ("insert-fake-quant", "learn-rounding", "lower-to-integer"):
+                    levels.append(graph)
+
+            quantized = replace(self.calibrated, every=precision).quantize(observe=see)
+            found.append((quantized, levels[-1]))
+        return tuple(found)
 
     @cached_property
     def _exact(self) -> list[list[np.ndarray]]:

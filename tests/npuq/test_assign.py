@@ -71,7 +71,7 @@ def mixing(net: Graph) -> Mixing:
         std=None,
         every_width=True,
     )
-    return Mixing.of(calibrated, kept, *two_widths(load_target("npu")), lambda *told: None)
+    return Mixing(calibrated, kept, *two_widths(load_target("npu")), lambda *told: None)
 
 
 def sqnr(wanted: np.ndarray, given: np.ndarray) -> float:
@@ -190,7 +190,10 @@ def test_auto_raises_ops_until_the_wanted_sqnr_holds(net: Graph, optimal: Assign
     """Half way, in decibels, between half of the ops narrow and all of them."""
     half, all_ = (choice.measured or 0.0 for choice in optimal.curve[1:])
     wanted = -5 * math.log10(half * all_)
-    found = npuq.assign(net, X, strategy="auto", sqnr=wanted)
+    steps: list[str] = []
+    found = npuq.assign(net, X, strategy="auto", sqnr=wanted, progress=lambda step, done, total: steps.append(step))
+    assert steps.count("trying choices") == len(found.curve)
+    assert found.noise == optimal.noise
     assert found.chosen.measured is not None
     assert -10 * math.log10(found.chosen.measured) >= wanted
     assert 0 < found.wide_ops <= 0.5
@@ -210,8 +213,34 @@ def test_auto_takes_a_metric(net: Graph) -> None:
     found = npuq.assign(net, X, strategy="auto", metric=narrow_inputs, at_least=1.0, count=1)
     assert found.wide_ops == 0
     assert len(asked) == 1
+
+
+def test_auto_measures_no_op_alone_where_an_end_of_the_curve_decides(net: Graph, optimal: Assignment) -> None:
+    steps: list[str] = []
+
+    def told(step: str, done: int, total: int) -> None:
+        steps.append(step)
+
+    last = optimal.curve[-1]
+    assert last.measured is not None
+    found = npuq.assign(net, X, strategy="auto", sqnr=-10 * math.log10(last.measured) - 0.1, progress=told)
+    assert found.precision == last.precision
+    assert found.ops == optimal.ops
+    assert found.chosen.measured == last.measured
+    assert found.noise == {}
+    assert found.notes == ("with every op narrow it is good enough, so no op was measured alone",)
+    tried: list[npuq.Quantized] = []
+
+    def never(quantized: npuq.Quantized) -> float:
+        tried.append(quantized)
+        return 0.0
+
     with pytest.raises(npuq.NpuqError, match="strategy auto: with every op wide, the metric is too low; ask for less"):
-        npuq.assign(net, X, strategy="auto", metric=lambda quantized: 0.0, at_least=1.0, count=1)
+        npuq.assign(net, X, strategy="auto", metric=never, at_least=1.0, count=1, progress=told)
+    assert [one.graph.input_types[0].dtype for one in tried] == [DType.I8, DType.I16]
+    with pytest.raises(npuq.NpuqError, match=r"auto: with every op wide, the SQNR is \d\d\.\d dB; ask for less"):
+        npuq.assign(net, X, strategy="auto", sqnr=200.0, count=1, progress=told)
+    assert set(steps) == {"calibrating", "trying choices"}
 
 
 def test_the_ends_can_be_wide_without_data(net: Graph) -> None:
