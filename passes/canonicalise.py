@@ -11,6 +11,7 @@ from .fold_strides import fold_strides
 from .fuse_batch_norm import fuse_batch_norm
 from .fuse_bias import fuse_bias
 from .fuse_pad import fuse_pad
+from .make_masks_finite import make_masks_finite
 from .pipeline import Pipeline, chain
 from .recognise_activations import recognise_activations
 from .recognise_branches import recognise_branches
@@ -25,6 +26,7 @@ def canonicalise() -> Pipeline:
     Activations and norms are recognised before constants move into weights, where a part of their formula might go.
     Transposes go early, so that channels stand on the axis where fusion looks for them, but not before norms over the
     last axes are known, which would then be over others. Identities go again whenever a pass can make some.
+    Masks become finite when all softmaxes are known.
     """
     return chain(
         drop_zero_products(),
@@ -38,6 +40,7 @@ def canonicalise() -> Pipeline:
         recognise_norms(),
         recognise_hypot(),
         recognise_softmax(),
+        make_masks_finite(),
         fuse_pad(),
         fuse_batch_norm(),
         fuse_bias(),

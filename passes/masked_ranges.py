@@ -4,47 +4,128 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from npuq.ir import Graph, Node
 from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.logic import Where
 from npuq.ir.ops.reduce import Softmax
 
+from .make_masks_finite import MASKED, MOVES
 from .repair_scales import Held
 from .scales import Range
 
+UNKNOWN = (-math.inf, math.inf)
+
+FAR = -1000.0
+"""A computed value that is added, reaches below this and never above 0 is a mask."""
+
 
 def masked_ranges(graph: Graph, ranges: Mapping[Held, Range], extremes: Mapping[str, Range]) -> dict[Held, Range]:
-    """The ranges, where a sum with a mask, read by a softmax alone, ends a margin below what is not masked.
+    """The ranges, where scores and masks on their way into softmaxes alone end a margin below what is not masked.
 
-    Attention adds numbers such as -10000 to scores of a few units; a scale that reached them would round all scores to
-    one. The unmasked sums lie above the least score plus the mask's highest number, both of them `extremes`; what is
-    ln(n * 2^bits) below them adds less than half a step to a softmax over n elements, and saturates there.
+    Attention adds numbers such as -10000 to scores of a few units, or chooses between both; a scale that reached them
+    would round all scores to one. The unmasked sums lie above the least score plus the least number of the mask that is
+    none of those; what is ln(n * 2^bits) below them adds less than half a step to a softmax over n elements, and
+    saturates there. A mask itself saturates where it takes even the greatest score that low, and reaches that far also
+    where no sample had anything masked.
     """
+    holds = _holds(graph, extremes)
+    limits: dict[str, float] = {}
+    for node in reversed(graph.nodes):
+        for name in dict.fromkeys(node.operands):
+            widths = [bits for held, bits in ranges if held == name]
+            limit = _limit(graph, node, name, limits.get(node.results[0], -math.inf), holds, max(widths, default=0))
+            limits[name] = min(limits.get(name, math.inf), limit if name not in graph.returned else -math.inf)
     found = dict(ranges)
-    for node in graph.nodes:
-        total = graph.producers.get(node.operands[0]) if isinstance(node.op, Softmax) else None
-        if total is None or not isinstance(total.op, Add) or graph.only_user(total.result) is not node:
-            continue
-        assert isinstance(node.op, Softmax)
-        for name, bits in ranges:
-            if name == total.result:
-                margin = math.log(graph.types[name].shape[node.op.axis] << bits)
-                found[name, bits] = _limited(graph, total, extremes, margin, ranges[name, bits])
+    for (name, bits), (low, high) in ranges.items():
+        limit, least = limits.get(name, -math.inf), holds[name][0]
+        if least < limit < math.inf and name not in graph.constants:
+            most = _most(graph, name, holds)
+            found[name, bits] = (limit if least <= MASKED else max(low, limit), max(min(high, most), limit))
     return found
 
 
-def _limited(graph: Graph, total: Node, extremes: Mapping[str, Range], margin: float, range_: Range) -> Range:
-    """The part of the range of scores plus mask that matters; all of it where neither operand is a mask."""
-    sides = [_extremes(graph, operand, extremes) for operand in total.operands]
-    for scores, mask in (sides, sides[::-1]):
-        if scores is None or mask is None:
+def _most(graph: Graph, name: str, holds: Mapping[str, Range]) -> float:
+    """The greatest number; of a sum the one that its operands may have elsewhere, where data had that masked."""
+    node = graph.producers.get(name)
+    return sum(holds[part][1] for part in node.operands) if node and isinstance(node.op, Add) else holds[name][1]
+
+
+def _limit(graph: Graph, node: Node, name: str, limit: float, holds: Mapping[str, Range], bits: int) -> float:
+    """Below what a node gives the same whatever an operand is; `limit` is that of its result."""
+    if isinstance(node.op, Softmax):
+        margin = math.log(node.type.shape[node.op.axis] << bits)
+        least = _Unmasked(graph, holds).least(name, margin) - margin
+        return least if holds[name][0] < least else -math.inf
+    if isinstance(node.op, MOVES) or (isinstance(node.op, Where) and name != node.operands[0]):
+        return limit
+    if isinstance(node.op, Add) and len(set(node.operands)) == 2:
+        (other,) = set(node.operands) - {name}
+        return limit - holds[other][1]
+    return -math.inf
+
+
+def _holds(graph: Graph, extremes: Mapping[str, Range]) -> dict[str, Range]:
+    """The least and the greatest element of each value, as far as they are known; `MASKED` where a mask can come in."""
+    found: dict[str, Range] = {}
+    for name in graph.types:
+        known, node = graph.constant(name), graph.producers.get(name)
+        if known is not None:
+            is_number = known.size and graph.types[name].dtype.is_float
+            found[name] = (float(known.min()), float(known.max())) if is_number else UNKNOWN
             continue
-        least = scores[0] + mask[1] - margin
-        if mask[0] + scores[1] < least:
-            return max(range_[0], least), min(range_[1], scores[1] + mask[1])
-    return range_
+        parts = [found[part] for part in _parts(node)] if node is not None else []
+        least, most = extremes.get(name, _joined(node, parts))
+        found[name] = (MASKED if any(part[0] <= MASKED for part in parts) else least, most)
+    return found
 
 
-def _extremes(graph: Graph, name: str, extremes: Mapping[str, Range]) -> Range | None:
-    constant = graph.constant(name)
-    return extremes.get(name) if constant is None else (float(constant.min()), float(constant.max()))
+def _parts(node: Node) -> tuple[str, ...]:
+    """What the elements of a sum, a choice or a move come from."""
+    if isinstance(node.op, Where):
+        return node.operands[1:]
+    return node.operands if isinstance(node.op, (Add, *MOVES)) else ()
+
+
+def _joined(node: Node | None, parts: list[Range]) -> Range:
+    if node is None or not parts:
+        return UNKNOWN
+    lows, highs = zip(*parts, strict=True)
+    return (sum(lows), sum(highs)) if isinstance(node.op, Add) else (min(lows), max(highs))
+
+
+@dataclass(frozen=True)
+class _Unmasked:
+    """Which elements of values masks have not lowered."""
+
+    graph: Graph
+    holds: Mapping[str, Range]
+
+    def least(self, name: str, margin: float, *, added: bool = False) -> float:
+        """The least of them; all else lies more than a margin below. `added` tells whether a sum reads the value."""
+        known, node = self.graph.constant(name), self.graph.producers.get(name)
+        least, most = self.holds[name]
+        if known is not None:
+            return _above_gap(known, margin)
+        parts = _parts(node) if node is not None else ()
+        if node is None or not parts:
+            return most if added and most == 0 and least <= FAR else least
+        if isinstance(node.op, Add):
+            mask, scores = sorted(parts, key=lambda part: self.holds[part][0])
+            low = self.least(scores, margin, added=True)
+            return max(low + self.least(mask, margin + self.holds[scores][1] - low, added=True), least)
+        lows = {part: self.least(part, margin, added=added) for part in parts}
+        if isinstance(node.op, Where):
+            kept = [part for part in parts if self.holds[part][1] >= max(lows.values()) - margin]
+            return min(lows[part] for part in kept)
+        return min(lows.values())
+
+
+def _above_gap(array: np.ndarray, margin: float) -> float:
+    """The least element above the highest gap, between neighbours by size, that is wider than a margin."""
+    numbers = np.unique(array.astype(np.float64))
+    gaps = np.flatnonzero(np.diff(numbers) > margin)
+    return float(numbers[gaps[-1] + 1 if gaps.size else 0])

@@ -35,7 +35,9 @@ def visible_range(
             return range_
         total, other = (span(quants[one], width) for one in held)
         low, high = min(low, total[0] - other[1]), max(high, total[1] - other[0])
-    return max(range_[0], low), min(range_[1], high)
+    if low > high:
+        return range_
+    return min(max(range_[0], low), high), max(min(range_[1], high), low)
 
 
 def span(quant: Quantization, width: Width) -> Range:

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.ir import Builder, DType, Graph, TensorType
+from npuq.backends.target import load_target
+from npuq.ir import Builder, DType, Graph, Quantization, TensorType
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.reduce import Softmax
 from npuq.passes.masked_ranges import masked_ranges
+from npuq.passes.roles import plan
+from npuq.passes.visible_ranges import visible_range
 
 from .rewriting import graph
 
@@ -39,6 +42,67 @@ def test_the_sum_ends_below_what_is_not_masked() -> None:
 def test_other_sums_keep_their_ranges() -> None:
     assert masked_ranges(attention(), SUM, EXTREMES | {"mask": (-6.0, 0.0)}) == SUM
     assert masked_ranges(attention("return %y, %sum"), SUM, EXTREMES) == SUM
+
+
+def test_a_bias_is_no_mask_however_wide_the_scores_are() -> None:
+    wide = {"scores": (-30.0, 20.0), "sum": (-31.0, 21.0), "mask": (-2.0, 1.0)}
+    assert masked_ranges(attention(), SUM, wide) == SUM
+    assert masked_ranges(attention(), SUM, wide | {"mask": (-5000.0, 8.0)}) == SUM
+
+
+def test_a_mask_that_layers_share_reaches_as_far_as_the_one_with_the_widest_scores_needs() -> None:
+    two = graph(
+        """
+        graph @net(%a: f32[4,16], %b: f32[4,16], %hidden: bool[16]) {
+          const %none: f32[] = [-1.2676506002282294e+30]
+          const %zero: f32[] = [0.0]
+          %chosen = where %hidden, %none, %zero : f32[16]
+          %mask = reshape %chosen {shape=(1, 16)} : f32[1,16]
+          %one = add %a, %mask : f32[4,16]
+          %y = softmax %one {axis=1} : f32[4,16]
+          %two = add %mask, %b : f32[4,16]
+          %z = softmax %two {axis=1} : f32[4,16]
+          return %y, %z
+        }
+        """
+    )
+    extremes = {"a": (-3.0, 5.0), "b": (-30.0, 20.0), "chosen": (0.0, 0.0), "mask": (0.0, 0.0)}
+    extremes |= {"one": (-3.0, 5.0), "two": (-30.0, 20.0)}
+    margin = math.log(16 * 256)
+    ranges = {(name, 8): extremes[name] for name in ("chosen", "mask", "one", "two")}
+    assert masked_ranges(two, ranges, extremes) == {
+        ("chosen", 8): (-50.0 - margin, 0.0),
+        ("mask", 8): (-50.0 - margin, 0.0),
+        ("one", 8): (-3.0 - margin, 5.0),
+        ("two", 8): (-30.0 - margin, 20.0),
+    }
+
+
+def test_a_constant_of_scores_and_gaps_ends_below_the_gap() -> None:
+    builder = Builder("net")
+    scores = builder.input("scores", TensorType(DType.F32, (2, 4)))
+    offsets = builder.constant(np.asarray([[0.5, -100.0, -2.0, 1.0]], np.float32), "offsets")
+    total = builder.add(Add(), offsets, scores, name="sum")
+    net = builder.build({"y": builder.add(Softmax(axis=1), total, name="y")})
+    found = masked_ranges(net, {("sum", 8): (-107.0, 6.0)}, {"scores": (-7.0, 5.0)})
+    assert found == {("sum", 8): (-9.0 - math.log(4 * 256), 6.0)}
+
+
+def test_a_constant_that_lies_beyond_every_sum_ends_where_they_do() -> None:
+    net = graph(
+        """
+        graph @net(%x: f32[2]) {
+          const %c: f32[1] = [-500.0]
+          %y = add %x, %c : f32[2]
+          return %y
+        }
+        """
+    )
+    quants = {("x", 8): Quantization((0.125,), (0,)), ("y", 8): Quantization((0.5,), (0,))}
+    width = load_target("npu").width(8)
+    (low, high), where = (0.5 * -128 - 0.125 * 127, 0.5 * 127 + 0.125 * 128), plan(net, load_target("npu"))
+    assert visible_range(net, where, "c", (-500.0, -500.0), quants, width) == (low, low)
+    assert visible_range(net, where, "c", (-500.0, 900.0), quants, width) == (low, high)
 
 
 def test_masked_attention_follows_the_float_network() -> None:
