@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from npuq.ir import Builder, require
+from npuq.ir import Builder, RuleError, require
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.shape import Concat, Gather, Reshape
 
@@ -32,13 +32,18 @@ class Walker(Protocol):
 
     builder: Builder
     sequences: dict[str, tuple[str, ...]]
+    found: dict[tuple[str, str, str], list[str]]
 
     def graph(self, proto: GraphProto, scope: Scope) -> list[str | None]:
         """Translate a body."""
 
 
 def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Scope) -> Values:
-    """The taken branch's results; where the inputs decide, both branches' and a choice for each result."""
+    """The taken branch's results; where the inputs decide, both branches' and a choice for each result.
+
+    Where that fails and a few numbers among the inputs decide, such as a sampling rate, the error asks to fix these: a
+    branch is often for another use, and what is wrong with it then does not matter.
+    """
     require({"then_branch", "else_branch"} <= set(bodies), "then_branch and else_branch wanted")
     require(len(node.operands) == 1, f"{len(node.operands)} operands, 1 wanted")
     condition = node.operand(0)
@@ -46,7 +51,16 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
     require(type_.size == 1, f"a condition of shape {type_.shape}")
     if known is not None:
         return walker.graph(bodies["then_branch" if known.array.item() else "else_branch"], scope.new_child())
+    remedy = fixing(walker.builder, condition)
+    before = {key: list(places) for key, places in walker.found.items()}
     first, second = (walker.graph(bodies[name], scope.new_child()) for name in ("then_branch", "else_branch"))
+    if remedy and walker.found != before:
+        (operator, reason, _), (place, *_) = next(one for one in walker.found.items() if one[1] != before.get(one[0]))
+        walker.found.clear()
+        walker.found.update(before)
+        raise RuleError(
+            f"the inputs decide which branch runs, and one is not translated ({place}: {operator}: {reason}); {remedy}"
+        )
     require(len(first) == len(second), f"branches of {len(first)} and {len(second)} results")
     context = Context(walker.builder, node, 0, walker.sequences)
     chosen: list[str | None] = []
@@ -58,7 +72,7 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
         require(
             types[0] == types[1],
             f"its condition is computed from the inputs, but its branches give {types[0]} and {types[1]}; "
-            "export the branch that is meant, or branches of one type",
+            + (remedy or "export the branch that is meant, or branches of one type"),
         )
         flag = condition if not type_.shape else context.add(Reshape(shape=()), condition)
         chosen.append(one if one == two else context.add(Where(), flag, one, two))
@@ -133,6 +147,32 @@ def scan(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
 CONTROL = {"If": if_, "Loop": loop, "Scan": scan}
 
 
+def fixing(builder: Builder, name: str) -> str:
+    """How to fix the inputs that decide a value, each at a number that it is compared to; "" where one of them is data.
+
+    Single integers and truth values say how a network is used; what has more elements, or is real, it works on.
+    """
+    producers = {result: node for node in builder.nodes for result in node.results}
+    waiting, cone, compared = [name], dict[str, None](), dict[str, Any]()
+    while waiting:
+        value = waiting.pop()
+        if value in cone:
+            continue
+        cone[value] = None
+        operands = producers[value].operands if value in producers else ()
+        numbers = [known.array for one in operands if (known := builder.constants.get(one)) is not None]
+        compared[value] = next((array.item() for array in numbers if array.size == 1), compared.get(value))
+        for operand in operands:
+            compared.setdefault(operand, compared[value])
+        waiting += operands
+    inputs = {value: builder.inputs[value] for value in cone if value in builder.inputs}
+    if any(type_.dtype.is_float or type_.size != 1 for type_ in inputs.values()):
+        return ""
+    given = {value: 1 if compared[value] is None else int(compared[value]) for value in inputs}
+    flags = " ".join(f"--value {value}:{number}" for value, number in given.items())
+    return f"fix {', '.join(map(repr, inputs))}, for example: {flags}, or values={given}"
+
+
 def _body(bodies: Mapping[str, GraphProto]) -> GraphProto:
     require("body" in bodies, "attribute 'body' is missing, a graph wanted")
     return bodies["body"]
@@ -150,7 +190,7 @@ def _known(walker: Walker, name: str, what: str) -> Any:
     require(
         known is not None,
         f"{what} is computed from the inputs, so the number of iterations is not known; "
-        "export the model with a fixed number of steps",
+        + (fixing(walker.builder, name) or "export the model with a fixed number of steps"),
     )
     assert known is not None
     require(known.type.size == 1, f"{what} has the shape {known.type.shape}")

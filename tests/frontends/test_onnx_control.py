@@ -56,8 +56,12 @@ def test_branches_of_two_types_are_told() -> None:
         load(model(different))
     assert str(caught.value) == (
         "pick:y: If: its condition is computed from the inputs, but its branches give f32[1,1] and f32[2,3]; "
-        "export the branch that is meant, or branches of one type"
+        "fix 'flag', for example: --value flag:1, or values={'flag': 1}"
     )
+    data = different.replace("If (flag)", "If (large)").replace("y, z = If", "large = Greater (m, limit)  y, z = If")
+    data = data.replace("float[2, 3] z) {", "float[2, 3] z)\n<float limit = {2}> {\n  m = ReduceMax <keepdims = 0> (x)")
+    with pytest.raises(NpuqError, match=r"; export the branch that is meant, or branches of one type$"):
+        load(model(data))
 
 
 LOOP = """
@@ -96,6 +100,12 @@ def test_a_loop_ends_where_its_condition_is_known_to_be_false() -> None:
             "export the model with a fixed number of steps",
         ),
         (
+            "(float[2, 3] x) => (float[2, 3] y, float[N, 2, 3] all)\n<int64 count = {4}, ",
+            "(float[2, 3] x, int64 count) => (float[2, 3] y, float[N, 2, 3] all)\n<",
+            "repeat:y: Loop: its trip count is computed from the inputs, so the number of iterations is not known; "
+            "fix 'count', for example: --value count:1, or values={'count': 1}",
+        ),
+        (
             "count = {4}",
             "count = {1000000}",
             "repeat:y: Loop: 1000000 iterations make 5000000 nodes, at most 20000 are unrolled; "
@@ -103,7 +113,7 @@ def test_a_loop_ends_where_its_condition_is_known_to_be_false() -> None:
         ),
         ("count = {4}", "count = {0}", "repeat:y: Loop: no iteration, so the shape of what it collects is not known"),
     ],
-    ids=["condition", "many", "none"],
+    ids=["condition", "an input", "many", "none"],
 )
 def test_loops_that_cannot_be_unrolled_are_told(old: str, new: str, message: str) -> None:
     with pytest.raises(NpuqError) as caught:

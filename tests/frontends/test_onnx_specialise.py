@@ -42,6 +42,18 @@ def test_a_fixed_input_decides_a_branch_and_an_inner_value_ends_the_graph() -> N
         np.testing.assert_array_equal(given, wanted)
 
 
+def test_an_input_that_decides_a_branch_is_asked_for() -> None:
+    with pytest.raises(NpuqError) as caught:
+        load(model(CHOICE), outputs=["y"])
+    assert str(caught.value) == (
+        "choice:a: If: the inputs decide which branch runs, and one is not translated (choice:e: Unknown: no "
+        "converter for 'Unknown', which is no ONNX operator); fix 'rate', for example: --value rate:16000, or "
+        "values={'rate': 16000}"
+    )
+    other = CHOICE.replace("Equal (rate, fast)", "GreaterOrEqual (rate, fast)")
+    assert [problem.operator for problem in check(model(other))] == ["If", "Unknown"]
+
+
 def test_what_no_output_needs_is_no_problem() -> None:
     assert [problem.operator for problem in check(model(CHOICE), values={"rate": 16000})] == ["Unknown"]
     assert check(model(CHOICE), values={"rate": 16000}, outputs=["y"]) == []
@@ -74,6 +86,8 @@ def test_a_detector_for_two_rates_becomes_that_for_one() -> None:
 
     file = zoo.path("silero_vad_rates")
     shapes = {"input": (1, 576), "state": (2, 1, 128)}
+    with pytest.raises(NpuqError, match=r"; fix 'sr', for example: --value sr:16000, or values=\{'sr': 16000\}$"):
+        npuq.load(file, shapes=shapes)
     graph = npuq.load(file, shapes=shapes, values={"sr": 16000})
     assert {name: type_.shape for name, type_ in graph.inputs.items()} == shapes
     random = np.random.default_rng(0)
