@@ -46,7 +46,7 @@ def trace(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Trac
         jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(state, *args, **kwargs)
     except Exception as error:  # whatever the user's function raises
         raise NpuqError(f"{name}: it cannot be traced: {one_line(error)}") from error
-    named = dict(zip(parameters, args, strict=False)) | kwargs
+    named = [*({parameter: arg} for parameter, arg in zip(parameters, args, strict=False)), kwargs]
     structure = jax.tree.structure((state, args, kwargs))
 
     def run(*arrays: Any) -> tuple[Any, ...]:
@@ -58,7 +58,7 @@ def trace(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Trac
         name,
         jaxpr,
         tuple(_leaves(state)),
-        tuple(path for path, _ in _leaves(named)),
+        tuple(path for part in named for path, _ in _leaves(part)),
         tuple(path or "output" for path, _ in _leaves(shape)),
         run,
     )

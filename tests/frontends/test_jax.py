@@ -247,6 +247,21 @@ def refused(source: Any, **options: Any) -> str:
     return str(caught.value)
 
 
+def test_arguments_keep_their_names_whatever_the_alphabet_says() -> None:
+    def net(x: jax.Array, factors: dict[str, jax.Array], a: jax.Array) -> jax.Array:
+        return (x * factors["z"] + factors["b"]) @ a
+
+    inputs = numbers((2, 3)), {"z": numbers((3,)), "b": numbers(())}, numbers((3, 4))
+    graph = load(net, inputs=inputs)
+    assert {name: type_.shape for name, type_ in graph.inputs.items()} == {
+        "x": (2, 3),
+        "factors.b": (),
+        "factors.z": (3,),
+        "a": (3, 4),
+    }
+    assert npuq.verify_import(graph, net, inputs=inputs)[0].share < 1e-5
+
+
 def test_all_unknown_primitives_are_told_at_once() -> None:
     def net(x: jax.Array) -> jax.Array:
         return jnp.sort(x) + lax.erf_inv(x) + lax.while_loop(lambda y: y.sum() < 9, lambda y: y + 1, x)
