@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from npuq.ir import Graph, NpuqError
 
+from .specialise import Values, fixed_inputs, specialise
+
 if TYPE_CHECKING:
     from .judge import Original
     from .onnx import Problem
@@ -51,7 +53,7 @@ TAKES: Mapping[str, tuple[str, ...]] = {
     "tensorflow": ("start_nodes", "end_nodes", "signature"),
     "paddle": ("weights",),
 }
-"""Every framework, and what it takes besides a source and shapes."""
+"""Every framework, and what its own frontend takes besides a source and shapes."""
 
 
 class Options(TypedDict, total=False):
@@ -60,8 +62,8 @@ class Options(TypedDict, total=False):
     `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` is the
     second file of formats that have one, or a Flax module's variables; `inputs` are example inputs, one, a tuple or a
     dict by name, for what is traced: PyTorch modules and JAX functions. Of a TensorFlow model, `start_nodes` and
-    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's. Of an ONNX model, `values`
-    fixes inputs by name, and `outputs` are the values that it ends with.
+    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's. Of any, `values` fixes inputs
+    by name, and `outputs` are the values of the graph to end with.
     """
 
     framework: str | None
@@ -70,29 +72,37 @@ class Options(TypedDict, total=False):
     start_nodes: Sequence[str] | None
     end_nodes: Sequence[str] | None
     signature: str | None
-    values: Mapping[str, Any] | None
+    values: Values | None
     outputs: Sequence[str] | None
 
 
 def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Graph:
     """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open."""
-    module, given = _chosen(source, **options)
+    module, given, (values, outputs) = _chosen(source, **options)
     graph: Graph = module.load(source, shapes, **given)
-    return graph
+    return specialise(graph, values, outputs)
 
 
 def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
     """All problems that keep a network from being read, at once."""
-    module, given = _chosen(source, **options)
+    module, given, _ = _chosen(source, **options)
     found: list[Problem] = module.check(source, shapes, **given)
     return found
 
 
 def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Original:
-    """The network as its own framework runs it, or the best judge that there is."""
-    module, given = _chosen(source, **options)
+    """The network as its own framework runs it, or the best judge that there is.
+
+    Other outputs than its own are what the framework shows of its layers; `NpuqError` where it shows none.
+    """
+    module, given, (values, outputs) = _chosen(source, **options)
     found: Original = module.original(source, shapes, **given)
-    return found
+    if not values and not outputs:
+        return found
+    graph: Graph = module.load(source, shapes, **given)
+    if found.inside is None and not set(outputs or ()) <= set(graph.outputs):
+        raise NpuqError(f"{found.framework} does not show its layers, so that other outputs have no judge")
+    return found.with_inputs(fixed_inputs(graph, values or {}))
 
 
 def recognise(source: Any) -> str:
@@ -119,13 +129,16 @@ def recognise(source: Any) -> str:
     raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
 
 
-def _chosen(source: Any, framework: str | None = None, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """The frontend for a source, and the options that were given."""
+def _chosen(
+    source: Any, framework: str | None = None, **options: Any
+) -> tuple[Any, dict[str, Any], tuple[Values | None, Sequence[str] | None]]:
+    """The frontend for a source, the options that it was given, and what is left to `specialise`."""
     name = framework or recognise(source)
     if name not in TAKES:
         raise NpuqError(f"there is no framework {name!r}; there are {', '.join(TAKES)}")
     given = {option: value for option, value in options.items() if value is not None}
+    left = [given.pop(option, None) if option not in TAKES[name] else None for option in ("values", "outputs")]
     for option in given:
         if option not in TAKES[name]:
             raise NpuqError(f"{name} models are read without {option} of their own")
-    return importlib.import_module(f".{name}", __name__), given
+    return importlib.import_module(f".{name}", __name__), given, (left[0], left[1])

@@ -11,9 +11,10 @@ import numpy as np
 from npuq.ir import Graph, NpuqError, one_line
 
 from ..judge import TOLERANCE, Arrays, Original
+from ..specialise import Values
 from .read import read_model
 from .signature import Shapes
-from .specialise import Values, specialise
+from .specialise import specialise
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
+from ..specialise import Values
 from .control import CONTROL, Scope
 from .dynamic import fuse_dynamic
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
 from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
 from .signature import Shapes, inputs, resolve
-from .specialise import Values, specialise
+from .specialise import specialise
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto

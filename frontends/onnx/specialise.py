@@ -1,21 +1,17 @@
-"""A model for one use: inputs fixed to values that the user gives, and other values than its own as outputs."""
+"""An ONNX model for one use, before it is read: an input may decide a branch, and what no output needs is not read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from npuq.ir import require
 
+from ..specialise import Values, fitting, near
 from .signature import inputs
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
-
-Values = Mapping[str, Any]
 
 
 def specialise(model: ModelProto, values: Values | None, outputs: Sequence[str] | None) -> ModelProto:
@@ -40,18 +36,9 @@ def _fix(graph: GraphProto, name: str, value: Any) -> None:
     from onnx import numpy_helper
 
     declared = {one.name: one for one in inputs(graph)}
-    require(name in declared, f"there is no input {name!r}; {_near(name, declared)}")
-    dtype, sizes = declared[name].dtype, declared[name].sizes
-    given = np.asarray(value)
-    array = given.astype(dtype.numpy)
-    require(bool((array == given).all()), f"input {name!r} holds {dtype}, not {value!r}")
-    fits = sizes is None or (
-        len(sizes) == array.ndim
-        and all(isinstance(size, str) or size == n for size, n in zip(sizes, array.shape, strict=True))
-    )
-    if not fits and array.size == 1 and all(size == 1 for size in sizes or ()):
-        array, fits = array.reshape([1] * len(sizes or ())), True
-    require(fits, f"input {declared[name]} cannot be fixed to a value of shape {array.shape}")
+    require(name in declared, f"there is no input {name!r}; {near(name, declared)}")
+    one = declared[name]
+    array = fitting(str(one), one.dtype.numpy, one.sizes, value)
     graph.initializer.append(numpy_helper.from_array(array, name))
     del graph.input[[one.name for one in graph.input].index(name)]
 
@@ -62,7 +49,7 @@ def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
 
     known = [result for node in graph.node for result in node.output if result]
     for name in outputs:
-        require(name in known, f"there is no value {name!r}; {_near(name, known)}")
+        require(name in known, f"there is no value {name!r}; {near(name, known)}")
     del graph.output[:]
     graph.output.extend(ValueInfoProto(name=name) for name in outputs)
     needed, kept = set(outputs), []
@@ -81,8 +68,3 @@ def _read(node: Any) -> Iterable[str]:
         for inner in attribute.g.node:
             yield from _read(inner)
         yield from (result.name for result in attribute.g.output)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    return f"near it are {', '.join(get_close_matches(name, names, n=3) or names[:3])}"

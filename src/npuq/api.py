@@ -74,7 +74,7 @@ def load(
     recognised. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
     example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `start_nodes`
     and `end_nodes`, lists of names, cut a TensorFlow model; `signature` chooses one of a SavedModel's. `values` fixes
-    inputs of an ONNX model by name, and `outputs` are the values that it ends with, instead of its own. `shapes` gives
+    inputs by name, and `outputs` are the values to end with, instead of the model's own. `shapes` gives
     the shapes of inputs that the model leaves open. With `channels_first` inputs [N,H,W,C] become [N,C,H,W].
     Raises `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
     """

@@ -62,6 +62,23 @@ def test_a_framework_is_named_where_the_suffix_is_not_telling(run: Run, architec
     assert done.err.startswith("npuq: there is no framework 'theano'; there are onnx, ")
 
 
+def test_a_network_ends_at_a_layer_and_an_input_is_fixed(run: Run, architecture: Path, tmp_path: Path) -> None:
+    architecture.write_text(
+        NET
+        + """
+layer { name: "s" type: "Input" top: "s" input_param { shape { dim: 1 dim: 3 dim: 2 dim: 2 } } }
+layer { name: "sum" type: "Eltwise" bottom: "c" bottom: "s" top: "sum" }
+"""
+    )
+    options = ("--value", "s:" + ",".join(["1"] * 12), "--output-name", "r", "-o", tmp_path / "a.ir")
+    done = run("convert", architecture, *options)
+    assert done.err.endswith("net: input s: f32[1,3,2,2] cannot be fixed to a value of shape (12,)\n")
+    done = run("convert", architecture, "--output-name", "r,sum", "-o", tmp_path / "a.ir")
+    assert (done.code, done.err) == (0, "")
+    assert list(read_graph(tmp_path / "a.ir").outputs) == ["r", "sum"]
+    assert "compared with OpenCV: r: differs" in done.out
+
+
 def test_kinds_that_are_not_written(run: Run, architecture: Path, tmp_path: Path) -> None:
     done = run("convert", architecture, "-o", tmp_path / "a.txt")
     assert (done.code, done.err.splitlines()[-1].endswith("wanted is .onnx or .ir")) == (2, True)

@@ -43,12 +43,10 @@ FLAGS = (
         "value",
         Annotated[
             list[str] | None,
-            typer.Option(
-                metavar="NAME:X", help="Fix an input of an ONNX model to a number; repeatable.", show_default=False
-            ),
+            typer.Option(metavar="NAME:X", help="Fix an input to a number; repeatable.", show_default=False),
         ],
     ),
-    _flag("output_name", _text("Values of an ONNX model to end with, instead of its outputs.", "A,B")),
+    _flag("output_name", _text("Values to end with, instead of the outputs.", "A,B")),
     _flag("signature", _text("The signature of a SavedModel, where it has several.", "NAME")),
     _flag(
         "channels_first",
