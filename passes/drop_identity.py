@@ -44,6 +44,8 @@ def drop_identity(graph: Graph) -> Graph:
     reals: dict[tuple[str, Op], str] = {}
 
     def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if len(node.results) != 1:
+            return None
         if isinstance(node.op, Dequantize):
             key = (operands[0], node.op)
             reals[key] = reals[key] if key in reals else builder.copy(node, operands)[0]

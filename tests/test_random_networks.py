@@ -84,8 +84,14 @@ def assert_float_equals(seed: int) -> None:
 
 
 def assert_integers_right(seed: int, target: str, **widths: Any) -> None:
-    """Text, file, simulator, interpreter, fake-quant graph and its ONNX export agree."""
-    graph, samples = imported(seed), data(network(seed), seed)
+    """The network of a seed, calibrated on the samples that it runs on."""
+    assert_levels_agree(imported(seed), data(network(seed), seed), target, seed=seed, **widths)
+
+
+def assert_levels_agree(
+    graph: Graph, samples: Sequence[Sample], target: str, *, seed: int = 0, **widths: Any
+) -> npuq.Quantized:
+    """Text, file, simulator, interpreter, fake-quant graph and its ONNX export agree; what was quantized."""
     calibration = [dict(zip(graph.inputs, sample, strict=True)) for sample in samples]
     quantized = npuq.quantize(graph, calibration, target=target, method="min_max", **widths)
     for level in (quantized.qdq, quantized.graph):
@@ -102,6 +108,7 @@ def assert_integers_right(seed: int, target: str, **widths: Any) -> None:
     if not widths:
         assert_export_follows(quantized.qdq, samples[1])
     assert_exact_export_equals(quantized, samples)
+    return quantized
 
 
 def assert_exact_export_equals(quantized: npuq.Quantized, samples: Sequence[Sample]) -> None:

@@ -169,6 +169,18 @@ def test_a_cast_back_from_a_narrower_type_stays() -> None:
     )
 
 
+def test_an_op_of_several_results_stays() -> None:
+    unchanged(
+        drop_identity(),
+        """
+        graph @g(%x: f32[2,3]) {
+          %y, %at = top_k %x {axis=1, count=3} : f32[2,3], i64[2,3]
+          return %y, %at
+        }
+        """,
+    )
+
+
 def test_a_quantized_value_keeps_its_scale_through_dropped_ops() -> None:
     before = """
     graph @g(%x: q8<0.5:3>[4,2]) {
