@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +32,43 @@ def masked_ranges(graph: Graph, ranges: Mapping[Held, Range], extremes: Mapping[
     saturates there. A mask itself saturates where it takes even the greatest score that low, and reaches that far also
     where no sample had anything masked.
     """
+    found = dict(ranges)
+    cuts = _cuts(graph, _widest(ranges), extremes)
+    for (name, bits), (low, high) in ranges.items():
+        if name in cuts:
+            limit, least, most = cuts[name]
+            found[name, bits] = (limit if least <= MASKED else max(low, limit), max(min(high, most), limit))
+    return found
+
+
+def masked_values(graph: Graph, bits: Mapping[str, int], extremes: Mapping[str, Range]) -> frozenset[str]:
+    """The values whose ranges end where a softmax sees no more; `bits` has the width of each value's integers."""
+    return frozenset(_cuts(graph, bits, extremes))
+
+
+def _widest(held: Iterable[Held]) -> dict[str, int]:
+    """The most bits that hold each value."""
+    found: dict[str, int] = {}
+    for name, bits in held:
+        found[name] = max(bits, found.get(name, 0))
+    return found
+
+
+def _cuts(
+    graph: Graph, bits: Mapping[str, int], extremes: Mapping[str, Range]
+) -> dict[str, tuple[float, float, float]]:
+    """Of masked values, and masks, the limit below which nothing matters, and the least and the greatest number."""
     holds = _holds(graph, extremes)
     limits: dict[str, float] = {}
     for node in reversed(graph.nodes):
         for name in dict.fromkeys(node.operands):
-            widths = [bits for held, bits in ranges if held == name]
-            limit = _limit(graph, node, name, limits.get(node.results[0], -math.inf), holds, max(widths, default=0))
+            limit = _limit(graph, node, name, limits.get(node.results[0], -math.inf), holds, bits.get(name, 0))
             limits[name] = min(limits.get(name, math.inf), limit if name not in graph.returned else -math.inf)
-    found = dict(ranges)
-    for (name, bits), (low, high) in ranges.items():
-        limit, least = limits.get(name, -math.inf), holds[name][0]
-        if least < limit < math.inf and name not in graph.constants:
-            most = _most(graph, name, holds)
-            found[name, bits] = (limit if least <= MASKED else max(low, limit), max(min(high, most), limit))
-    return found
+    return {
+        name: (limit, holds[name][0], _most(graph, name, holds))
+        for name, limit in limits.items()
+        if holds[name][0] < limit and name not in graph.constants
+    }
 
 
 def _most(graph: Graph, name: str, holds: Mapping[str, Range]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -41,11 +42,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of both sides: its name in each, and its axes in the tested one, None where that is not known."""
+    """A value of both sides: its name in each, and its axes in the tested one, None where that is not known.
+
+    Numbers of the reference below `least` count as it: nothing sees how low they are.
+    """
 
     name: str
     tested: str
     order: Order | None = None
+    least: float = -math.inf
 
 
 def compare(
@@ -96,7 +101,8 @@ def differences(
     tested_of = _tested(tested, values, alone=alone)
     known, isolated = ([Tally(tuple(bands)) for _ in pairs] for _ in range(2))
     for index, (left, right) in enumerate(runs):
-        exact = [real(array, type_) for array, type_ in zip(exact_of(index, left), types, strict=True)]
+        given_of = zip(exact_of(index, left), types, pairs, strict=True)
+        exact = [_seen(real(array, type_), pair.least) for array, type_, pair in given_of]
         results = zip(values, tested_of(index, right, None), exact, strict=True)
         found = [value.aligned(array, one) for value, array, one in results]
         for tally, one, other in zip(known, exact, found, strict=True):
@@ -152,6 +158,11 @@ def runs(reference: Graph | Dump, tested: Graph | Dump, samples: Samples | None)
                 part(side, typed[id(side)][0], index) if isinstance(side, Graph) else [] for side in (reference, tested)
             )
             yield left, right
+
+
+def _seen(numbers: np.ndarray, least: float) -> np.ndarray:
+    """Numbers as far as anything sees them."""
+    return numbers if least == -math.inf else np.maximum(numbers, np.asarray(least, numbers.dtype))
 
 
 def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[int, Arrays, Arrays | None], Arrays]:

@@ -134,6 +134,8 @@ def test_masked_attention_quantizes(way: str) -> None:
     assert quantized.repairs == quantized.wide_ranges == ()
     got = np.stack([quantized.simulate(*one)[0] for one in samples])
     assert 10 * math.log10(np.square(exact).sum() / np.square(got - exact).sum()) > 25
+    assert quantized.report.wide_ranges == ()
+    assert all(layer.own_sqnr_db is None or layer.own_sqnr_db > 25 for layer in quantized.report.layers)
     hosted = {layer.op for layer in quantized.report.layers if layer.reason}
     assert "where" in hosted if "padded" in graph.inputs else not hosted
     assert_masks(quantized, samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from npuq.ir import DType, Graph, Node, Quantization, TensorType
 from npuq.measures import Measures
 from npuq.passes.lower_to_integer import Lowered
 from npuq.passes.lowering.context import Emitted, order
+from npuq.passes.masked_ranges import masked_values
 from npuq.passes.samples import Sample
 from npuq.passes.statistics import Observed, Statistics
 from npuq.sides import GraphSide
@@ -44,7 +46,7 @@ def make_report(
     method, at `effort`.
     """
     notes = tuple(dict.fromkeys((*repairs, *lowered.notes)))
-    pairs = _pairs(float_graph, lowered)
+    pairs = _pairs(float_graph, lowered, statistics)
     counts = _Agreements(float_graph, pairs)
     named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
     sides, given = (GraphSide(float_graph), GraphSide(lowered.graph)), runs(float_graph, lowered.graph, named)
@@ -85,11 +87,21 @@ def make_report(
     )
 
 
-def _pairs(float_graph: Graph, lowered: Lowered) -> list[Pair]:
-    """The quantized values, and the outputs that the host makes."""
-    known, integers = float_graph.producers, lowered.graph.producers
+def _pairs(float_graph: Graph, lowered: Lowered, statistics: Observed) -> list[Pair]:
+    """The quantized values, and the outputs that the host makes; of masked ones what lies beyond their integers is one.
+
+    A softmax sees no more of it, so it is no error.
+    """
+    known, integers, types = float_graph.producers, lowered.graph.producers, lowered.graph.types
+    bits = {name: types[place.name].dtype.bits for name, place in lowered.values.items()}
+    masked = masked_values(float_graph, bits, {name: seen.range for name, seen in statistics.items()})
+
+    def least(name: str, place: Emitted) -> float:
+        quant = types[place.name].quant
+        return _reach(types[place.name].dtype, quant)[0] if name in masked and quant is not None else -math.inf
+
     pairs = {
-        name: Pair(name, place.name, _order(float_graph, name, place))
+        name: Pair(name, place.name, _order(float_graph, name, place), least(name, place))
         for name, place in lowered.values.items()
         if name in known and place.name in integers
     }
