@@ -13,7 +13,7 @@ from .fold_constants import fold_constants
 from .lowering import LOWERINGS, Kind, activations
 from .lowering.context import Context, Emitted, Result, clamp_of
 from .lowering.registry import is_known
-from .lowering.tables import lengths
+from .lowering.tables import require_length
 from .pipeline import chain, graph_pass
 from .prove_accumulators import prove_accumulators
 from .roles import CLAMPS, Role, role
@@ -43,9 +43,7 @@ def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
 
     Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
     """
-    if lut_len is not None and lut_len not in lengths(target):
-        known = ", ".join(map(str, lengths(target))) or "none"
-        raise NpuqError(f"lut_len {lut_len}: {target.name} has tables of 2^n + 1 entries for n of {known}")
+    require_length(lut_len, target)
     context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
     finish = chain(fold_constants(), prove_accumulators(target=target))
     integers = finish(verify(_Lowering(context).run()))

@@ -83,8 +83,7 @@ def thresholds(
         raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
     if not 2 <= bits <= 16:
         raise NpuqError(f"calibration: {bits} bits, 2 to 16 wanted")
-    if not 0.5 < percentile <= 1.0:
-        raise NpuqError(f"calibration: percentile {percentile!r}, a share above 0.5 and up to 1 wanted")
+    require_share(percentile)
     low, high = min(statistics.minimum, 0.0), max(statistics.maximum, 0.0)
     if symmetric:
         low, high = -max(-low, high), max(-low, high)
@@ -93,6 +92,12 @@ def thresholds(
     grid = Grid(bits, symmetric)
     found = METHODS[method](statistics, grid, percentile)
     return _widened(max(low, float(found[0])), min(high, float(found[1])))
+
+
+def require_share(percentile: float) -> None:
+    """Raise `NpuqError` unless `percentile` is a share of elements that a range can keep."""
+    if not 0.5 < percentile <= 1.0:
+        raise NpuqError(f"calibration: percentile {percentile!r}, a share above 0.5 and up to 1 wanted")
 
 
 def _widened(low: float, high: float) -> Range:

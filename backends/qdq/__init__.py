@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from . import calculation, movement, normalization, places, window
-from .writer import EXPORTERS, to_onnx
+from .writer import EXPORTERS, require_opset, to_onnx
 
-__all__ = ["EXPORTERS", "calculation", "movement", "normalization", "places", "to_onnx", "window"]
+__all__ = ["EXPORTERS", "calculation", "movement", "normalization", "places", "require_opset", "to_onnx", "window"]

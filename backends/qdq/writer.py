@@ -52,11 +52,7 @@ def to_onnx(graph: Graph, *, opset: int = OPSET) -> ModelProto:
     one becomes `name.raw`. Raises `NpuqError` for ops that ONNX does not have, such as integer ones, and for what the
     opset does not have yet, such as 16-bit integers before 21.
     """
-    from onnx import defs
-
-    if not FIRST_OPSET <= opset <= defs.onnx_opset_version():
-        known = f"{FIRST_OPSET}, with which scales per channel came, to {defs.onnx_opset_version()}"
-        raise NpuqError(f"opset {opset}: one of {known}, wanted")
+    require_opset(opset)
     write = Writer(graph, opset)
     for node in graph.nodes:
         export = EXPORTERS.get(type(node.op))
@@ -180,6 +176,15 @@ class Writer:
         if self.opset != OPSET:
             _require_known(op, self.opset, inputs, attributes)
         self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
+
+
+def require_opset(opset: int) -> None:
+    """Raise `NpuqError` unless models are written in an opset."""
+    from onnx import defs
+
+    if not FIRST_OPSET <= opset <= defs.onnx_opset_version():
+        known = f"{FIRST_OPSET}, with which scales per channel came, to {defs.onnx_opset_version()}"
+        raise NpuqError(f"opset {opset}: one of {known}, wanted")
 
 
 def _require_known(op: str, opset: int, inputs: tuple[str, ...], attributes: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from npuq.ir.errors import NpuqError
 from npuq.ir.ops.npu_interpolate import LENGTHS, Interpolate
 
 from ..target import Target
@@ -41,6 +42,13 @@ class Table:
 def lengths(target: Target) -> tuple[int, ...]:
     """The n of the tables of 2^n + 1 entries that a target has."""
     return tuple(n for n in LENGTHS if (1 << n) + 1 in target.table_sizes)
+
+
+def require_length(lut_len: int | None, target: Target) -> None:
+    """Raise `NpuqError` unless a target has tables of 2^`lut_len` + 1 entries."""
+    if lut_len is not None and lut_len not in lengths(target):
+        known = ", ".join(map(str, lengths(target))) or "none"
+        raise NpuqError(f"lut_len {lut_len}: {target.name} has tables of 2^n + 1 entries for n of {known}")
 
 
 def shortest_table(

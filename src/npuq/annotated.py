@@ -13,11 +13,13 @@ from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.lower_to_integer import lower_to_integer
+from npuq.passes.lowering.tables import require_length
 from npuq.passes.pipeline import Observe, chain
 from npuq.passes.samples import Sample, samples
 from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import take_scales
 from npuq.passes.target import Target
+from npuq.passes.thresholds import require_share
 
 from .api import Chosen, Data, Progress, Quantized, both
 from .scale_file import reals
@@ -48,6 +50,8 @@ def quantize_annotated(
         if value is not None:
             raise NpuqError(f"{graph.name}: {option}: the model has scales of its own, which are taken over")
     chosen = target if isinstance(target, Target) else load_target(target)
+    require_share(percentile)
+    require_length(lut_len, chosen)
     taken = take_scales(graph)
     prepare = canonicalise()
     source = prepare(taken.graph, observe=observe)

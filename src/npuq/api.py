@@ -29,6 +29,7 @@ from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.learn_rounding import learn_rounding
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
+from npuq.passes.lowering.tables import require_length
 from npuq.passes.normalize_input import normalize_input
 from npuq.passes.pipeline import Observe, Pass, chain
 from npuq.passes.precision import Precision, Precisions
@@ -40,6 +41,7 @@ from npuq.passes.split_output_concats import split_output_concats
 from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import has_scales
 from npuq.passes.target import Target
+from npuq.passes.thresholds import require_share
 
 from .dump import write_dump
 from .report import Report, make_report
@@ -197,6 +199,9 @@ def calibrate(
     Precisions(every).check(graph, chosen, METHODS)
     if effort not in EFFORTS:
         raise NpuqError(f"effort {effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
+    require_share(percentile)
+    require_length(lut_len, chosen)
+    content = None if scales is None else read_scales(scales)
     prepare = chain(canonicalise())
     if mean is not None or std is not None:
         numbers = {"mean": (0.0,) if mean is None else mean, "std": (1.0,) if std is None else std}
@@ -219,9 +224,9 @@ def calibrate(
         widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
         values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
         means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
-        if scales is not None:
+        if content is not None:
             held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
-            given = given_scales(read_scales(scales), float_graph, chosen, held)
+            given = given_scales(content, float_graph, chosen, held)
             means = means if effort else []
             averaged = {name for name, _ in means}
             values = [

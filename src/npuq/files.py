@@ -1,11 +1,8 @@
-"""Files in and out: networks of any level by their suffix, and results that appear whole or not at all."""
+"""Files in and out: networks of any level by their suffix."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,19 +41,24 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
 def write_graph(path: str | Path, graph: Graph) -> None:
     """Write a float or fake-quant graph as an .onnx model, or any graph as .ir text with its arrays in `blobs/`."""
     path = Path(path)
+    require_graph_file(path)
     if path.suffix == ".onnx":
         from npuq.backends.qdq import to_onnx
         from npuq.backends.whole_file import write_file
 
         write_file(path, to_onnx(graph).SerializeToString(deterministic=True))
-    elif path.suffix == ".ir":
-        from npuq.passes.pipeline import save_text
+        return
+    from npuq.passes.pipeline import save_text
 
-        try:
-            save_text(graph, path)
-        except OSError as error:
-            raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
-    else:
+    try:
+        save_text(graph, path)
+    except OSError as error:
+        raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
+
+
+def require_graph_file(path: Path) -> None:
+    """Raise `NpuqError` unless `write_graph` writes files of this name."""
+    if path.suffix not in (".onnx", ".ir"):
         raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is .onnx or .ir")
 
 
@@ -136,32 +138,3 @@ class _Blobs(Mapping[str, np.ndarray]):
     def _file(self, digest: str) -> Path:
         # A name from inside a file must not lead out of the folder.
         return self.folder / f"{digest if digest.isalnum() else ''}.npy"
-
-
-@contextmanager
-def staged(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; what stands in it at the end moves over, finished, file by file.
-
-    Where anything fails, `folder` stays as it was. Entries of the same name are replaced, others are kept.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NpuqError(f"{folder}: not written: it is a file, a folder wanted")
-    stage = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        (stage / "new").mkdir()
-        (stage / "old").mkdir()
-        yield stage / "new"
-        folder.mkdir(exist_ok=True)
-        for entry in sorted((stage / "new").iterdir()):
-            place = folder / entry.name
-            if place.is_dir():
-                place.replace(stage / "old" / entry.name)
-            entry.replace(place)
-    except OSError as error:
-        raise NpuqError(f"{folder}: not written: {error.strerror or error}") from None
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)

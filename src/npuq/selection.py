@@ -49,21 +49,27 @@ def selected(
         and (not layers or row.name in layers)
         and (not indexes or any(row.index in part for part in indexes))
     ]
+    require_measure(sort, alone=all(row.alone for row in rows))
     if sort == "index":
         return sorted(rows, key=lambda row: row.index)
     key = sort.removeprefix("alone-")
-    if key not in KEYS:
-        raise NpuqError(f"there is no measure {sort!r}; there are index, {', '.join(KEYS)}, each also as alone-NAME")
     measure, sign = KEYS[key]
     own = sort != key
-    if own and any(row.alone is None for row in rows):
-        raise NpuqError(f"{sort}: the layers were not measured alone; add --alone")
 
     def worst(row: Difference) -> tuple[bool, float]:
         value = sign * float(getattr(row.alone if own else row.accumulated, measure))
         return not math.isnan(value), value
 
     return sorted(rows, key=worst)
+
+
+def require_measure(sort: str, *, alone: bool) -> None:
+    """Raise `NpuqError` unless rows can be sorted by a measure, where layers are measured `alone` or are not."""
+    key = sort.removeprefix("alone-")
+    if key not in KEYS and sort != "index":
+        raise NpuqError(f"there is no measure {sort!r}; there are index, {', '.join(KEYS)}, each also as alone-NAME")
+    if sort not in (key, "index") and not alone:
+        raise NpuqError(f"{sort}: the layers were not measured alone; add --alone")
 
 
 def index_ranges(text: str) -> list[range]:

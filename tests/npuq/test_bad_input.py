@@ -117,8 +117,61 @@ def test_a_full_disk(run: Run, files: Files, tmp_path: Path, monkeypatch: pytest
 def test_results_that_do_not_fit_their_file(run: Run, files: Files, tmp_path: Path, program: Path) -> None:
     base = ("run", program, "--input", files.data, "-o")
     assert told(run(*base, tmp_path / "y.csv")) == f"{tmp_path}/y.csv: results are written to .npy or .npz files"
-    assert told(run(*base, tmp_path / "gone" / "y.npy")).endswith("/gone/y.npy: not written: No such file or directory")
+    gone = tmp_path / "gone"
+    assert told(run(*base, gone / "y.npy")).endswith(f"not written: there is no folder {gone}; make it first")
     assert told(run(*base, tmp_path)).endswith("results are written to .npy or .npz files")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("quantize MODEL --data DATA -o DATA", "DATA: not written: it is a file, a folder wanted"),
+        ("quantize MODEL --data DATA -o out --dump DATA", "DATA: not written: it is a file, a folder wanted"),
+        (
+            "quantize MODEL --data DATA -o out --scales-out no/s",
+            "no/s: not written: there is no folder no; make it first",
+        ),
+        ("quantize MODEL --data DATA -o out --scales-out out", "out: not written: it is a folder, a file wanted"),
+        (
+            "quantize MODEL --data DATA -o out --opset 12",
+            "opset 12: one of 13, with which scales per channel came, to ",
+        ),
+        ("quantize MODEL --data DATA -o out --lut-len 7", "lut_len 7: npu has tables of 2^n + 1 entries for n of "),
+        (
+            "quantize MODEL --data DATA -o out --percentile 2",
+            "calibration: percentile 2.0, a share above 0.5 and up to ",
+        ),
+        ("quantize MODEL --data DATA -o out --scales-in no", "no: cannot be read: "),
+        (
+            "template MODEL --data DATA -o no/t.json --strategy optimal",
+            "no/t.json: not written: there is no folder no; ",
+        ),
+        ("run PROGRAM --input DATA -o no/y.npy", "no/y.npy: not written: there is no folder no; make it first"),
+        ("emit PROGRAM -o no/e.npuq", "no/e.npuq: not written: there is no folder no; make it first"),
+        ("convert MODEL -o no/m.onnx", "no/m.onnx: not written: there is no folder no; make it first"),
+        ("convert MODEL -o m.txt", "m.txt: files of kind '.txt' are not written; wanted is .onnx or .ir"),
+        ("compare MODEL PROGRAM --data DATA -o no/c", "no/c: not written: there is no folder no; make it first"),
+        ("compare MODEL PROGRAM --data DATA --sort x", "there is no measure 'x'; there are index, "),
+        ("compare MODEL PROGRAM --data DATA --sort alone-rmse", "alone-rmse: the layers were not measured alone; "),
+    ],
+)
+def test_what_can_be_refused_at_once_is_refused_before_any_work(
+    run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Path, command: str, said: str
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was done")
+
+    for place in ("npuq.api.observe_values", "npuq.assignment.calibrate", "npuq.compare.differences"):
+        monkeypatch.setattr(place, work)
+    monkeypatch.setattr("npuq.agreement.compare_with_original", work)
+    monkeypatch.setattr("npuq.execute.run_batches", work)
+    monkeypatch.setattr("npuq.execute.program_of", work)
+    monkeypatch.chdir(tmp_path)
+    names = {"MODEL": files.model.name, "DATA": files.data.name, "PROGRAM": program.name}
+    before = sorted(os.listdir(tmp_path))
+    done = run(*(names.get(word, word) for word in command.split()))
+    assert told(done).startswith(said.replace("DATA", files.data.name))
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 @pytest.fixture

@@ -86,6 +86,28 @@ def test_quantize_again_replaces_its_files_and_keeps_others(out: Path, run: Run,
     assert (out / "small.npuq").read_bytes() != before
 
 
+def test_scales_and_dump_may_lie_in_the_new_folder(run: Run, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    flags = ("--scales-out", out / "s.json", "--dump", out / "dump", "--method", "min_max", "--effort", "0")
+    done = run("quantize", files.model, "--data", files.data, "-o", out, *flags)
+    assert (done.code, done.err) == (0, "")
+    assert json.loads((out / "s.json").read_text())["format"] == "npuq-scales"
+    assert sorted(os.listdir(out / "dump")) == ["fake-quant", "float", "integer"]
+    assert (out / "small.npuq").exists()
+
+
+def test_a_program_without_a_qdq_model_is_written_all_the_same(run: Run, files: Files, tmp_path: Path) -> None:
+    flags = ("--bits", "16", "--opset", "13", "--effort", "0")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "small_qdq.onnx").write_text("of an earlier run")
+    done = run("quantize", files.model, "--data", files.data, "-o", tmp_path / "out", *flags)
+    assert (done.code, done.err) == (0, "")
+    assert "note: no small_qdq.onnx: " in done.out
+    assert "i16 integers come with opset 21, 13 asked" in done.out
+    assert f"written: {tmp_path}/out/small.npuq, small_quantize.onnx, report.html" in done.out
+    assert not (tmp_path / "out" / "small_qdq.onnx").exists()
+
+
 def test_a_program_without_an_exact_onnx_form_is_written_all_the_same(
     out: Path, run: Run, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

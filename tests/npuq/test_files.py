@@ -1,4 +1,4 @@
-"""Results appear whole or not at all; networks are read by their suffix."""
+"""Files appear whole or not at all; networks are read by their suffix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from npuq.backends.whole_file import write_file
-from npuq.files import load_text, read_graph, staged
+from npuq.files import load_text, read_graph
 from npuq.ir import Builder, Graph, NpuqError, Quantization, parse_type
 from npuq.ir.ops.elementwise import Add
 from npuq.passes.pipeline import save_text
@@ -61,43 +61,6 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         write_file(tmp_path / "gone" / "a", b"1")
     with pytest.raises(NpuqError, match=r"not written: Is a directory$"):
         write_file(tmp_path, b"1")
-    (tmp_path / "file").write_text("1")
-    with (
-        pytest.raises(NpuqError, match=r"/file: not written: it is a file, a folder wanted$"),
-        staged(tmp_path / "file"),
-    ):
-        pass
-
-
-def test_a_folder_appears_when_it_is_finished(tmp_path: Path) -> None:
-    with staged(tmp_path / "deep" / "out") as stage:
-        (stage / "a").write_text("new")
-        (stage / "sub").mkdir()
-        (stage / "sub" / "b").write_text("new")
-        assert not (tmp_path / "deep" / "out").exists()
-    assert entries(tmp_path / "deep") == ["out", "out/a", "out/sub", "out/sub/b"]
-    with staged(tmp_path / "deep" / "out") as stage:
-        (stage / "sub").mkdir()
-        (stage / "sub" / "c").write_text("newer")
-    assert entries(tmp_path / "deep") == ["out", "out/a", "out/sub", "out/sub/c"]
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("?"), KeyboardInterrupt()]
-)
-def test_a_folder_stays_as_it_was_when_anything_fails(tmp_path: Path, error: BaseException) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a").write_text("old")
-
-    def fail() -> None:
-        with staged(tmp_path / "out") as stage:
-            (stage / "a").write_text("new")
-            raise error
-
-    with pytest.raises((NpuqError, ValueError, KeyboardInterrupt)):
-        fail()
-    assert entries(tmp_path) == ["out", "out/a"]
-    assert (tmp_path / "out" / "a").read_text() == "old"
 
 
 def graph() -> Graph:

@@ -57,7 +57,11 @@ def compare(
     from npuq.compare import compare as measure
     from npuq.compare import to_json
     from npuq.files import read_side
+    from npuq.outputs import require_place
 
+    selection.require_measure(sort, alone=alone)
+    if output:
+        require_place(output)
     one, other = (read_side(path, shapes_of(shape)) for path in (reference, tested))
     one = normalized_as(one, mean, std)
     borders = selection.bands(bands)

@@ -26,7 +26,9 @@ def convert(
     from npuq import agreement, files
     from npuq.data import read_data
     from npuq.ir.errors import NpuqError
+    from npuq.outputs import require_place
 
+    files.require_graph_file(require_place(output))
     graph = model.load()
     samples = None if data is None else read_data(data, graph.inputs)
     try:
@@ -60,8 +62,10 @@ def emit(
     from npuq.backends.whole_file import write_file
     from npuq.execute import program_of
     from npuq.files import read_graph
+    from npuq.outputs import require_place
 
     wanted = as_interface(interface)
+    require_place(output)
     program = program_of(read_graph(graph, shapes_of(shape)), load_target(target))
     if output.suffix == ".onnx":
         write_file(output, to_exact_onnx(program.graph, interface=wanted).SerializeToString(deterministic=True))

@@ -25,9 +25,11 @@ def run(
     from npuq.data import read_data
     from npuq.execute import pack, require_result_file, run_batches
     from npuq.files import require_file
+    from npuq.outputs import require_place
 
     loaded = Program.load(require_file(program))
     require_result_file(output, tuple(loaded.graph.outputs))
+    require_place(output)
     if verify:
         loaded.verify()
     batches = read_data(data, loaded.graph.inputs)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .arguments import All, Data, Dump, Numbers, Out, Target, numbers_of
 from .source import Source, reads_model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 @reads_model
@@ -67,16 +71,22 @@ def quantize(
     """
     from npuq import api, show
     from npuq.assignment import read_template
-    from npuq.backends.exact_onnx import to_exact_onnx
-    from npuq.backends.qdq import to_onnx
+    from npuq.backends.exact_onnx import as_interface, to_exact_onnx
+    from npuq.backends.qdq import require_opset, to_onnx
     from npuq.backends.target import load_target
     from npuq.data import read_data
-    from npuq.files import read_text, staged
+    from npuq.files import read_text
     from npuq.ir import NpuqError
+    from npuq.outputs import together
     from npuq.passes.pipeline import dump_to
 
     chosen = load_target(target)
-    with show.steps() as steps, staged(output) as folder:
+    require_opset(opset)
+    stem, interface = model.path.stem, as_interface("float" if output_dequant else "fixed")
+    with show.steps() as steps, together() as outputs:
+        folder = outputs.folder(output)
+        dumped = dump and outputs.folder(dump)
+        scales = scales_out and outputs.file(scales_out)
         steps.start(f"reading {model.name}")
         graph = model.load()
         text = None if template is None else read_text(template)
@@ -103,37 +113,36 @@ def quantize(
             progress=steps.done,
         )
         steps.start("writing the program")
-        quantized.program.save(folder / f"{model.path.stem}.npuq")
-        notes = list(quantized.notes)
-        exact = f"{model.path.stem}_quantize.onnx"
-        try:
-            proto = to_exact_onnx(quantized.graph, interface="float" if output_dequant else "fixed")
-        except NpuqError as error:
-            # The program stands without it; one of an earlier run would be another program's.
-            (output / exact).unlink(missing_ok=True)
-            notes.append(f"no {exact}: {error}")
-        else:
-            (folder / exact).write_bytes(proto.SerializeToString(deterministic=True))
-        (folder / f"{model.path.stem}_qdq.onnx").write_bytes(
-            to_onnx(quantized.qdq, opset=opset).SerializeToString(deterministic=True)
-        )
+        quantized.program.save(folder / f"{stem}.npuq")
+        exports: dict[str, Callable[[], ModelProto]] = {
+            f"{stem}_quantize.onnx": lambda: to_exact_onnx(quantized.graph, interface=interface),
+            f"{stem}_qdq.onnx": lambda: to_onnx(quantized.qdq, opset=opset),
+        }
+        lacking: dict[str, str] = {}
+        for name, export in exports.items():
+            try:
+                content = export().SerializeToString(deterministic=True)
+            except NpuqError as error:
+                # The program stands without it; one of an earlier run would be another program's.
+                outputs.drop(output / name)
+                lacking[name] = f"no {name}: {error}"
+            else:
+                (folder / name).write_bytes(content)
         steps.start("measuring the layers", len(quantized.samples))
         report = quantized.measure(steps.done)
         (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
         report.save_html(folder / "report.html")
-        if scales_out:
-            quantized.save_scales(scales_out)
-        if dump:
+        if scales:
+            quantized.save_scales(scales)
+        if dumped:
             steps.start("dumping the layers")
-            quantized.dump(dump)
+            quantized.dump(dumped)
     screen = show.console()
     screen.print(show.layers(report, None if all_ else show.SHOWN))
-    for note in notes:
+    for note in (*quantized.notes, *lacking.values()):
         screen.print(f"note: {note}", markup=False)
-    models = ", ".join(
-        name for name in (f"{model.path.stem}.npuq", exact, f"{model.path.stem}_qdq.onnx") if (output / name).exists()
-    )
-    screen.print(f"\nwritten: {output}/{models}, report.html, report.json, steps/")
+    written = ", ".join((f"{stem}.npuq", *(name for name in exports if name not in lacking)))
+    screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/", markup=False)
 
 
 @reads_model
@@ -164,8 +173,10 @@ def template(
     from npuq.backends.target import load_target
     from npuq.backends.whole_file import write_file
     from npuq.data import read_data
+    from npuq.outputs import require_place
 
     chosen = load_target(target)
+    require_place(output)
     with show.steps() as steps:
         steps.start(f"reading {model.name}")
         graph = model.load()

@@ -1,0 +1,158 @@
+"""What a command leaves behind: checked before it works, made aside, and put in place as one whole at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from npuq.ir.errors import NpuqError
+
+
+def require_place(path: str | Path) -> Path:
+    """The path of a file that can be written; raises `NpuqError`."""
+    path = Path(path)
+    if path.is_dir():
+        raise NpuqError(f"{path}: not written: it is a folder, a file wanted")
+    if not path.parent.is_dir():
+        raise NpuqError(f"{path}: not written: there is no folder {path.parent}; make it first")
+    if not os.access(path if _is_device(path) else path.parent, os.W_OK):
+        raise NpuqError(f"{path}: not written: Permission denied")
+    return path
+
+
+@contextmanager
+def together() -> Iterator[Outputs]:
+    """Give the results of one piece of work: at its end all of them appear, or, where anything fails, none.
+
+    Raises `NpuqError`, which names the place that was asked for.
+    """
+    outputs = Outputs()
+    try:
+        yield outputs
+        outputs.finish()
+    except NpuqError as error:
+        raise type(error)(outputs.told(str(error))) from None
+    except OSError as error:
+        raise NpuqError(f"{outputs.place_of(error)}: not written: {error.strerror or error}") from None
+    finally:
+        for stage in outputs.stages:
+            shutil.rmtree(stage.root, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What is made in `root` for a folder or a file at `place`."""
+
+    place: Path
+    root: Path
+    is_folder: bool
+
+    @property
+    def new(self) -> Path:
+        return self.root / "new" if self.is_folder else self.root / "new" / self.place.name
+
+    @property
+    def old(self) -> Path:
+        return self.root / "old"
+
+
+@dataclass
+class Outputs:
+    """Folders and files to come. Folders are named before files that shall lie in them."""
+
+    stages: list[_Stage] = field(default_factory=list)
+    dropped: list[Path] = field(default_factory=list)
+
+    def folder(self, place: str | Path) -> Path:
+        """An empty folder whose entries go to `place`, which is made: those of the same name there are replaced."""
+        place = Path(place)
+        if (place.exists() and not place.is_dir()) or self._has(place, is_folder=False):
+            raise NpuqError(f"{place}: not written: it is a file, a folder wanted")
+        return self._stage(place, place, is_folder=True)
+
+    def file(self, place: str | Path) -> Path:
+        """Where to write the file that goes to `place`; its folder is there, or one of those to come."""
+        place = Path(place)
+        if self._has(place, is_folder=True):
+            raise NpuqError(f"{place}: not written: it is a folder, a file wanted")
+        if not self._has(place.parent, is_folder=True):
+            require_place(place)
+        return self._stage(place, Path(tempfile.gettempdir()) if _is_device(place) else place.parent, is_folder=False)
+
+    def drop(self, place: Path) -> None:
+        """Let a file vanish at the end, where there is one."""
+        self.dropped.append(place)
+
+    def finish(self) -> None:
+        """Put all in place; where that fails, everything is put back."""
+        undo: list[tuple[Path, Path]] = []
+        try:
+            for place in self.dropped:
+                _move(place, self.stages[0].old, undo)
+            for stage in self.stages:
+                self._finish(stage, undo)
+        except OSError:
+            for source, place in reversed(undo):
+                place.replace(source)
+            raise
+
+    def place_of(self, error: OSError) -> str:
+        """The place of which an error tells, as it was asked for; the first, where that is not known."""
+        name = str(error.filename)
+        return next((str(stage.place) for stage in self.stages if name.startswith(str(stage.root))), self._first())
+
+    def told(self, text: str) -> str:
+        """A text with places as they were asked for."""
+        for stage in self.stages:
+            text = text.replace(str(stage.new), str(stage.place))
+        return text
+
+    def _has(self, place: Path, *, is_folder: bool) -> bool:
+        return any(stage.place.absolute() == place.absolute() and stage.is_folder is is_folder for stage in self.stages)
+
+    def _first(self) -> str:
+        return str(self.stages[0].place) if self.stages else "results"
+
+    def _stage(self, place: Path, folder: Path, *, is_folder: bool) -> Path:
+        """Make the folder to work in where moving from it is renaming: as near to `folder` as there is one."""
+        near = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        if not near.is_dir():
+            raise NpuqError(f"{place}: not written: {near} is a file, a folder wanted")
+        try:
+            stage = _Stage(place, Path(tempfile.mkdtemp(dir=near, prefix=".npuq.")), is_folder)
+        except OSError as error:
+            raise NpuqError(f"{place}: not written: {error.strerror or error}") from None
+        self.stages.append(stage)
+        (stage.root / "new").mkdir()
+        stage.old.mkdir()
+        return stage.new
+
+    def _finish(self, stage: _Stage, undo: list[tuple[Path, Path]]) -> None:
+        place = stage.place
+        if _is_device(place) and not stage.is_folder:
+            # A device or a pipe stays what it is.
+            place.write_bytes(stage.new.read_bytes())
+            return
+        folder = place if stage.is_folder else place.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in sorted((stage.root / "new").iterdir()):
+            _move(folder / entry.name, stage.old, undo)
+            entry.replace(folder / entry.name)
+            undo.append((entry, folder / entry.name))
+
+
+def _is_device(place: Path) -> bool:
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def _move(place: Path, folder: Path, undo: list[tuple[Path, Path]]) -> None:
+    """Move what is at a place, if anything, into a folder."""
+    if os.path.lexists(place):
+        kept = folder / f"{len(undo)}-{place.name}"
+        place.replace(kept)
+        undo.append((place, kept))
