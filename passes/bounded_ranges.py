@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 
 from npuq.ir import Graph, Node, Op
-from npuq.ir.ops import activation, elementwise, pool, reduce, shape
+from npuq.ir.ops import activation, elementwise, pool, reduce, scatter
 
-from .intervals import MOVERS
+from .intervals import GATHERS, MOVERS
 from .repair_scales import Held
 from .scales import Range
 
@@ -57,8 +57,10 @@ def result_bounds(node: Node, operands: list[Range]) -> Range:
         return min(max(low, op.low), op.high), min(max(high, op.low), op.high)
     if op.name in MOVERS:
         return min(low for low, _ in operands), max(high for _, high in operands)
-    if isinstance(op, (shape.Gather, pool.MaxPool)):
+    if op.name in GATHERS or isinstance(op, pool.MaxPool):
         return operands[0]
+    if isinstance(op, (scatter.ScatterNd, scatter.ScatterElements)) and op.reduction == "none":
+        return min(operands[0][0], operands[2][0]), max(operands[0][1], operands[2][1])
     if isinstance(op, AVERAGES):
         return min(operands[0][0], 0.0), max(operands[0][1], 0.0)
     return EVERYTHING

@@ -22,6 +22,12 @@ MOVERS = frozenset(
 )
 """Ops whose results hold nothing but their operands' elements."""
 
+GATHERS = frozenset({"gather", "gather_elements", "gather_nd"})
+"""Ops whose results hold nothing but their first operand's elements."""
+
+SCATTERS = frozenset({"scatter_nd", "scatter_elements"})
+"""Ops that write their third operand's elements among those of the first, where they do not join them."""
+
 
 def value_intervals(graph: Graph) -> Intervals:
     """An interval that holds every element of each integer value, whatever the inputs are."""
@@ -48,8 +54,10 @@ def _result_interval(node: Node, known: Intervals) -> Interval | None:
     if op.name == "pad":
         value = known[node.operands[0]]
         return _hull(value, (int(op.value), int(op.value))) if op.mode == "constant" else value
-    if op.name == "gather" or (op.name == "resize" and op.mode == "nearest"):
+    if op.name in GATHERS or (op.name == "resize" and op.mode == "nearest"):
         return known[node.operands[0]]
+    if op.name in SCATTERS and op.reduction == "none":
+        return _hull(known[node.operands[0]], known[node.operands[2]])
     if op.name in ("npu.lut", "npu.interpolate"):
         return known[node.operands[1]]
     if op.name == "quantize" or (op.name.startswith("npu.") and hasattr(op, "low")):

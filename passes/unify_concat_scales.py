@@ -16,6 +16,7 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.recurrent import Gru, Lstm, Rnn
 from npuq.ir.ops.reduce import ReduceMax, ReduceMin
 from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.scatter import GatherNd, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Tile, Transpose
 
 from .pipeline import graph_pass
@@ -23,7 +24,21 @@ from .pipeline import graph_pass
 Range = tuple[float, float]
 K = TypeVar("K", bound=Hashable)
 
-MOVES = (Expand, Gather, GatherElements, Identity, MaxPool, Pad, ReduceMax, ReduceMin, Reshape, Slice, Tile, Transpose)
+MOVES = (
+    Expand,
+    Gather,
+    GatherElements,
+    GatherNd,
+    Identity,
+    MaxPool,
+    Pad,
+    ReduceMax,
+    ReduceMin,
+    Reshape,
+    Slice,
+    Tile,
+    Transpose,
+)
 """The ops that give elements of their first operand."""
 
 
@@ -118,6 +133,8 @@ def _tied(graph: Graph, node: Node, unify_inputs: bool) -> tuple[str, ...]:
             return (*node.operands, *node.results) if computed else ()
         case Where():
             return (*node.operands[1:], *node.results)
+        case ScatterNd() | ScatterElements():
+            return (node.operands[0], node.operands[2], *node.results) if node.op.reduction == "none" else ()
         case Resize():
             moves = node.op.mode == "nearest" and node.op.coordinates != "tf_crop_and_resize"
             return (node.operands[0], *node.results) if moves else ()

@@ -119,7 +119,7 @@ def pad(context: Context, node: Node) -> str:
 def gather(context: Context, node: Node) -> str:
     x, indices = node.operand(0), node.operand(1)
     axis = front(node.int("axis", 0), context.type(x).rank)
-    _check_indices(context, indices, context.type(x).shape[axis])
+    check_indices(context.known(indices), context.type(x).shape[axis])
     return context.add(Gather(axis=axis), x, indices)
 
 
@@ -127,15 +127,14 @@ def gather(context: Context, node: Node) -> str:
 def gather_elements(context: Context, node: Node) -> str:
     x, indices = node.operand(0), node.operand(1)
     axis = front(node.int("axis", 0), context.type(x).rank)
-    _check_indices(context, indices, context.type(x).shape[axis])
+    check_indices(context.known(indices), context.type(x).shape[axis])
     return context.add(GatherElements(axis=axis), x, indices)
 
 
-def _check_indices(context: Context, indices: str, size: int) -> None:
+def check_indices(indices: np.ndarray | None, size: int) -> None:
     """Refuse known indices that are out of range; computed ones are clamped."""
-    array = context.known(indices)
-    if array is not None and array.size:
-        low, high = int(array.min()), int(array.max())
+    if indices is not None and indices.size:
+        low, high = int(indices.min()), int(indices.max())
         require(-size <= low and high < size, f"indices from {low} to {high} on an axis of {size}")
 
 

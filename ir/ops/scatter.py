@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,7 @@ def _taken(x: jax.Array, indices: jax.Array) -> jax.Array:
 class ScatterNd(Op):
     """x with `updates` written to (or joined with) the slices whose first indices are the last axis of `indices`.
 
-    Which one of several writes to a place counts is not defined, as in ONNX; joined ones all count.
+    Of several writes to a place the last one counts, which ONNX leaves open; joined ones all count.
     """
 
     reduction: Reduction = "none"
@@ -70,7 +71,7 @@ class ScatterNd(Op):
 class ScatterElements(Op):
     """x with each of the `updates` written to (or joined with) its own place, but for the index along `axis`.
 
-    Which one of several writes to a place counts is not defined, as in ONNX; joined ones all count.
+    Of several writes to a place the last one counts, which ONNX leaves open; joined ones all count.
     """
 
     axis: int
@@ -99,6 +100,7 @@ def checked_places(x: TensorType, indices: TensorType, batch: int) -> int:
     require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
     require(indices.rank > 0, "indices of rank 0, at least 1 wanted")
     depth = indices.shape[-1]
+    require(depth > 0, f"indices of shape {indices.shape}, at least one for each place wanted")
     require(batch + depth <= x.rank, f"{depth} indices behind {batch} axes, the operand's rank is {x.rank}")
     named = x.shape[batch : batch + depth]
     require(0 not in named or indices.size == 0, f"an axis of {named} is empty")
@@ -120,6 +122,21 @@ def places(x: jax.Array, indices: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _joined(x: jax.Array, where: tuple[jax.Array, ...], updates: jax.Array, reduction: Reduction) -> jax.Array:
-    write = getattr(x.at[where], {"none": "set", "mul": "multiply"}.get(reduction, reduction))
-    joined: jax.Array = write(updates, mode="clip")
+    if reduction == "none":
+        return _written(x, where, updates)
+    joined: jax.Array = getattr(x.at[where], {"mul": "multiply"}.get(reduction, reduction))(updates, mode="clip")
     return joined
+
+
+def _written(x: jax.Array, where: tuple[jax.Array, ...], updates: jax.Array) -> jax.Array:
+    """Each place takes the last of the updates that name it, in row-major order; a scatter alone promises no order."""
+    depth = len(where)
+    named = jnp.broadcast_shapes(*(part.shape for part in where))
+    count = math.prod(named)
+    if not count:
+        return x
+    slices = updates.reshape(count, *x.shape[depth:])
+    numbers = jnp.arange(count, dtype=jnp.int32).reshape(named)
+    last = jnp.full(x.shape[:depth], -1, jnp.int32).at[where].max(numbers, mode="clip")
+    is_named = (last >= 0).reshape(last.shape + (1,) * (x.ndim - depth))
+    return jnp.where(is_named, jnp.take(slices, last, axis=0, mode="clip"), x)

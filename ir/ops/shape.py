@@ -215,7 +215,9 @@ class GatherElements(Op):
 
 
 def from_front(indices: jax.Array, size: int) -> jax.Array:
-    """Indices that count from the end as ones that count from the front."""
-    return (
-        jnp.where(indices < 0, indices + size, indices) if jnp.issubdtype(indices.dtype, jnp.signedinteger) else indices
-    )
+    """Indices on an axis, those below 0 counted from the end, clamped before JAX makes them narrower."""
+    if indices.dtype.itemsize < 4:
+        indices = indices.astype(jnp.int32)
+    if jnp.issubdtype(indices.dtype, jnp.signedinteger):
+        indices = jnp.where(indices < 0, indices + size, indices)
+    return jnp.clip(indices, 0, max(size - 1, 0))

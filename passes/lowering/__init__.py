@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import division, matrix, movement, norm, pointwise, recurrent, reduction, window
+from . import division, matrix, movement, norm, places, pointwise, recurrent, reduction, window
 from .registry import LOWERINGS, Kind, Lowering, activations
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "matrix",
     "movement",
     "norm",
+    "places",
     "pointwise",
     "recurrent",
     "reduction",

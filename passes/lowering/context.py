@@ -208,7 +208,8 @@ class Context:
 
 
 SCALE_KEEPERS = frozenset(
-    {"reshape", "transpose", "slice", "concat", "pad", "tile", "expand", "gather", "resize"}
+    {"reshape", "transpose", "slice", "concat", "pad", "tile", "expand", "resize"}
+    | {"gather", "gather_elements", "gather_nd", "scatter_nd", "scatter_elements"}
     | {"maximum", "minimum", "reduce_max", "reduce_min", "npu.max_pool2d"}
 )
 """Ops whose results have their operands' scale by inference."""

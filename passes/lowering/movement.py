@@ -11,11 +11,11 @@ import numpy as np
 from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.quant import to_integers
 from npuq.ir.ops.resize import Resize
-from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Reshape, Slice, Tile, Transpose
+from npuq.ir.ops.shape import Concat, Expand, Pad, Reshape, Slice, Tile, Transpose
 
 from ..target import Target
 from .context import Context, Emitted, Result, moved_axis, order
-from .registry import Kind, is_known, lowers
+from .registry import Kind, lowers
 
 T = TypeVar("T")
 
@@ -118,23 +118,6 @@ def expand(context: Context, node: Node, result: Result) -> Emitted:
     same_rank = context.source.types[node.operands[0]].rank == len(op.shape)
     last = same_rank and _is_last(context, node)
     return _one(context, node, result, Expand(shape=per_axis(op.shape, last=last)), last=last)
-
-
-def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
-    """Indices are known when the program is made, or an input of the network as it is (token ids)."""
-    indices = node.operands[1]
-    if is_known(graph, indices) or indices in graph.inputs:
-        return None
-    return f"indices %{indices} are computed, known ones or an input of the network wanted"
-
-
-@lowers(Gather, kind=Kind.MOVE, obstacle=computed_indices, raw=(1,))
-def gather(context: Context, node: Node, result: Result) -> Emitted:
-    """A table of embeddings becomes integers; token ids stay what they are."""
-    x, indices = context.take(node.operands[0], result=result), node.operands[1]
-    if indices in context.source.constants:
-        indices = context.builder.constant(context.source.constants[indices], indices)
-    return Emitted(context.emit(node.op, x, indices, result=result), last=False)
 
 
 def not_resizable(graph: Graph, node: Node, target: Target) -> str | None:

@@ -55,6 +55,47 @@ def gather(attributes: Attributes, x: Array, indices: Array) -> Array:
     return np.take(x, np.clip(counted, 0, size - 1), attributes["axis"])
 
 
+def gather_elements(attributes: Attributes, x: Array, indices: Array) -> Array:
+    found = np.empty(indices.shape, x.dtype)
+    for place, index in np.ndenumerate(indices):
+        found[place] = x[_replaced(place, attributes["axis"], index, x.shape)]
+    return found
+
+
+def _replaced(place: tuple[int, ...], axis: int, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*place[:axis], _inside(index, shape[axis]), *place[axis + 1 :])
+
+
+def _inside(index: int, size: int) -> int:
+    """Negative ones count from the end; what is outside lies at the edge."""
+    return min(max(int(index) + size if index < 0 else int(index), 0), size - 1)
+
+
+def gather_nd(attributes: Attributes, x: Array, indices: Array) -> Array:
+    batch, depth = attributes["batch"], indices.shape[-1]
+    found = np.empty((*indices.shape[:-1], *x.shape[batch + depth :]), x.dtype)
+    for place in np.ndindex(indices.shape[:-1]):
+        found[place] = x[(*place[:batch], *map(_inside, indices[place], x.shape[batch : batch + depth]))]
+    return found
+
+
+def scatter_nd(attributes: Attributes, x: Array, indices: Array, updates: Array) -> Array:
+    """One write after the other: the last one stays."""
+    assert attributes["reduction"] == "none", attributes["reduction"]
+    written = x.copy()
+    for place in np.ndindex(indices.shape[:-1]):
+        written[tuple(map(_inside, indices[place], x.shape[: indices.shape[-1]]))] = updates[place]
+    return written
+
+
+def scatter_elements(attributes: Attributes, x: Array, indices: Array, updates: Array) -> Array:
+    assert attributes["reduction"] == "none", attributes["reduction"]
+    written = x.copy()
+    for place, index in np.ndenumerate(indices):
+        written[_replaced(place, attributes["axis"], index, x.shape)] = updates[place]
+    return written
+
+
 def resize(attributes: Attributes, x: Array) -> Array:
     """Nearest neighbours, axis by axis, places rounded to float32."""
     assert attributes["mode"] == "nearest", attributes["mode"]
@@ -167,6 +208,10 @@ SHAPE_OPS: dict[str, Callable[..., Array]] = {
     "tile": tile,
     "expand": expand,
     "gather": gather,
+    "gather_elements": gather_elements,
+    "gather_nd": gather_nd,
+    "scatter_nd": scatter_nd,
+    "scatter_elements": scatter_elements,
     "resize": resize,
     "maximum": maximum,
     "minimum": minimum,
