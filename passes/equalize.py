@@ -21,6 +21,9 @@ from .roles import EVERYWHERE, plan
 from .saturation import saturation
 from .target import Target
 
+EQUALIZED_BITS = 8
+"""Wider activations have steps to spare."""
+
 
 @graph_pass("equalize")
 def equalize(

@@ -22,11 +22,15 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Lowered:
-    """The integer graph, where each quantized float value lies in it, and what was repaired: (place, repair)."""
+    """The integer graph, and where each quantized float value lies in it.
+
+    `repairs` (place, repair) tell what the target's limits asked for, `tables` (place, note) how near tables are.
+    """
 
     graph: Graph
     values: Mapping[str, Emitted]
-    notes: tuple[tuple[str, str], ...]
+    repairs: tuple[tuple[str, str], ...]
+    tables: tuple[tuple[str, str], ...] = ()
 
 
 @graph_pass("lower-to-integer")
@@ -39,7 +43,7 @@ def lower_to_integer(graph: Graph, *, target: Target, lut_len: int | None = None
 
 
 def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
-    """`lower_to_integer`, with its notes.
+    """`lower_to_integer`, with what there is to say about it.
 
     Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
     """
@@ -54,7 +58,7 @@ def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
         for emitted in context.emitted(node.result)
         if emitted.name in integers.types
     }
-    return Lowered(integers, values, tuple(dict.fromkeys(context.notes)))
+    return Lowered(integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
 
 
 @dataclass

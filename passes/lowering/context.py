@@ -52,7 +52,8 @@ class Context:
     builder: Builder
     lut_len: int | None = None
     """The n of all tables of 2^n + 1 entries; None for the least n that is near enough, table by table."""
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    repairs: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[tuple[str, str]] = field(default_factory=list)
     _known: dict[tuple[str, bool], str] = field(default_factory=dict)
 
     def quant(self, value: str) -> Quantization:
@@ -159,9 +160,9 @@ class Context:
         }
 
     def rescale(self, real: np.ndarray, node: Node) -> tuple[str, str]:
-        """Constants (M, s) for real factors, one or many; what had to be repaired is noted for the report."""
+        """Constants (M, s) for real factors, one or many; what had to be repaired is kept for the report."""
         multipliers, shifts, repairs = multipliers_and_shifts(real, self.target.shift_range)
-        self.notes.extend((node.place, repair) for repair in repairs)
+        self.repairs.extend((node.place, repair) for repair in repairs)
         return self._factors(multipliers, shifts)
 
     def factors(self, multipliers: np.ndarray, shifts: np.ndarray) -> tuple[str, str]:

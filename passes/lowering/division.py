@@ -26,7 +26,7 @@ def division(context: Context, node: Node, result: Result) -> Emitted:
     factors, shifts, repairs = multipliers_and_shifts(
         np.array([first.scale / (second.scale * result.quant.scale)]), (2, DIVISION_SHIFTS[1])
     )
-    context.notes.extend((node.place, repair) for repair in repairs)
+    context.repairs.extend((node.place, repair) for repair in repairs)
     op = NpuDiv(
         factor=max(int(factors[0]), 1),
         shift=int(shifts[0]),

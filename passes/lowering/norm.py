@@ -78,7 +78,9 @@ def _epsilon(context: Context, node: Node, count: int, real: float, scale: float
     fraction = next((f for f in range(most, -1, -1) if exact * 4**f <= LARGEST_EPSILON), 0)
     wanted = round(exact * 4**fraction)
     if wanted > LARGEST_EPSILON:
-        context.notes.append((node.place, f"epsilon {real:.3g} is beyond the variance of its operand, which it hides"))
+        context.repairs.append(
+            (node.place, f"epsilon {real:.3g} is beyond the variance of its operand, which it hides")
+        )
     return fraction, min(max(wanted, 1), LARGEST_EPSILON)
 
 

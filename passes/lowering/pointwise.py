@@ -150,7 +150,7 @@ def interpolate(context: Context, nodes: list[Node], source: str, result: Result
     among = lengths(context.target) if context.lut_len is None else (context.lut_len,)
     found = shortest_table(steps, result.low, result.high, among, result.dtype.numpy)
     note = f"a table of {found.entries.shape[-1]} entries, off by at most {found.worst:.2f} steps"
-    context.notes.append((nodes[-1].place, note))
+    context.tables.append((nodes[-1].place, note))
     return _look_up(context, Interpolate(worst=round(found.worst, 4)), found.entries, source, result)
 
 

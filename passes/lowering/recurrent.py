@@ -213,7 +213,7 @@ def _common(context: Context, node: Node, hidden: Result, *biases: np.ndarray) -
         offsets.append((np.rint(bias / (quant.scale * scales)) - centre).astype(np.int64))
         reals.append(quant.scale * scales * 2.0**SUM_FRACTION)
     multipliers, shifts, repairs = multipliers_and_shifts(np.stack(reals, 1), context.target.rescale_shift_range)
-    context.notes.extend((node.place, repair) for repair in repairs)
+    context.repairs.extend((node.place, repair) for repair in repairs)
     texts = [text for direction in range(op.directions) for text in op.named(direction)]
     inputs = tuple(input_fraction(text) or 0 for text in texts)
     tables = np.stack([function_table(text, bits) for text, bits in zip(texts, inputs, strict=True)])

@@ -25,7 +25,7 @@ from npuq.passes.canonicalise import canonicalise
 from npuq.passes.channels_first_inputs import channels_first_inputs
 from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
-from npuq.passes.equalize import by_source, equalizable, equalize, inherited
+from npuq.passes.equalize import EQUALIZED_BITS, by_source, equalizable, equalize, inherited
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.learn_rounding import learn_rounding
 from npuq.passes.lower_to_integer import Lowered, lower, lower_to_integer
@@ -50,9 +50,6 @@ from .scale_file import Given, given_scales, read_scales, scales_json
 Data = Any
 Progress = Callable[[int], None]
 EFFORTS = (0, 1, 2)
-EQUALIZED_BITS = 8
-"""Wider activations have steps to spare."""
-
 LEARNED_BITS = 4
 """With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
 
@@ -337,6 +334,7 @@ class Calibrated:
             self.lut_len,
             chosen.notes,
             self.effort,
+            self.effort < 2 and (self.every.bits or target.default_bits) <= EQUALIZED_BITS,
         )
 
     def _is_coarse(self, precision: Precisions) -> bool:
@@ -351,8 +349,8 @@ class Quantized:
 
     `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
     `repairs` tells (place, change) of scales that the target's limits asked for.
-    `notes` tell what came of scales that were given; `wide_ranges` (place, change) which values were calibrated by
-    another than the default method.
+    `notes` tell what came of what was given; `wide_ranges` (place, change) which values were calibrated by
+    another than the default method; `could_equalize` says that more effort would equalize channels.
     """
 
     float_graph: Graph
@@ -367,6 +365,7 @@ class Quantized:
     lut_len: int | None = None
     wide_ranges: tuple[tuple[str, str], ...] = ()
     effort: int = 1
+    could_equalize: bool = False
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -410,7 +409,8 @@ class Quantized:
             statistics=self.statistics,
             repairs=self.repairs,
             wide_ranges=self.wide_ranges,
-            effort=self.effort,
+            could_equalize=self.could_equalize,
+            notes=self.notes,
             progress=progress,
         )
 

@@ -32,13 +32,14 @@ WIDE = 160
 
 def console() -> Console:
     """Standard output, wide where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=False)
+    # Names are the user's own: nothing in them is markup.
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
 def steps() -> Iterator[Steps]:
     """Show what a long command is doing, on standard error; silent where that is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(30), MofNCompleteColumn())
     screen = Console(stderr=True)
     with Progress(
         *columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal
@@ -214,7 +215,7 @@ def _places(places: Sequence[str]) -> str:
 def _decibels(sqnr: float | None) -> str:
     if sqnr is None:
         return ""
-    return "exact" if math.isinf(sqnr) and sqnr > 0 else f"{sqnr:.1f}"
+    return "exact" if math.isinf(sqnr) and sqnr > 0 else f"{sqnr:z.1f}"
 
 
 def _error_decibels(error: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -13,9 +14,12 @@ import onnx
 import pytest
 
 import npuq
+from npuq import show
 from npuq.assignment import Assignment
 from npuq.ir import Builder, parse_type
+from npuq.ir.ops.activation import Gelu
 from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.shape import Reshape
 from npuq.mixing import Choice
 from npuq.passes.precision import Precision
@@ -132,6 +136,61 @@ def test_a_repaired_scale_is_named_at_its_layer() -> None:
     assert found.to_html().count("scale raised from ") == 2
 
 
+def test_a_table_is_noted_at_its_layer_and_is_no_repair() -> None:
+    builder = Builder("net")
+    x = builder.input("x", parse_type("f32[1,8]"))
+    graph = builder.build({"y": builder.add(Gelu(), x, name="y", loc="net.onnx:gelu")})
+    data = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    found = npuq.quantize(graph, data, bits=16).report
+    ((note,),) = (layer.notes for layer in found.layers)
+    assert re.fullmatch(r"a table of \d+ entries, off by at most [0-9.]+ steps", note)
+    assert found.repairs == ()
+    assert "with no repairs" in found.to_html()
+
+
+def test_a_network_of_which_nothing_becomes_integers_has_a_report_that_says_so() -> None:
+    builder = Builder("net")
+    x = builder.input("x", parse_type("f64[1,8]"))
+    graph = builder.build({"y": builder.add(Gelu(), x, name="y")})
+    found = npuq.quantize(graph, np.ones((4, 8))).report
+    assert found.notes == ("nothing in it became integers; what it computes runs in float on the host",)
+    assert found.notes[0] in found.to_html()
+
+
+def test_an_input_that_is_always_zero_is_noted() -> None:
+    builder = Builder("net")
+    x, z = (builder.input(name, parse_type("f32[1,8]")) for name in ("x", "z"))
+    w = builder.constant(np.ones((8, 8), np.float32), "w")
+    graph = builder.build({"y": builder.add(Add(), builder.add(MatMul(), x, w), builder.add(MatMul(), z, w))})
+    data = {"x": np.ones((4, 8), np.float32), "z": np.zeros((4, 8), np.float32)}
+    found = npuq.quantize(graph, data).report
+    note = "input 'z' is zero in all 4 samples; calibrate with data that are typical"
+    assert found.notes == (note,)
+    assert note.replace("'", "&#39;") in found.to_html()
+    assert note in json.loads(found.to_json())["notes"]
+
+
+def test_a_ratio_next_to_one_has_no_sign(report: Report) -> None:
+    shown = replace(report, outputs={"y": -0.001}, layers=(replace(report.layers[0], sqnr_db=-0.04),))
+    text = show_text(shown)
+    assert "far from float: 0.0 dB SQNR" in text
+    assert "-0.0" not in text
+
+
+def test_names_are_shown_as_they_are(report: Report) -> None:
+    layer = replace(report.layers[0], name="[red]:smile:[/red]")
+    assert "[red]:smile:[/red] " in show_text(replace(report, layers=(layer,), graph="[b]net[/b]"))
+    assert "[b]net[/b] on npu" in show_text(replace(report, graph="[b]net[/b]"))
+
+
+def show_text(report: Report) -> str:
+    """What the terminal shows of a report."""
+    screen = show.console()
+    with screen.capture() as captured:
+        screen.print(show.layers(report))
+    return captured.get()
+
+
 def test_a_layer_with_too_wide_a_range_is_named_with_what_helps() -> None:
     builder = Builder("net")
     x = builder.input("x", parse_type("f32[1,65536]"))
@@ -147,11 +206,14 @@ def test_a_layer_with_too_wide_a_range_is_named_with_what_helps() -> None:
     assert place == "net.onnx:twice"
     assert re.fullmatch(
         r"alone it keeps 1[0-9]\.[0-9] dB: %tall reaches 100, 9[0-9] times its root mean square; "
-        r'effort=2, which equalizes channels or 16 bits, precision=\{"y": Precision\(16\)\} helps',
+        r'effort=2 \(equalized channels\) or 16 bits, precision=\{"y": Precision\(16\)\} helps',
         note,
     )
     again = npuq.quantize(graph, data, method="min_max", precision={"y": Precision(16)})
     assert again.report.wide_ranges == ()
+    ((_, note),) = npuq.quantize(graph, data, method="min_max", effort=2).report.wide_ranges
+    assert note.endswith('mean square; 16 bits, precision={"y": Precision(16)} helps')
+    assert not npuq.quantize(graph, data, bits=16, weight_bits=8).could_equalize
     assert "Wide ranges" in npuq.quantize(graph, data, method="min_max", effort=2).report.to_html()
 
 

@@ -80,7 +80,8 @@ def test_the_stored_error_is_the_worst_of_all_inputs(name: str) -> None:
             assert table.size == (1 << lut_len) + 1
         elif name in ("sigmoid", "tanh", "exp", "silu"):
             assert worst <= WORST + 0.01
-        assert found.notes == (
+        assert found.repairs == ()
+        assert found.tables == (
             (node.place, f"a table of {table.size} entries, off by at most {node.op.worst:.2f} steps"),
         )
         np.testing.assert_array_equal(

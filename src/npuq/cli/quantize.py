@@ -139,10 +139,10 @@ def quantize(
             quantized.dump(dumped)
     screen = show.console()
     screen.print(show.layers(report, None if all_ else show.SHOWN))
-    for note in (*quantized.notes, *lacking.values()):
-        screen.print(f"note: {note}", markup=False)
+    for note in (*report.notes, *lacking.values()):
+        screen.print(f"note: {note}")
     written = ", ".join((f"{stem}.npuq", *(name for name in exports if name not in lacking)))
-    screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/", markup=False)
+    screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/")
 
 
 @reads_model

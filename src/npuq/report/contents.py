@@ -104,7 +104,8 @@ class Report:
     """All layers in the order of execution, the totals, and where they come from.
 
     `samples` calibrated, `measured` of them gave the errors. `outputs` holds the SQNR of each output. `wide_ranges` are
-    (place, note) of values that the default calibration would have cost too much, and of layers that still lose much.
+    (place, note) of values that the default calibration would have cost too much, and of layers that still lose much;
+    `repairs` those of what the target's limits asked for; `notes` are on the network as a whole.
     """
 
     graph: str
@@ -124,6 +125,7 @@ class Report:
     host_segments: tuple[str, ...]
     repairs: tuple[tuple[str, str], ...]
     wide_ranges: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
     program_hash: str
     graph_digest: str
     data_digest: str

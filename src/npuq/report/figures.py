@@ -96,7 +96,8 @@ def costs(details: Details) -> str:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))
         axes.set_title("cycles per instruction", loc="left", fontsize=8)
         axes.set_xlabel("instructions in order")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=0.8)
+        if rows:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=0.8)
         return svg(figure, "costs")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,15 +37,16 @@ def make_report(
     statistics: Observed,
     repairs: Sequence[tuple[str, str]] = (),
     wide_ranges: Sequence[tuple[str, str]] = (),
-    effort: int = 1,
+    could_equalize: bool = False,
+    notes: Sequence[str] = (),
     progress: Progress = lambda count: None,
 ) -> Report:
     """Measure every quantized value on `samples` and put it beside its cost.
 
     `repairs` were made before lowering; `wide_ranges` are values that were calibrated by another than the default
-    method, at `effort`.
+    method; `could_equalize` tells that more effort would equalize channels; `notes` are on the network as a whole.
     """
-    notes = tuple(dict.fromkeys((*repairs, *lowered.notes)))
+    repairs = tuple(dict.fromkeys((*repairs, *lowered.repairs)))
     pairs = _pairs(float_graph, lowered, statistics)
     counts = _Agreements(float_graph, pairs)
     named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
@@ -54,8 +55,8 @@ def make_report(
     errors = {row.name: row for row in found}
     cost = program.cost()
     costs = {row.name: row for row in cost.rows}
-    layers = _layers(float_graph, lowered, errors, costs, (*notes, *wide_ranges))
-    named_wide = wide.wide_ranges(float_graph, layers, statistics, program.target, effort)
+    layers = _layers(float_graph, lowered, errors, costs, (*repairs, *dict.fromkeys(lowered.tables), *wide_ranges))
+    named_wide = wide.wide_ranges(float_graph, layers, statistics, program.target, could_equalize)
     return Report(
         graph=float_graph.name,
         target=program.target.name,
@@ -75,7 +76,8 @@ def make_report(
         arena_bytes=cost.arena_bytes,
         constant_bytes=cost.constant_bytes,
         host_segments=tuple(f"{node.place}: {node.op.name}: {node.host}" for node in lowered.graph.nodes if node.host),
-        repairs=notes,
+        repairs=repairs,
+        notes=(*notes, *_warnings(float_graph, lowered, statistics)),
         wide_ranges=(*wide_ranges, *named_wide),
         program_hash=program.hash,
         graph_digest=statistics.graph_digest,
@@ -85,6 +87,15 @@ def make_report(
             tuple(_tensors(float_graph, lowered, statistics)), cost.rows, program.plan, program.target.sram_bytes
         ),
     )
+
+
+def _warnings(graph: Graph, lowered: Lowered, statistics: Observed) -> Iterator[str]:
+    """What makes all figures worth little."""
+    if not any(node.op.name.startswith("npu.") for node in lowered.graph.nodes):
+        yield "nothing in it became integers; what it computes runs in float on the host"
+    for name in graph.inputs:
+        if name in statistics and statistics[name].minimum == statistics[name].maximum == 0:
+            yield f"input {name!r} is zero in all {statistics.samples} samples; calibrate with data that are typical"
 
 
 def _pairs(float_graph: Graph, lowered: Lowered, statistics: Observed) -> list[Pair]:
@@ -147,10 +158,10 @@ def _layers(
     lowered: Lowered,
     errors: Mapping[str, Difference],
     costs: Mapping[str, Cost],
-    repairs: Sequence[tuple[str, str]],
+    told: Sequence[tuple[str, str]],
 ) -> tuple[Layer, ...]:
     notes: dict[str, list[str]] = {}
-    for place, note in repairs:
+    for place, note in told:
         notes.setdefault(place, []).append(note)
     places = {place.name: name for name, place in lowered.values.items()}
     return tuple(

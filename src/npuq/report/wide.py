@@ -19,11 +19,12 @@ LEAST = 20.0
 
 
 def wide_ranges(
-    graph: Graph, layers: Iterable[Layer], statistics: Observed, target: Target, effort: int
+    graph: Graph, layers: Iterable[Layer], statistics: Observed, target: Target, could_equalize: bool
 ) -> Iterator[tuple[str, str]]:
     """Give (place, what is wrong and what helps) for every layer whose measured error alone is too great.
 
     The cause is the value that it reads or makes whose peak is the greatest multiple of its root mean square.
+    `could_equalize` tells that more effort would equalize channels.
     """
     widest = max(width.bits for width in target.widths)
     for layer in layers:
@@ -37,12 +38,12 @@ def wide_ranges(
         if not seen:
             continue
         name = max(seen, key=lambda one: crest(statistics[one]))
-        remedies = ["effort=2, which equalizes channels"] if effort < 2 else []
+        remedies = ["effort=2 (equalized channels)"] if could_equalize else []
         if layer.dtype != f"i{widest}":
             remedies.append(f'{widest} bits, precision={{"{layer.name}": Precision({widest})}}')
         yield (
             layer.place,
-            f"alone it keeps {layer.own_sqnr_db:.1f} dB: %{name} reaches {_peak(statistics[name]):.3g}, "
+            f"alone it keeps {layer.own_sqnr_db:z.1f} dB: %{name} reaches {_peak(statistics[name]):.3g}, "
             f"{crest(statistics[name]):.0f} times its root mean square; {' or '.join(remedies) or 'nothing'} helps",
         )
 

@@ -28,8 +28,9 @@ def verdict(report: Report) -> str:
         parts[0] += f" sample{'s' * (agreed.rows != 1)}"
     host = sum(layer.where == "host" for layer in report.layers)
     layers = len(report.layers)
+    where = f"{host} of {layers} layers run on the host" if host else f"All {layers} layers run on the NPU"
     parts.append(
-        f"{f'{host} of {layers} layers run on the host' if host else f'All {layers} layers run on the NPU'}, "
+        f"{where if layers else 'There are no layers'}, "
         f"with {len(report.repairs) or 'no'} repair{'s' * (len(report.repairs) != 1)}"
     )
     parts.append(
@@ -52,7 +53,7 @@ def decibels(sqnr: float | None) -> str:
     """A ratio in dB, `exact` where there is no noise, a dash where there is no measure."""
     if sqnr is None:
         return UNKNOWN
-    return "exact" if sqnr == math.inf else f"{sqnr:.1f} dB"
+    return "exact" if sqnr == math.inf else f"{sqnr:z.1f} dB"
 
 
 def number(value: float | None) -> str:
