@@ -21,7 +21,8 @@ class ChannelSums:
     """The running sums of one value along one axis, whole numbers of 2^-FRACTION_BITS, and how many elements each has.
 
     A sample's own sums are float64; across samples only whole numbers add up, so order and grouping do not matter.
-    `squares` are the sums of squares, `lows` and `highs` the extremes, kept where `all_` asks for them.
+    Kept where `all_` asks for them: `squares`, the sums of squares; `lows` and `highs`, the extremes of all samples;
+    `low_sums` and `high_sums`, the sums of each sample's own.
     """
 
     axis: int
@@ -30,7 +31,10 @@ class ChannelSums:
     squares: np.ndarray = field(default_factory=lambda: np.zeros((), object))
     lows: np.ndarray = field(default_factory=lambda: np.full((), np.inf))
     highs: np.ndarray = field(default_factory=lambda: np.full((), -np.inf))
+    low_sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
+    high_sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
     elements: int = 0
+    samples: int = 0
 
     def add(self, x: np.ndarray) -> None:
         """Add one sample's finite elements, channels last where the rank is 4."""
@@ -39,9 +43,12 @@ class ChannelSums:
         self.sums = self.sums + _whole(x.sum(axis=others, dtype=np.float64))
         if self.all_:
             self.squares = self.squares + _whole(np.square(x, dtype=np.float64).sum(axis=others))
-            self.lows = np.minimum(self.lows, x.min(axis=others))
-            self.highs = np.maximum(self.highs, x.max(axis=others))
+            lows, highs = x.min(axis=others), x.max(axis=others)
+            self.lows, self.highs = np.minimum(self.lows, lows), np.maximum(self.highs, highs)
+            self.low_sums = self.low_sums + _whole(lows.astype(np.float64))
+            self.high_sums = self.high_sums + _whole(highs.astype(np.float64))
         self.elements += x.size // max(x.shape[axis], 1)
+        self.samples += 1
 
     def merge(self, other: ChannelSums) -> ChannelSums:
         """The sums of both sets of samples."""
@@ -52,19 +59,27 @@ class ChannelSums:
             self.squares + other.squares,
             np.minimum(self.lows, other.lows),
             np.maximum(self.highs, other.highs),
+            self.low_sums + other.low_sums,
+            self.high_sums + other.high_sums,
             self.elements + other.elements,
+            self.samples + other.samples,
         )
 
     def means(self) -> np.ndarray:
         """The means, f64[channels], each rounded once."""
-        return self._per_element(self.sums)
+        return _divided(self.sums, self.elements)
 
     def mean_squares(self) -> np.ndarray:
         """The means of the squares, f64[channels]."""
-        return self._per_element(self.squares)
+        return _divided(self.squares, self.elements)
 
-    def _per_element(self, totals: np.ndarray) -> np.ndarray:
-        return np.array([total / (self.elements << FRACTION_BITS) for total in totals], np.float64)
+    def mean_extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The means over the samples of each sample's least and of its greatest element, f64[channels] each."""
+        return _divided(self.low_sums, self.samples), _divided(self.high_sums, self.samples)
+
+
+def _divided(totals: np.ndarray, count: int) -> np.ndarray:
+    return np.array([total / (count << FRACTION_BITS) for total in totals], np.float64)
 
 
 def _whole(totals: np.ndarray) -> np.ndarray:

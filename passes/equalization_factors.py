@@ -27,6 +27,31 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """What the calibration saw of a value, f64 per channel.
+
+    `peaks` are the greatest magnitudes of all samples, `usual` the means of each sample's own greatest, `squares` the
+    mean squares; a sample has `elements` in each channel.
+    """
+
+    peaks: np.ndarray
+    usual: np.ndarray
+    squares: np.ndarray
+    samples: int
+    elements: int
+
+    def clipped(self, limit: np.ndarray) -> np.ndarray:
+        """The mean squared error per element, where a further sample goes beyond `limit`, at least the peaks.
+
+        The greatest of S exponential excesses is expected H - 1 of their means above the mean, H = 1 + ... + 1 / S;
+        so the peaks tell that mean, b, and beyond the limit lie 2 b^2 exp(-excess / b), in one element.
+        """
+        harmonic = float((1 / np.arange(1, self.samples + 1)).sum())
+        mean = np.maximum(self.peaks - self.usual, 1e-30) / max(harmonic - 1, 0.5)
+        return np.asarray(2 * np.square(mean) * np.exp(-(limit - self.usual) / mean - 1) / self.elements)
+
+
+@dataclass(frozen=True, eq=False)
 class Block:
     """Values whose channels are tied, directly or through others, with the indices of their channels in the block.
 
@@ -40,13 +65,14 @@ class Block:
     apart: frozenset[str]
 
 
-def choose_factors(graph: Graph, ties: Ties, peaks: Arrays, squares: Arrays, width: Width) -> dict[str, np.ndarray]:
+def choose_factors(graph: Graph, ties: Ties, seen: Mapping[str, Seen], width: Width) -> dict[str, np.ndarray]:
     """The factors of every value that gets others than 1, along its channels."""
     chosen = np.ones(len(ties.parents))
+    peaks = {value: one.peaks for value, one in seen.items()}
     for roots, block in blocks(graph, ties, peaks):
         shares = _shares(block, peaks)
         options = [np.ones(block.size), *candidates(graph, block, shares)]
-        noises = [noise(graph, block, factors, peaks, squares, width) for factors in options]
+        noises = [noise(graph, block, factors, seen, width) for factors in options]
         best = int(np.argmin(noises))
         if noises[best] < WORTH * noises[0]:
             chosen[roots] = options[best]
@@ -146,36 +172,30 @@ def _columns(node: Node, weights: np.ndarray) -> np.ndarray:
     return np.asarray(weights.max(axis=1))
 
 
-def noise(
-    graph: Graph,
-    block: Block,
-    factors: np.ndarray,
-    peaks: Arrays,
-    squares: Arrays,
-    width: Width,
-) -> float:
-    """The noise of rounding in each reader's result and in values read apart, relative to the signal.
+def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Seen], width: Width) -> float:
+    """The noise in each reader's result and in values read apart, relative to the signal.
 
-    Steps make noise of step^2 / 12 per element; elements and weights are taken as independent.
+    Steps make noise of step^2 / 12 per element, and what goes beyond the ranges is clipped; elements and weights are
+    taken as independent.
     """
     total = 0.0
     levels, weight_levels = width.activation_range[1], weight_range(width.weight_dtype(None))[1]
-    steps = {value: float((peaks[value] / factors[index]).max()) / levels for value, index in block.values.items()}
+    lost = {}
+    for value, index in block.values.items():
+        limit = (seen[value].peaks / factors[index]).max() * factors[index]
+        lost[value] = np.square(limit / levels) / 12 + seen[value].clipped(limit)
     for value in block.apart:
-        index = block.values[value]
-        lost = np.square(steps[value] * factors[index]) / 12
-        total += float(np.mean(np.minimum(lost / np.maximum(squares[value], 1e-30), 1.0)))
+        total += float(np.mean(np.minimum(lost[value] / np.maximum(seen[value].squares, 1e-30), 1.0)))
     for node, value in block.readers:
-        index = block.values[value]
+        index, squares = block.values[value], seen[value].squares
         weights = graph.constants[node.operands[1]].array.astype(np.float64)
-        square = np.broadcast_to(by_input(node, weights, squares[value]), weights.shape)
-        signal = float((np.square(weights) * square).sum())
-        scaled = weights * by_input(node, weights, factors[index])
-        activations = float(np.square(scaled).sum()) * steps[value] ** 2 / 12
-        rows = by_result(node, weights, _rows(node, np.abs(scaled)) / weight_levels)
-        spread = np.broadcast_to(by_input(node, weights, squares[value] / np.square(factors[index])), weights.shape)
-        rounding = float((np.square(rows) * spread).sum()) / 12
-        total += (activations + rounding) / max(signal, 1e-30)
+        power = np.square(weights)
+        scaled = np.abs(weights * by_input(node, weights, factors[index]))
+        steps = np.square(by_result(node, weights, _rows(node, scaled) / weight_levels))
+        unscaled = by_input(node, weights, squares / np.square(factors[index]))
+        rounding = (unscaled * np.broadcast_to(steps, weights.shape)).sum() / 12
+        activations = (power * by_input(node, weights, lost[value])).sum()
+        total += float((activations + rounding) / max((power * by_input(node, weights, squares)).sum(), 1e-30))
     return total
 
 

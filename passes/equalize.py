@@ -14,7 +14,7 @@ from npuq.ir.ops.elementwise import Mul
 
 from .channel_means import Channels, ChannelSums
 from .channel_ties import channel_ties
-from .equalization_factors import by_input, by_result, choose_factors
+from .equalization_factors import Seen, by_input, by_result, choose_factors
 from .pipeline import graph_pass
 from .precision import Precision, Precisions
 from .roles import EVERYWHERE, plan
@@ -42,9 +42,8 @@ def equalize(
     what the calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
     """
     ties = channel_ties(graph, target, precision)
-    peaks = {name: _peaks(graph, name, found) for (name, _), found in channels.items()}
-    squares = {name: found.mean_squares() for (name, _), found in channels.items()}
-    factors = choose_factors(graph, ties, peaks, squares, target.width(target.default_bits))
+    seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}
+    factors = choose_factors(graph, ties, seen, target.width(target.default_bits))
     tables = {node.result for node in ties.tables}
     weighted = {node.result for node in ties.weighted}
     normalized = {node.result for node in ties.normalized}
@@ -65,7 +64,7 @@ def equalize(
         chosen = list(operands)
         for index, operand in enumerate(node.operands):
             if operand in factors:
-                limit = float((peaks[operand] / factors[operand]).max())
+                limit = float((seen[operand].peaks / factors[operand]).max())
                 cut = _cut(builder, node, operands[index], limit) if _clamps(graph, operand) else operands[index]
                 chosen[index] = _times(builder, cut, factors[operand], node, f"{operand}.restored")
         inner = builder.add(node.op, *chosen, name=node.result, loc=node.loc)
@@ -106,12 +105,17 @@ def inherited(precision: Mapping[str, Precision], before: Graph, after: Graph) -
     return {name: said for name, said in found.items() if name in after.producers or name not in before.producers}
 
 
-def _peaks(graph: Graph, name: str, found: ChannelSums) -> np.ndarray:
-    """The greatest magnitude of each channel, as far as the function that alone reads the value tells it apart."""
+def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
+    """What the calibration saw of a value, as far as the function that alone reads it tells its elements apart."""
     user = graph.only_user(name)
     low, high = (-math.inf, math.inf) if user is None else saturation(user.op)
-    lows, highs = (np.clip(ends.astype(np.float64), low, high) for ends in (found.lows, found.highs))
-    return np.maximum(np.abs(lows), np.abs(highs))
+
+    def magnitudes(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        ends = (np.abs(np.clip(one.astype(np.float64), low, high)) for one in (lows, highs))
+        return np.maximum(*ends)
+
+    peaks, usual = magnitudes(found.lows, found.highs), magnitudes(*found.mean_extremes())
+    return Seen(peaks, usual, found.mean_squares(), found.samples, found.elements // found.samples)
 
 
 def _clamps(graph: Graph, name: str) -> bool:
