@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from npuq.ir import Graph, Node, Quantization
+from npuq.ir import Graph, Node, PassError, Quantization
 from npuq.ir.arithmetic import MULTIPLIERS
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Mul, Sub
@@ -37,10 +37,11 @@ def repair_scales(
 
     A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s; sums
     and rescalings, which may shift their operands left first, reach further. The values that share the scale share the
-    repair; a raised scale may ask for the next one, until all hold.
+    repair; a raised scale may ask for the next one, until all hold. Raises PassError where a repair would leave a value
+    that is not zero no integer but 0.
     """
     shared = {held: group for group in groups for held in group}
-    quants, notes = dict(quants), []
+    given, quants, notes = quants, dict(quants), []
     changed = True
     while changed:
         changed = False
@@ -58,10 +59,24 @@ def repair_scales(
                 continue
             raised = float(np.nextafter(np.float32(least), np.float32(np.inf)))
             for member in shared.get((name, bits), frozenset({(name, bits)})) & quants.keys():
+                _check_signal(node, member, raised, given[member], target, shift)
                 quants[member] = replace(quants[member], scales=(raised,))
             notes.append((node.place, f"scale raised from {old.scale:.3g} to {raised:.3g}, so that its shift fits"))
             changed = True
     return quants, tuple(notes)
+
+
+def _check_signal(node: Node, held: Held, raised: float, given: Quantization, target: Target, least_shift: int) -> None:
+    """Half a step of the raised scale is still less than the value's greatest magnitude."""
+    name, bits = held
+    low, high = target.width(bits).activation_range
+    peak = given.scale * max(high - given.zero_point, given.zero_point - low)
+    if raised > 2 * peak:
+        raise PassError(
+            f"{node.place}: {node.op.name}: %{name} reaches {peak:.3g}, less than half of the step {raised:.3g} that "
+            f"the target's least shift, {least_shift}, allows: all its integers would be 0; "
+            f"calibrate with other data, give it more bits, or train with quantization"
+        )
 
 
 def _quantized_result(graph: Graph, node: Node, where: Plan) -> str | None:

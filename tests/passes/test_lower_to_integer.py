@@ -9,7 +9,7 @@ import pytest
 
 from npuq.backends.edge import simulator
 from npuq.backends.target import load_target
-from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType, blobs, evaluate, parse, to_text, verify
+from npuq.ir import Builder, DType, Graph, NpuqError, Op, PassError, TensorType, blobs, evaluate, parse, to_text, verify
 from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, shape
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
@@ -349,9 +349,19 @@ def test_a_scale_beyond_the_shifts_is_raised_and_noted() -> None:
     (x,) = inputs(builder, (1, 4, 9, 7))
     graph = builder.build({"y": convolution_of(builder, x)})
     chosen = load_target("npu")
-    scales = choose_scales(graph, {"x0": (-1.0, 1.0), "c": (-1e-6, 1e-6)}, chosen)
+    scales = choose_scales(graph, {"x0": (-1.0, 1.0), "c": (-3e-4, 3e-4)}, chosen)
     assert [place for place, note in scales.notes if "raised" in note] == ["%c"]
     assert not [node for node in lower(scales.insert(), chosen).graph.nodes if node.host]
+
+
+def test_a_scale_that_leaves_nothing_is_an_error() -> None:
+    builder = Builder("net")
+    (x,) = inputs(builder, (1, 4, 9, 7))
+    graph = builder.build({"y": convolution_of(builder, x)})
+    rule = r"%c: conv: %c reaches 1\.01e-09, less than half of the step .* shift, 31, allows: all its integers would be 0"
+    with pytest.raises(PassError, match=rule):
+        choose_scales(graph, {"x0": (-1.0, 1.0), "c": (-1e-9, 1e-9)}, load_target("npu"))
+    choose_scales(graph, {"x0": (-1.0, 1.0), "c": (0.0, 0.0)}, load_target("npu"))
 
 
 def test_a_great_bias_raises_its_weight_scale() -> None:

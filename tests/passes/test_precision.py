@@ -13,7 +13,7 @@ from npuq.backends.target import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, TensorType
 from npuq.ir.ops import activation, conv, elementwise, reduce, shape
 from npuq.ir.ops.quant import Quantize
-from npuq.passes.precision import Precision, Precisions
+from npuq.passes.precision import HEADROOM, Precision, Precisions
 from npuq.passes.roles import plan
 from tests.oracle.interpreter import execute
 
@@ -111,6 +111,12 @@ def test_methods_and_weights_are_asked_for_by_node() -> None:
     assert [asked.method(made[name], asked.bits(made[name], NPU)) for name in "acd"] == ["kl_v2", "mse", "min_max"]
     assert [asked.weight_bits(made[name]) for name in "acg"] == [None, 4, 8]
     assert Precisions(Precision(method="kl")).method(made["a"], 16) == "kl"
+
+
+def test_min_max_of_16_bits_has_headroom_whether_asked_for_or_not() -> None:
+    asked = Precisions(Precision(16), {"c": Precision(method="min_max"), "d": Precision(method="mse")})
+    assert [asked.headroom(net().producers[name], 16) for name in "acd"] == [HEADROOM, HEADROOM, 1.0]
+    assert asked.headroom(net().producers["c"], 8) == 1.0
 
 
 @pytest.mark.parametrize(
