@@ -1,10 +1,9 @@
 """int8 by NNCF: run by `benchmarks.accuracy` in an environment of its own.
 
-    python rival_nncf.py MODEL CALIBRATION.npy INPUTS.npy symmetric|asymmetric default|signed OUTPUTS.npy
+    python rival_nncf.py MODEL CALIBRATION.npy INPUTS.npy symmetric|asymmetric default OUTPUTS.npy
 
 NNCF's post-training quantization with its defaults: weights per channel, ranges by min-max, biases corrected; the
-preset `performance` has symmetric activations, `mixed` asymmetric ones. By default symmetric activations that are never
-negative are unsigned, which not every NPU has; `signed` forces signed ones. Its fake-quant model is run by onnxruntime
+preset `performance` has symmetric activations, `mixed` asymmetric ones. Its fake-quant model is run by onnxruntime
 without graph optimisations.
 """
 
@@ -14,7 +13,6 @@ import nncf
 import numpy as np
 import onnx
 import onnxruntime
-from nncf.quantization.advanced_parameters import QuantizationParameters
 
 
 def main(model: str, calibration: str, inputs: str, activations: str, method: str, outputs: str) -> None:
@@ -23,9 +21,7 @@ def main(model: str, calibration: str, inputs: str, activations: str, method: st
     images = np.load(calibration)
     preset = nncf.QuantizationPreset.PERFORMANCE if activations == "symmetric" else nncf.QuantizationPreset.MIXED
     data = nncf.Dataset([{name: image[None]} for image in images])
-    signed = QuantizationParameters(signedness_to_force=True if method == "signed" else None)
-    advanced = nncf.AdvancedQuantizationParameters(activations_quantization_params=signed)
-    quantized = nncf.quantize(graph, data, preset=preset, subset_size=len(images), advanced_parameters=advanced)
+    quantized = nncf.quantize(graph, data, preset=preset, subset_size=len(images))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -25,7 +25,7 @@ class Rival:
 
 
 RIVALS = (
-    Rival("NNCF", "rival_nncf.py", ("nncf==3.4.0", *PLAIN), ("default", "signed")),
+    Rival("NNCF", "rival_nncf.py", ("nncf==3.4.0", *PLAIN), ("default",)),
     Rival("AIMET", "rival_aimet.py", ("aimet-onnx==2.42.0", "torch==2.13.0", *PLAIN), ("min_max", "tf_enhanced")),
 )
 

@@ -80,7 +80,8 @@ def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mappin
         def correct(node: Node, value: jax.Array) -> jax.Array:
             axis = value.ndim - 1 if isinstance(node.op, MatMul) else 1
             others = tuple(index for index in range(value.ndim) if index != axis)
-            off = jax.lax.pmean(jnp.mean(right[node.result] - value, axis=others), SAMPLES)
+            off = jnp.mean(right[node.result] - value, axis=others)
+            off = jax.lax.pmean(off, SAMPLES)  # type: ignore[no-untyped-call]
             steps[node.result] = jnp.rint(off / scales[node.result])
             return value + jnp.expand_dims(steps[node.result] * scales[node.result], others)
 

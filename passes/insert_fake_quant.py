@@ -20,7 +20,7 @@ from .repair_scales import Held, Quants, repair_scales
 from .roles import EVERYWHERE, Plan, plan
 from .scales import LEAST, Range, activation_quantization, weight_quantization
 from .target import Target, Width, weight_range
-from .unify_concat_scales import scale_groups, unify
+from .unify_concat_scales import Port, parts_apart, scale_groups, unify
 from .visible_ranges import span, visible_range
 
 Ranges = Mapping[str, Range] | Mapping[Held, Range]
@@ -46,7 +46,7 @@ def observed_values(graph: Graph, target: Target, precision: Precisions = EVERYW
 def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Precisions = EVERYWHERE) -> Scales:
     """The scales of all values, at each width that holds them, and of weights; repaired where shifts ask for it."""
     where = plan(graph, target, precision)
-    groups = _groups(graph, where)
+    groups = _groups(graph, where, frozenset() if precision.unify_inputs else _apart(graph, where, ranges, target))
     quants = _activation_quants(graph, where, ranges, groups, target)
     dtypes = {
         node.results[0]: target.width(where.bits[node.results[0]]).weight_dtype(precision.weight_bits(node))
@@ -63,10 +63,21 @@ def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Preci
     return Scales(graph, where, quants, weights, dtypes, target, notes)
 
 
-def _groups(graph: Graph, where: Plan) -> list[frozenset[Held]]:
+def _apart(graph: Graph, where: Plan, ranges: Ranges, target: Target) -> frozenset[Port]:
+    """The operands of Concats that are worth a scale of their own."""
+    given: dict[object, Range] = {**dict(ranges.items())}
+    scales = {}
+    for name, (made, *_) in where.held.items():
+        range_ = _range(graph, given, {}, target, name, made, made)
+        if range_ is not None and any(range_):
+            scales[name] = activation_quantization(range_, target.width(made)).scale
+    return parts_apart(graph, scales)
+
+
+def _groups(graph: Graph, where: Plan, apart: frozenset[Port]) -> list[frozenset[Held]]:
     """The sets of two and more values, at one width, that share a scale."""
     found = []
-    for group in scale_groups(graph):
+    for group in scale_groups(graph, apart):
         held = [(name, bits) for name in group & where.held.keys() for bits in where.held[name]]
         for width in sorted({bits for _, bits in held}):
             alike = frozenset(one for one in held if one[1] == width)

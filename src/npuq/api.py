@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
@@ -92,6 +92,7 @@ def quantize(
     precision: Mapping[str, Precision] | None = None,
     lut_len: int | None = None,
     percentile: float = 0.99999,
+    unify_input_scale: bool = False,
     effort: int = 1,
     scales: str | Path | Mapping[str, Any] | None = None,
     mean: Sequence[float] | float | None = None,
@@ -110,6 +111,8 @@ def quantize(
     default what goes with it.
     `precision` gives single nodes, by their first result's name in the canonical float graph, what differs. `lut_len`
     is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough, table by table.
+    With `unify_input_scale` all inputs of a Concat share its scale; without, those that something else reads keep a
+    finer one where it is worth a bit.
     `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values;
     where it names all, `data` may be left out, and biases are not corrected.
     `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels and to learn the
@@ -140,6 +143,7 @@ def quantize(
                 "scales": scales,
                 "mean": mean,
                 "std": std,
+                "unify_input_scale": unify_input_scale or None,
             },
             observe=observe,
             progress=progress,
@@ -156,6 +160,7 @@ def quantize(
         precision=precision,
         lut_len=lut_len,
         percentile=percentile,
+        unify_input_scale=unify_input_scale,
         effort=effort if data is not None else 0,
         scales=scales,
         mean=mean,
@@ -177,6 +182,7 @@ def calibrate(
     precision: Mapping[str, Precision] | None,
     lut_len: int | None = None,
     percentile: float,
+    unify_input_scale: bool = False,
     effort: int,
     mean: Sequence[float] | float | None,
     std: Sequence[float] | float | None,
@@ -207,7 +213,7 @@ def calibrate(
         )
     float_graph = prepare(graph, observe=observe)
     named = by_source(precision or {}, float_graph)
-    precisions = Precisions(every, named)
+    precisions = Precisions(every, named, unify_inputs=unify_input_scale)
     precisions.check(float_graph, chosen, METHODS)
     coarse = effort > 1 and any((one.weight_bits or 16) <= LEARNED_BITS for one in (every, *named.values()))
     chosen_samples = Chosen(LEARNING_SAMPLES if coarse else REPORT_SAMPLES)
@@ -217,7 +223,7 @@ def calibrate(
         if refined:
             seeing = both({}, observe, len(prepare.passes))
             float_graph = _equalized(source, read(), chosen, precisions, seeing, progress)
-            precisions = Precisions(every, inherited(named, source, float_graph))
+            precisions = replace(precisions, nodes=inherited(named, source, float_graph))
         widths = [Precisions(Precision(width.bits)) for width in chosen.widths] if every_width else []
         values = [name for one in (precisions, *widths) for name in observed_values(float_graph, chosen, one)]
         means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
@@ -251,6 +257,7 @@ def calibrate(
         len(prepare.passes) + refined,
         given,
         lut_len,
+        unify_input_scale,
     )
 
 
@@ -287,6 +294,7 @@ class Calibrated:
     passes: int
     given: Given
     lut_len: int | None = None
+    unify_inputs: bool = False
 
     def quantize(
         self, precision: Mapping[str, Precision] | None = None, *, observe: Observe | None = None
@@ -298,7 +306,8 @@ class Calibrated:
         """
         target, statistics = self.target, self.statistics
         named = inherited(by_source(precision or {}, self.source), self.source, self.graph)
-        precisions = Precisions(self.every, named, "mse" if self.graph is not self.source else "kl_v2")
+        narrow = "mse" if self.graph is not self.source else "kl_v2"
+        precisions = Precisions(self.every, named, narrow, self.unify_inputs)
         chosen = choose_ranges(self.graph, statistics, target, precisions, self.percentile)
         ranges = chosen.ranges | dict(self.given.ranges)
         extremes = {name: found.range for name, found in statistics.items()}

@@ -39,7 +39,7 @@ def means(graph: Graph, name: str) -> np.ndarray:
     """The mean of each channel over the data."""
     run = evaluate(graph, (name,))
     values = np.concatenate([np.asarray(run(*sample)[0], np.float64) for sample in SAMPLES])
-    return values.mean(axis=(0, *range(2, values.ndim)))
+    return np.asarray(values.mean(axis=(0, *range(2, values.ndim))))
 
 
 def test_each_channel_keeps_its_mean() -> None:

@@ -358,7 +358,9 @@ def test_a_scale_that_leaves_nothing_is_an_error() -> None:
     builder = Builder("net")
     (x,) = inputs(builder, (1, 4, 9, 7))
     graph = builder.build({"y": convolution_of(builder, x)})
-    rule = r"%c: conv: %c reaches 1\.01e-09, less than half of the step .* shift, 31, allows: all its integers would be 0"
+    rule = (
+        r"%c: conv: %c reaches 1\.01e-09, less than half of the step .* shift, 31, allows: all its integers would be 0"
+    )
     with pytest.raises(PassError, match=rule):
         choose_scales(graph, {"x0": (-1.0, 1.0), "c": (-1e-9, 1e-9)}, load_target("npu"))
     choose_scales(graph, {"x0": (-1.0, 1.0), "c": (0.0, 0.0)}, load_target("npu"))

@@ -6,11 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+import npuq
 from npuq.ir import Builder, DType, Graph, TensorType, evaluate
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.quant import Quantize
 from npuq.ir.ops.shape import Concat, Reshape
-from npuq.passes.unify_concat_scales import covering, scale_groups, unify, unify_concat_scales
+from npuq.passes.unify_concat_scales import covering, parts_apart, scale_groups, unify, unify_concat_scales
 
 from .rewriting import graph
 
@@ -35,8 +36,17 @@ def test_chains_of_moves_and_nested_concats_make_one_group() -> None:
     assert scale_groups(graph(MOVES)) == [frozenset("abcdefghz")]
 
 
-def test_without_unified_inputs_a_concat_separates() -> None:
-    assert scale_groups(graph(MOVES), unify_inputs=False) == [frozenset("abc"), frozenset("def")]
+def test_operands_apart_separate_the_groups() -> None:
+    net = graph(MOVES)
+    assert set(scale_groups(net, {("d", 0), ("h", 1)})) == {frozenset("abc"), frozenset("defz"), frozenset("gh")}
+    assert scale_groups(net, {("d", 0), ("d", 1), ("h", 0), ("h", 1)}) == [frozenset("abc"), frozenset("def")]
+
+
+def test_parts_that_are_read_beside_the_concat_keep_finer_scales() -> None:
+    net = graph(MOVES)
+    # %f is read by %g too; %c, through moves alone, by the concat only.
+    assert parts_apart(net, {"a": 0.1, "z": 1.0, "d": 1.0, "g": 2.0}) == {("h", 1)}
+    assert parts_apart(net, {"a": 0.1, "z": 1.0, "d": 1.0, "g": 1.9}) == set()
 
 
 def test_choices_between_computed_values_share_and_clamps_do_not() -> None:
@@ -193,3 +203,32 @@ def test_the_covering_scale_represents_what_each_pair_does(ops: list[Quantize]) 
     for op in ops:
         assert least - slack <= op.scales[0] * (-128 - op.zero_points[0])
         assert op.scales[0] * (127 - op.zero_points[0]) <= greatest + slack
+
+
+def test_a_small_part_keeps_its_other_readers_precision() -> None:
+    """A sigmoid beside a value of some hundreds: at one scale nothing but 0 would be left of it."""
+    text = """
+    graph @g(%x: f32[1,3,4,4]) {
+      const %k: f32[1] = [400.0]
+      %r = relu %x : f32[1,3,4,4]
+      %m = mul %r, %k : f32[1,3,4,4]
+      %s = sigmoid %x : f32[1,3,4,4]
+      %c = concat %m, %s {axis=1} : f32[1,6,4,4]
+      %z = tanh %s : f32[1,3,4,4]
+      %y = relu %c : f32[1,6,4,4]
+      return %y, %z
+    }
+    """
+    net = graph(text)
+    data = np.random.default_rng(0).normal(size=(8, 3, 4, 4)).astype(np.float32)
+    run = evaluate(net)
+    wanted = np.concatenate([np.asarray(run(one[None])[1]) for one in data])
+    noise = {}
+    for unified in (False, True):
+        quantized = npuq.quantize(net, data, unify_input_scale=unified)
+        z = quantized.simulate(data)[1]
+        noise[unified] = float(np.square(z - wanted).sum() / np.square(wanted).sum())
+        names = [node.op.name for node in quantized.graph.nodes]
+        assert names.count("npu.requantize") == (0 if unified else 1), names
+    assert noise[False] < 1e-3
+    assert noise[True] > 0.5

@@ -41,6 +41,12 @@ def quantize(
         ),
     ] = None,
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
+    unify_input_scale: Annotated[
+        bool,
+        typer.Option(
+            "--unify-input-scale", help="Let all inputs of a Concat share its scale, whoever else reads them."
+        ),
+    ] = False,
     effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")] = 1,
     template: Annotated[
         Path | None,
@@ -105,6 +111,7 @@ def quantize(
             precision=precision,
             lut_len=lut_len,
             percentile=percentile,
+            unify_input_scale=unify_input_scale,
             effort=effort,
             scales=scales_in,
             mean=numbers_of("--mean", mean),
