@@ -37,8 +37,8 @@ class Precision:
 class Precisions:
     """The precision of every node: one for all, and what single nodes, by their first result's name, have instead.
 
-    `narrow` calibrates values of up to `CALIBRATED_BITS` where nobody said a method. With `unify_inputs` a Concat and all
-    its inputs share one scale; without, inputs whose other readers want finer steps keep their own.
+    `narrow` calibrates values of up to `CALIBRATED_BITS` where nobody said a method. With `unify_inputs` a Concat and
+    all its inputs share one scale; without, inputs whose other readers want finer steps keep their own.
     """
 
     every: Precision = Precision()
