@@ -24,6 +24,8 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
     Raises `NpuqError` in one line for what is missing, damaged or of another kind.
     """
     path = require_file(path)
+    if shapes and not is_model(path):
+        raise NpuqError(f"{path}: shapes given, but those of {path.suffix} files are fixed; leave them out (--shape)")
     if path.suffix == ".npuq":
         from npuq.backends.npu import Program
 
@@ -66,7 +68,21 @@ def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
     """Read a graph from a file, or a dump from a folder."""
     from npuq.dump import read_dump
 
-    return read_dump(path) if Path(path).is_dir() else read_graph(path, shapes)
+    path = Path(path)
+    if path.is_dir() and is_model(path):
+        from npuq.frontends import load
+
+        return load(path, shapes)
+    return read_dump(path) if path.is_dir() else read_graph(path, shapes)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a file or folder is some framework's, no IR text, program or dump."""
+    from npuq.frontends import FOLDERS
+
+    if path.is_dir():
+        return any((path / name).is_file() for name in FOLDERS)
+    return path.suffix not in (".ir", ".npuq")
 
 
 def require_path(path: str | Path) -> Path:

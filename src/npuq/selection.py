@@ -42,6 +42,9 @@ def selected(
         lacking = [name for name in wanted if name not in there]
         if lacking:
             raise NpuqError(f"no compared {kind} is called {lacking[0]!r}; there are {', '.join(sorted(there)[:20])}")
+    if indexes and not any(row.index in part for row in found for part in indexes):
+        places = ", ".join(str(row.index) for row in found[:20])
+        raise NpuqError(f"no compared layer is at these places of the reference; there are {places}")
     rows = [
         row
         for row in found

@@ -35,6 +35,7 @@ def test_arguments(run: Run, files: Files, tmp_path: Path) -> None:
     assert told(run("check", files.model, "--colour")) == f"No such option: --colour{help_}"
     base = ("quantize", files.model, "--data", files.data, "-o", tmp_path / "out")
     assert told(run(*base, "--shape", "x=1,3")) == "--shape x=1,3: a name and sizes wanted, as in x:1,3,224,224"
+    assert told(run(*base, "--value", "sr")) == "--value sr: a name and a number wanted, as in sr:16000"
     assert told(run(*base, "--mean", "a")) == "--mean a: numbers wanted, as in 123.7,116.3,103.5"
     methods = "min_max, percentile, mse, kl, kl_v2"
     assert told(run(*base, "--method", "magic")) == f"there is no calibration method 'magic'; there are {methods}"

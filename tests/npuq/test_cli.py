@@ -6,6 +6,8 @@ import inspect
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +259,30 @@ def test_compare_lists_layers_by_their_error(out: Path, run: Run, files: Files) 
     assert {row.split()[0] for row in rows} >= {"r", "p", "y"}
     errors = [float(row.split()[3]) for row in rows]
     assert errors == sorted(errors, reverse=True)
+
+
+def test_compare_reads_the_reference_as_quantize_did(run: Run, files: Files, tmp_path: Path) -> None:
+    model = onnx.load(files.model)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("gain", onnx.TensorProto.FLOAT, []))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["y", "gain"], ["z"]))
+    model.graph.output[0].name = "z"
+    onnx.save(model, tmp_path / "gain.onnx")
+    graph = npuq.load(tmp_path / "gain.onnx", values={"gain": 2.0}, outputs=["y"])
+    npuq.quantize(graph, np.load(files.data), method="min_max").program.save(tmp_path / "gain.npuq")
+    sides = (tmp_path / "gain.onnx", tmp_path / "gain.npuq")
+    done = run("compare", *sides, "--data", files.data, "--value", "gain:2", "--output-name", "y")
+    assert (done.code, done.err) == (0, "")
+    assert {"r", "p", "y"} <= {line.split()[0] for line in done.out.splitlines()}
+    refused = run("compare", *reversed(sides), "--data", files.data, "--value", "gain:2")
+    assert refused.err == f"npuq: {sides[1]}: values given, but it is no framework's model\n"
+    refused = run("emit", sides[1], "-o", tmp_path / "e.npuq", "--shape", "x:1,3,8,8")
+    assert "shapes given, but those of .npuq files are fixed; leave them out (--shape)" in refused.err
+
+
+def test_the_version_and_the_module(run: Run) -> None:
+    assert run("--version").out == f"npuq {npuq.__version__}\n"
+    done = subprocess.run([sys.executable, "-m", "npuq", "--version"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == (f"npuq {npuq.__version__}\n", "", 0)
 
 
 def test_check_says_where_layers_run(run: Run, files: Files) -> None:

@@ -193,6 +193,8 @@ def test_choices_that_cannot_be_made() -> None:
         selected(found, ops=["conv"])
     with pytest.raises(NpuqError, match=r"^no compared layer is called 'z'; there are a$"):
         selected(found, layers=["z"])
+    with pytest.raises(NpuqError, match=r"^no compared layer is at these places of the reference; there are 0$"):
+        selected(found, indexes=index_ranges("100-"))
     with pytest.raises(NpuqError, match=r"^there is no measure 'size'; there are index, mean-relative, "):
         selected(found, sort="size")
     with pytest.raises(NpuqError, match=r"^alone-sqnr: the layers were not measured alone; add --alone$"):

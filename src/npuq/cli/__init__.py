@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from npuq import __version__
+
 from . import compare, convert, describe, execute, quantize
 from .arguments import FAULT, INTERRUPTED, NOT_VERIFIED, USER_ERROR
 
@@ -22,8 +24,19 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"npuq {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Trained neural networks in, exact integer NPU programs out."""
 
 

@@ -41,7 +41,9 @@ All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
 Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.", show_default=False)]
 Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.", show_default=False)]
-Side = Annotated[Path, typer.Argument(help=".onnx, .ir, .npuq, or the folder of a dump", show_default=False)]
+Side = Annotated[
+    Path, typer.Argument(help="A model of any framework, .ir, .npuq, or the folder of a dump.", show_default=False)
+]
 Dump = Annotated[
     Path | None,
     typer.Option(
@@ -71,7 +73,11 @@ def values_of(given: list[str] | None) -> dict[str, float | list[float]]:
     """Values of inputs from `sr:16000` or `size:1,2`."""
     values: dict[str, float | list[float]] = {}
     for text in given or ():
-        name, _, value = text.rpartition(":")
+        name, colon, value = text.rpartition(":")
+        if not colon:
+            from npuq.ir.errors import NpuqError
+
+            raise NpuqError(f"--value {text}: a name and a number wanted, as in sr:16000")
         numbers = list(numbers_of(f"--value {name}:", value) or ())
         values[name] = numbers if len(numbers) > 1 else numbers[0]
     return values

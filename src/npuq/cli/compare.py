@@ -20,13 +20,14 @@ from .arguments import (
     samples_of,
     shapes_of,
 )
+from .source import Source, reads_model
 
 
+@reads_model
 def compare(
-    reference: Side,
+    reference: Source,
     tested: Side,
     data: OptionalData = None,
-    shape: Shapes = None,
     mean: Numbers = None,
     std: Numbers = None,
     alone: Annotated[bool, typer.Option("--alone", help="Measure each layer by itself, too.")] = False,
@@ -49,20 +50,20 @@ def compare(
 ) -> None:
     """Measure how far each layer of the second network is from the first; layers belong together by name.
 
-    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. --mean and --std are those of
-    quantize: the reference computes (x - mean) / std first, as the program does.
+    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. The flags that say how to read
+    a model, and --mean and --std, are those of quantize, and for the reference: give the same.
     """
     from npuq import selection, show
     from npuq.backends.whole_file import write_file
     from npuq.compare import compare as measure
     from npuq.compare import to_json
-    from npuq.files import read_side
+    from npuq.files import is_model, read_side
     from npuq.outputs import require_place
 
     selection.require_measure(sort, alone=alone)
     if output:
         require_place(output)
-    one, other = (read_side(path, shapes_of(shape)) for path in (reference, tested))
+    one, other = reference.side(), read_side(tested, reference.shapes if is_model(tested) else None)
     one = normalized_as(one, mean, std)
     borders = selection.bands(bands)
     ranges = selection.index_ranges(index) if index else ()
@@ -88,9 +89,9 @@ def diverge(
     """
     from npuq import show
     from npuq.diverge import diverge as find
-    from npuq.files import read_side
+    from npuq.files import is_model, read_side
 
-    one, two = (read_side(path, shapes_of(shape)) for path in (program, other))
+    one, two = (read_side(path, shapes_of(shape) if is_model(path) else None) for path in (program, other))
     with show.steps() as steps:
         samples = samples_of(data, one, two)
         steps.start("comparing", len(samples) if samples else None)

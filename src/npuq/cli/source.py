@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import Shapes, names_of, shapes_of, values_of
+from .arguments import Shapes, Side, names_of, shapes_of, values_of
 
 if TYPE_CHECKING:
+    from npuq.dump import Dump
     from npuq.frontends import Options
     from npuq.frontends.judge import Original
     from npuq.ir import Graph
@@ -23,6 +24,9 @@ Model = Annotated[
     Path,
     typer.Argument(help="The network: a file or folder of any framework in docs/frontends.md.", show_default=False),
 ]
+
+ARGUMENTS = {"model": Model, "reference": Side}
+"""What a command's `Source` is on the command line, by the parameter's name."""
 
 
 def _flag(name: str, annotation: Any, default: object = None) -> inspect.Parameter:
@@ -75,6 +79,19 @@ class Source:
 
         return api.load(self.path, self.shapes, channels_first=self.channels_first, **self.options)
 
+    def side(self) -> Graph | Dump:
+        """The network as `load` gives it; of an IR text, a program or a dump, which is one already, as it is."""
+        from npuq.files import is_model, read_side
+        from npuq.ir.errors import NpuqError
+
+        if is_model(self.path):
+            return self.load()
+        given = {"shape": self.shapes, **self.options, "channels_first": self.channels_first}
+        for name, value in given.items():
+            if value:
+                raise NpuqError(f"{self.path}: {name.replace('_', '-')} given, but it is no framework's model")
+        return read_side(self.path)
+
     def original(self, graph: Graph) -> Original:
         """The network in its own framework, as a judge of the graph that was loaded."""
         from npuq import agreement, frontends
@@ -84,10 +101,12 @@ class Source:
 
 
 def reads_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take its parameter `model`, a `Source`, as an argument and the flags above."""
+    """Let a command take its parameter in `ARGUMENTS`, a `Source`, as an argument and the flags above."""
+    known = inspect.signature(command, eval_str=True)
+    (source,) = known.parameters.keys() & ARGUMENTS
 
     @functools.wraps(command)
-    def run(*, model: Path, **given: Any) -> None:
+    def run(**given: Any) -> None:
         from npuq.files import require_path
 
         shape, weights, framework, starts, ends, value, outputs, signature, channels_first = (
@@ -102,11 +121,11 @@ def reads_model(command: Callable[..., None]) -> Callable[..., None]:
             "values": values_of(value) or None,
             "outputs": names_of(outputs) or None,
         }
-        command(model=Source(require_path(model), shapes_of(shape), channels_first, options), **given)
+        given[source] = Source(require_path(given[source]), shapes_of(shape), channels_first, options)
+        command(**given)
 
-    known = inspect.signature(command, eval_str=True)
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in known.parameters.values()]
-    own = [one.replace(annotation=Model) if one.name == "model" else one for one in own]
+    own = [one.replace(annotation=ARGUMENTS.get(one.name, one.annotation)) for one in own]
     wanted = sum(one.default is one.empty for one in own)
     parameters = [*own[:wanted], *FLAGS, *own[wanted:]]
     vars(run)["__signature__"] = known.replace(parameters=parameters)
