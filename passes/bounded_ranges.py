@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from npuq.ir import Graph, Node, Op
-from npuq.ir.ops import activation, elementwise, pool, reduce, scatter
+from npuq.ir.ops import activation, elementwise, pool, reduce, scatter, trigonometry
 
 from .intervals import GATHERS, MOVERS
 from .repair_scales import Held
@@ -23,6 +23,9 @@ LIMITS: Mapping[type[Op], Range] = {
     elementwise.Erf: (-1.0, 1.0),
     elementwise.Sin: (-1.0, 1.0),
     elementwise.Cos: (-1.0, 1.0),
+    trigonometry.Asin: (-math.pi / 2, math.pi / 2),
+    trigonometry.Acos: (0.0, math.pi),
+    trigonometry.Atan: (-math.pi / 2, math.pi / 2),
 }
 """What functions give, whatever their operands are."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from npuq.ir import DType, Node, Op, TensorType, require
-from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce
+from npuq.ir.ops import activation, bits, conv, elementwise, logic, norm, quant, reduce, trigonometry
 
 from .writer import EXPORTERS, OPSET, Writer, element_type, exports
 
@@ -24,6 +24,15 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     elementwise.Erf: ("Erf",),
     elementwise.Sin: ("Sin",),
     elementwise.Cos: ("Cos",),
+    trigonometry.Tan: ("Tan",),
+    trigonometry.Asin: ("Asin",),
+    trigonometry.Acos: ("Acos",),
+    trigonometry.Atan: ("Atan",),
+    trigonometry.Sinh: ("Sinh",),
+    trigonometry.Cosh: ("Cosh",),
+    trigonometry.Asinh: ("Asinh",),
+    trigonometry.Acosh: ("Acosh",),
+    trigonometry.Atanh: ("Atanh",),
     elementwise.Floor: ("Floor",),
     elementwise.Ceil: ("Ceil",),
     elementwise.Round: ("Round",),
@@ -54,12 +63,21 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     logic.Or: ("Or",),
     logic.Xor: ("Xor",),
     logic.Not: ("Not",),
+    logic.IsNan: ("IsNaN",),
+    bits.BitwiseAnd: ("BitwiseAnd",),
+    bits.BitwiseOr: ("BitwiseOr",),
+    bits.BitwiseXor: ("BitwiseXor",),
+    bits.BitwiseNot: ("BitwiseNot",),
     logic.Where: ("Where",),
     norm.BatchNorm: ("BatchNormalization", "epsilon"),
     reduce.Softmax: ("Softmax", "axis"),
     reduce.LogSoftmax: ("LogSoftmax", "axis"),
 }
 """Ops that ONNX has as they are: its name for them, and the attributes of the same name and meaning."""
+
+
+SIGNED_SHIFTS = 28
+"""The first opset whose BitShift takes signed integers."""
 
 
 def _same(write: Writer, node: Node) -> None:
@@ -140,6 +158,21 @@ def mod(write: Writer, node: Node) -> None:
         return
     floor = write.step(node, "Floor", write.step(node, "Div", x, y))
     write.last(node, "Sub", x, write.step(node, "Mul", floor, y))
+
+
+@exports(bits.ShiftLeft, bits.ShiftRight)
+def shift(write: Writer, node: Node) -> None:
+    known = not node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
+    require(known, f"shifts of {node.type.dtype} come with opset {SIGNED_SHIFTS}, {write.opset} asked")
+    write.last(node, "BitShift", *write.operands(node), direction=node.op.name.removeprefix("shift_").upper())
+
+
+@exports(logic.IsInf)
+def is_inf(write: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, logic.IsInf)
+    signs = {"detect_positive": int(op.positive), "detect_negative": int(op.negative)}
+    write.last(node, "IsInf", *write.operands(node), **signs)
 
 
 @exports(logic.Cast)

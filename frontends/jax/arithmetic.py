@@ -35,13 +35,21 @@ from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, L
 from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 from npuq.ir.ops.shape import Transpose
+from npuq.ir.ops.trigonometry import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cosh, Sinh, Tan
 
 from .registry import Equation, converts
 
 UNARY: dict[str, Op] = {
     "abs": Abs(),
+    "acos": Acos(),
+    "acosh": Acosh(),
+    "asin": Asin(),
+    "asinh": Asinh(),
+    "atan": Atan(),
+    "atanh": Atanh(),
     "ceil": Ceil(),
     "cos": Cos(),
+    "cosh": Cosh(),
     "erf": Erf(),
     "exp": Exp(),
     "floor": Floor(),
@@ -51,7 +59,9 @@ UNARY: dict[str, Op] = {
     "not": Not(),
     "sign": Sign(),
     "sin": Sin(),
+    "sinh": Sinh(),
     "sqrt": Sqrt(),
+    "tan": Tan(),
     "tanh": Tanh(),
 }
 BINARY: dict[str, Op] = {

@@ -25,6 +25,7 @@ from npuq.ir.ops.activation import (
     Softsign,
     Tanh,
 )
+from npuq.ir.ops.bits import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, ShiftLeft, ShiftRight
 from npuq.ir.ops.elementwise import (
     Abs,
     Add,
@@ -54,6 +55,8 @@ from npuq.ir.ops.logic import (
     Equal,
     Greater,
     GreaterOrEqual,
+    IsInf,
+    IsNan,
     Less,
     LessOrEqual,
     Not,
@@ -61,6 +64,7 @@ from npuq.ir.ops.logic import (
     Where,
     Xor,
 )
+from npuq.ir.ops.trigonometry import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cosh, Sinh, Tan
 
 from .registry import Context, Node, converts
 
@@ -69,12 +73,21 @@ EXACT = 1 << 53
 
 UNARY: dict[str, Op] = {
     "Abs": Abs(),
+    "Acos": Acos(),
+    "Acosh": Acosh(),
+    "Asin": Asin(),
+    "Asinh": Asinh(),
+    "Atan": Atan(),
+    "Atanh": Atanh(),
+    "BitwiseNot": BitwiseNot(),
     "Ceil": Ceil(),
     "Cos": Cos(),
+    "Cosh": Cosh(),
     "Erf": Erf(),
     "Exp": Exp(),
     "Floor": Floor(),
     "HardSwish": HardSwish(),
+    "IsNaN": IsNan(),
     "Log": Log(),
     "Mish": Mish(),
     "Neg": Neg(),
@@ -85,15 +98,20 @@ UNARY: dict[str, Op] = {
     "Sigmoid": Sigmoid(),
     "Sign": Sign(),
     "Sin": Sin(),
+    "Sinh": Sinh(),
     "Softplus": Softplus(),
     "Softsign": Softsign(),
     "Sqrt": Sqrt(),
+    "Tan": Tan(),
     "Tanh": Tanh(),
 }
 
 BINARY: dict[str, Op] = {
     "Add": Add(),
     "And": And(),
+    "BitwiseAnd": BitwiseAnd(),
+    "BitwiseOr": BitwiseOr(),
+    "BitwiseXor": BitwiseXor(),
     "Div": Div(),
     "Equal": Equal(),
     "Greater": Greater(),
@@ -150,6 +168,19 @@ def pow_(context: Context, node: Node) -> str:
     if base.is_float or exponent.is_integer:
         return context.add(Pow(), x, context.add(Cast(to=base), y))
     return context.add(Cast(to=base), context.add(Pow(), context.add(Cast(to=exponent), x), y))
+
+
+@converts("BitShift")
+def bit_shift(context: Context, node: Node) -> str:
+    direction = node.string("direction")
+    require(direction in ("LEFT", "RIGHT"), f"direction {direction!r} is neither LEFT nor RIGHT")
+    return context.add(ShiftLeft() if direction == "LEFT" else ShiftRight(), node.operand(0), node.operand(1))
+
+
+@converts("IsInf")
+def is_inf(context: Context, node: Node) -> str:
+    op = IsInf(positive=node.flag("detect_positive", True), negative=node.flag("detect_negative", True))
+    return context.add(op, node.operand(0))
 
 
 @converts("LeakyRelu")

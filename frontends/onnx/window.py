@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from npuq.ir import require
 from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.elementwise import Abs, Mul, Pow, Sqrt
 from npuq.ir.ops.pool import AveragePool, MaxPool, MaxPoolPlaces, MaxRoiPool
-from npuq.ir.ops.reduce import ReduceMax, ReduceMean
+from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceSum
 
 from .registry import Context, Ints, Node, converts
 
@@ -170,6 +174,44 @@ def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
         require(max(before, after) < reach, f"padding {(before, after)} holds a whole window of {reach}")
     padding = tuple((before, after + more) for (before, after), more in zip(geometry.padding, beyond, strict=True))
     return geometry, padding, beyond
+
+
+@converts("LpPool")
+def lp_pool(context: Context, node: Node) -> str:
+    """A root of the sum of powers: of their mean with padding counted, times the elements of a window."""
+    geometry, padding, _ = _pooling(context, node)
+    mean = AveragePool(
+        window=geometry.window,
+        stride=geometry.stride,
+        padding=padding,
+        dilation=geometry.dilation,
+        count_padding=True,
+    )
+    p, x = node.int("p", 2), node.operand(0)
+    count = context.constant(np.asarray(math.prod(geometry.window), context.type(x).dtype.numpy), "count")
+    return _root(context, context.add(Mul(), context.add(mean, _power(context, x, p)), count), p)
+
+
+@converts("GlobalLpPool")
+def global_lp_pool(context: Context, node: Node) -> str:
+    p, x = node.int("p", 2), node.operand(0)
+    total = context.add(ReduceSum(axes=_space(context, node), keep=True), _power(context, x, p))
+    return _root(context, total, p)
+
+
+def _power(context: Context, x: str, p: int) -> str:
+    """|x| to the power p."""
+    require(p > 0, f"p is {p}, at least 1 wanted")
+    if p % 2:
+        x = context.add(Abs(), x)
+    return x if p == 1 else context.add(Pow(), x, context.constant(np.asarray(p, context.type(x).dtype.numpy), "p"))
+
+
+def _root(context: Context, x: str, p: int) -> str:
+    """The p-th root of x."""
+    if p <= 2:
+        return context.add(Sqrt(), x) if p == 2 else x
+    return context.add(Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
 
 
 @converts("GlobalAveragePool")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     activation,
+    bits,
     conv,
     elementwise,
     layer_norm,
@@ -26,10 +27,12 @@ from . import (
     resize,
     scatter,
     shape,
+    trigonometry,
 )
 
 __all__ = [
     "activation",
+    "bits",
     "conv",
     "elementwise",
     "layer_norm",
@@ -52,4 +55,5 @@ __all__ = [
     "resize",
     "scatter",
     "shape",
+    "trigonometry",
 ]

@@ -123,6 +123,38 @@ class Not(Op):
         return jnp.logical_not(x)
 
 
+class Classification(Op):
+    """A question about a float."""
+
+    __slots__ = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Answer with a bool."""
+        require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
+        return x.with_dtype(DType.BOOL)
+
+
+@op("is_nan")
+@dataclass(frozen=True, slots=True)
+class IsNan(Classification):
+    """Whether x is no number."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.isnan(x)
+
+
+@op("is_inf")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsInf(Classification):
+    """Whether x is infinite, of a sign that is asked for."""
+
+    positive: bool = True
+    negative: bool = True
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return (self.positive & jnp.isposinf(x)) | (self.negative & jnp.isneginf(x))
+
+
 @op("where")
 @dataclass(frozen=True, slots=True)
 class Where(Op):

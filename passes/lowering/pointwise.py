@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op
-from npuq.ir.ops import activation, elementwise
+from npuq.ir.ops import activation, elementwise, trigonometry
 from npuq.ir.ops.npu_interpolate import Interpolate
 from npuq.ir.ops.npu_pointwise import Lut
 from npuq.ir.ops.quant import to_integers
@@ -46,6 +46,15 @@ UNARY: tuple[type[Op], ...] = (
     elementwise.Floor,
     elementwise.Ceil,
     elementwise.Round,
+    trigonometry.Tan,
+    trigonometry.Asin,
+    trigonometry.Acos,
+    trigonometry.Atan,
+    trigonometry.Sinh,
+    trigonometry.Cosh,
+    trigonometry.Asinh,
+    trigonometry.Acosh,
+    trigonometry.Atanh,
 )
 
 

@@ -101,3 +101,13 @@ def test_top_k_of_equals(largest: int) -> None:
       y, at = TopK <axis = 1, largest = {largest}> (x, k)
     }}"""
     assert_equals_onnxruntime(text, RNG.integers(0, 4, (4, 9)))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_norms_of_windows_and_planes(p: int) -> None:
+    """Padding counts as zeros, and so does what a size that is rounded up adds."""
+    text = f"""g (float[2, 3, 7, 8] x) => (float[a, b, c, d] y, float[2, 3, 1, 1] z) {{
+      y = LpPool <kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 1, 1], p = {p}> (x)
+      z = GlobalLpPool <p = {p}> (x)
+    }}"""
+    assert_equals_onnxruntime(text, RNG.normal(size=(2, 3, 7, 8)).astype(np.float32))

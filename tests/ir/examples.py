@@ -8,6 +8,7 @@ from typing import Any
 from npuq.ir import DType, Op, TensorType, parse_type
 from npuq.ir.ops import (
     activation,
+    bits,
     conv,
     elementwise,
     layer_norm,
@@ -30,6 +31,7 @@ from npuq.ir.ops import (
     resize,
     scatter,
     shape,
+    trigonometry,
 )
 
 
@@ -56,6 +58,8 @@ POINTWISE = (
             *(elementwise.Abs(), elementwise.Neg(), elementwise.Sign(), elementwise.Reciprocal(), elementwise.Sqrt()),
             *(elementwise.Exp(), elementwise.Log(), elementwise.Erf(), elementwise.Sin(), elementwise.Cos()),
             *(elementwise.Floor(), elementwise.Ceil(), elementwise.Round(), elementwise.Identity()),
+            *(trigonometry.Tan(), trigonometry.Asin(), trigonometry.Acos(), trigonometry.Atan(), trigonometry.Sinh()),
+            *(trigonometry.Cosh(), trigonometry.Asinh(), trigonometry.Acosh(), trigonometry.Atanh()),
             *(activation.Relu(), activation.Clip(low=0.0, high=6.0), activation.Clip(), activation.LeakyRelu()),
             *(activation.Sigmoid(), activation.Tanh(), activation.HardSigmoid(alpha=1 / 6), activation.HardSwish()),
             *(activation.Silu(), activation.Mish(), activation.Elu(alpha=0.5), activation.Selu(), activation.Celu()),
@@ -90,6 +94,12 @@ LOGIC = (
     ),
     *(example(op, "bool[2,3]", "bool[2,1]") for op in (logic.And(), logic.Or(), logic.Xor())),
     example(logic.Not(), "bool[2]"),
+    example(logic.IsNan(), "f32[2]"),
+    *(example(logic.IsInf(positive=sign, negative=not sign), "f32[2,3]") for sign in (False, True)),
+    *(example(op, "i32[2,3]", "i32[3]") for op in (bits.BitwiseAnd(), bits.BitwiseOr(), bits.BitwiseXor())),
+    example(bits.BitwiseXor(), "u64[2]", "u64[2]"),
+    example(bits.BitwiseNot(), "i8[2]"),
+    *(example(op, "u8[2,3]", "u8[3]") for op in (bits.ShiftLeft(), bits.ShiftRight())),
     example(logic.Where(), "bool[3]", "f32[2,1]", "f32[1,3]"),
     example(logic.Where(), "bool[3]", "q8<0.5>[3]", "q8<0.5>[3]"),
     example(logic.Cast(to=DType.I64), "f32[3]"),

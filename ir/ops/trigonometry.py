@@ -1,0 +1,92 @@
+"""Trigonometric and hyperbolic functions of one number, in radians; sine, cosine and tanh stand with their like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from ..op import op
+from .elementwise import Unary
+
+
+@op("tan")
+@dataclass(frozen=True, slots=True)
+class Tan(Unary):
+    """The tangent."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.tan(x)
+
+
+@op("asin")
+@dataclass(frozen=True, slots=True)
+class Asin(Unary):
+    """The angle of [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arcsin(x)
+
+
+@op("acos")
+@dataclass(frozen=True, slots=True)
+class Acos(Unary):
+    """The angle of [0, pi] whose cosine is x; NaN outside [-1, 1]."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arccos(x)
+
+
+@op("atan")
+@dataclass(frozen=True, slots=True)
+class Atan(Unary):
+    """The angle of (-pi/2, pi/2) whose tangent is x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arctan(x)
+
+
+@op("sinh")
+@dataclass(frozen=True, slots=True)
+class Sinh(Unary):
+    """The hyperbolic sine."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.sinh(x)
+
+
+@op("cosh")
+@dataclass(frozen=True, slots=True)
+class Cosh(Unary):
+    """The hyperbolic cosine."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.cosh(x)
+
+
+@op("asinh")
+@dataclass(frozen=True, slots=True)
+class Asinh(Unary):
+    """The number whose hyperbolic sine is x."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arcsinh(x)
+
+
+@op("acosh")
+@dataclass(frozen=True, slots=True)
+class Acosh(Unary):
+    """The number not below 0 whose hyperbolic cosine is x; NaN below 1."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arccosh(x)
+
+
+@op("atanh")
+@dataclass(frozen=True, slots=True)
+class Atanh(Unary):
+    """The number whose hyperbolic tangent is x; NaN outside [-1, 1]."""
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return jnp.arctanh(x)
