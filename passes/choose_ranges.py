@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from npuq.ir import Graph
+from npuq.ir.ops.layer_norm import LayerNorm
 
 from .bounded_ranges import bounded_ranges
 from .masked_ranges import masked_ranges
@@ -41,7 +42,12 @@ class Chosen:
 
 
 def choose_ranges(
-    graph: Graph, statistics: Mapping[str, Statistics], target: Target, precision: Precisions, percentile: float
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    target: Target,
+    precision: Precisions,
+    percentile: float,
+    layer_threshold: float | None = None,
 ) -> Chosen:
     """Choose the range of every observed value, at each width that holds it, by the method of the node that makes it.
 
@@ -49,7 +55,12 @@ def choose_ranges(
     what its op can give. Where nobody asked for a method and the default one leaves a value, by its own histogram,
     fewer than `ENOUGH` dB, the range of least squared error takes its place if it wins `WORTH`: products of a gate and
     the feature that it weighs, and sums over many layers, have few great elements that clipping costs too much.
+    `layer_threshold` is how far, in reals, what layer normalizations read and give reaches at most.
     """
+    cut = math.inf if layer_threshold is None else layer_threshold
+    normalized = {
+        name for node in graph.nodes if isinstance(node.op, LayerNorm) for name in (node.operands[0], node.result)
+    }
     whole = output_values(graph)
     found: dict[Held, Range] = {}
     notes = []
@@ -69,7 +80,8 @@ def choose_ranges(
                     notes.append((place, f"calibrated by mse, not {method}: keeps {better:.1f} dB, not {kept:.1f}"))
                     range_ = least
             factor = precision.headroom(maker, bits)
-            found[name, bits] = (range_[0] * factor, range_[1] * factor)
+            low, high = range_[0] * factor, range_[1] * factor
+            found[name, bits] = (max(low, -cut), min(high, cut)) if name in normalized else (low, high)
     extremes = {name: one.range for name, one in statistics.items()}
     return Chosen(masked_ranges(graph, bounded_ranges(graph, found), extremes), tuple(notes))
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from npuq.ir import Graph, Node, NpuqError
 
 from .target import Target, Width
+from .thresholds import METHODS
 
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
@@ -75,7 +76,7 @@ class Precisions:
         """The factor from the calibrated range to what the integers reach: more where nothing is to be clipped."""
         return HEADROOM if bits > CALIBRATED_BITS and self.method(node, bits) == "min_max" else 1.0
 
-    def check(self, graph: Graph, target: Target, methods: tuple[str, ...]) -> None:
+    def check(self, graph: Graph, target: Target) -> None:
         """Raise `NpuqError` for a node, a width, weights or a method that do not exist."""
         known = [node.results[0] for node in graph.nodes]
         for name in self.nodes:
@@ -89,9 +90,9 @@ class Precisions:
                 width.weight_dtype(precision.weight_bits)
             except NpuqError as error:
                 raise NpuqError(f"{place}{error}") from None
-            if precision.method is not None and precision.method not in methods:
+            if precision.method is not None and precision.method not in METHODS:
                 raise NpuqError(
-                    f"{place}there is no calibration method {precision.method!r}; there are {', '.join(methods)}"
+                    f"{place}there is no calibration method {precision.method!r}; there are {', '.join(METHODS)}"
                 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agreement import verify_import
-    from .api import Quantized, evaluate, load, quantize
+    from .api import evaluate, load, quantize
     from .assignment import Assignment, assign, read_template, write_template
     from .backends.npu import Program
     from .backends.target import load_target, targets
@@ -26,7 +26,7 @@ _HOMES = {
     "NpuqError": "ir.errors",
     "Precision": "passes.precision",
     "Program": "backends.npu",
-    "Quantized": "api",
+    "Quantized": "quantized",
     "assign": "assignment",
     "chain": "passes.pipeline",
     "dump_to": "passes.pipeline",

@@ -21,7 +21,8 @@ from npuq.passes.take_scales import take_scales
 from npuq.passes.target import Target
 from npuq.passes.thresholds import require_share
 
-from .api import Chosen, Data, Progress, Quantized, both
+from .calibration import Chosen, Data, both
+from .quantized import Progress, Quantized
 from .scale_file import reals
 
 SHOWN = 40

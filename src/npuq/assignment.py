@@ -20,8 +20,10 @@ from npuq.passes.mixed.units import units_of
 from npuq.passes.precision import Precision
 from npuq.passes.target import Target
 
-from .api import Data, Quantized, calibrate
+from .calibration import Data, calibrate
 from .mixing import Choice, Kept, Mixing, Progress
+from .quantized import Quantized
+from .recipe import Recipe
 
 Metric = Callable[[Quantized], float]
 
@@ -110,19 +112,12 @@ def assign(
         raise NpuqError(f"strategy {strategy}: it measures, and needs data")
     tell = progress or (lambda step, done, total: None)
     kept = Kept(count, labels)
+    recipe = Recipe(lut_len=lut_len, percentile=percentile, effort=effort, mean=mean, std=std)
     calibrated = calibrate(
         graph,
         kept.pass_on(graph, data),
-        target=chosen,
-        method=None,
-        bits=None,
-        weight_bits=None,
-        precision=None,
-        lut_len=lut_len,
-        percentile=percentile,
-        effort=effort,
-        mean=mean,
-        std=std,
+        chosen,
+        recipe,
         every_width=True,
         progress=lambda done: tell("calibrating", done, 0),
     )

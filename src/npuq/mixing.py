@@ -23,7 +23,8 @@ from npuq.passes.pipeline import Pass
 from npuq.passes.precision import Precision
 from npuq.passes.samples import Sample, samples
 
-from .api import Calibrated, Data, Quantized
+from .calibration import Calibrated, Data
+from .quantized import Quantized
 
 Progress = Callable[[str, int, int], None]
 
@@ -203,7 +204,13 @@ class Mixing:
                 if pass_.name not in ("insert-fake-quant", "learn-rounding", "lower-to-integer"):
                     levels.append(graph)
 
-            quantized = replace(self.calibrated, every=precision).quantize(observe=see)
+            recipe = replace(
+                self.calibrated.recipe,
+                bits=precision.bits,
+                method=precision.method,
+                weight_bits=precision.weight_bits,
+            )
+            quantized = replace(self.calibrated, recipe=recipe).quantize(observe=see)
             found.append((quantized, levels[-1]))
         return tuple(found)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.api import calibrate
 from npuq.assignment import Assignment, two_widths
 from npuq.backends.target import load_target
+from npuq.calibration import calibrate
 from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.elementwise import Add
@@ -21,6 +21,7 @@ from npuq.ir.ops.reduce import ReduceMean
 from npuq.mixing import Kept, Mixing
 from npuq.passes.mixed.hessian import predicted_rise
 from npuq.passes.mixed.noise import Place
+from npuq.recipe import Recipe
 
 X = np.random.default_rng(1).normal(size=(12, 3, 6, 6)).astype(np.float32)
 
@@ -56,21 +57,7 @@ def optimal(net: Graph) -> Assignment:
 @pytest.fixture(scope="module")
 def mixing(net: Graph) -> Mixing:
     kept = Kept(4)
-    calibrated = calibrate(
-        net,
-        kept.pass_on(net, X),
-        target="npu",
-        method=None,
-        bits=None,
-        weight_bits=None,
-        precision=None,
-        lut_len=None,
-        percentile=0.99999,
-        effort=1,
-        mean=None,
-        std=None,
-        every_width=True,
-    )
+    calibrated = calibrate(net, kept.pass_on(net, X), "npu", Recipe(), every_width=True)
     return Mixing(calibrated, kept, *two_widths(load_target("npu")), lambda *told: None)
 
 

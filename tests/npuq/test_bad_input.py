@@ -162,7 +162,7 @@ def test_what_can_be_refused_at_once_is_refused_before_any_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was done")
 
-    for place in ("npuq.api.observe_values", "npuq.assignment.calibrate", "npuq.compare.differences"):
+    for place in ("npuq.calibration.observe_values", "npuq.assignment.calibrate", "npuq.compare.differences"):
         monkeypatch.setattr(place, work)
     monkeypatch.setattr("npuq.agreement.compare_with_original", work)
     monkeypatch.setattr("npuq.execute.run_batches", work)

@@ -7,9 +7,10 @@ import pytest
 
 from npuq.backends.target import load_target
 from npuq.ir import Builder, DType, Graph, TensorType
-from npuq.ir.ops.activation import Sigmoid
+from npuq.ir.ops.activation import Relu, Sigmoid
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Mul
+from npuq.ir.ops.layer_norm import LayerNorm
 from npuq.passes.calibrate import observe
 from npuq.passes.choose_ranges import Chosen, choose_ranges, kept_db
 from npuq.passes.insert_fake_quant import observed_values
@@ -68,3 +69,22 @@ def test_what_a_grid_keeps_is_what_rounding_leaves() -> None:
         rounded = np.clip(np.round(x * 127 / top), -127, 127) * top / 127
         wanted = 10 * np.log10((x**2).sum() / ((x - rounded) ** 2).sum())
         assert kept_db(found, (-top, top), Grid()) == pytest.approx(wanted, abs=0.3)
+
+
+def test_a_threshold_cuts_what_layer_normalizations_read_and_give() -> None:
+    builder = Builder("net")
+    x = builder.input("x", TensorType(DType.F32, (1, 64)))
+    ones, zeros = (builder.constant(np.full(64, one, np.float32), "k") for one in (1.0, 0.0))
+    normalized = builder.add(LayerNorm(), builder.add(Relu(), x, name="r"), ones, zeros, name="n")
+    graph = builder.build({"y": builder.add(Sigmoid(), normalized, name="y")})
+    data = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
+    data[:, 3] = 50.0
+    seen = observe(graph, data, observed_values(graph, NPU))
+    for bits in (8, 16):
+        precision = Precisions(Precision(bits, "min_max"))
+        free = choose_ranges(graph, seen, NPU, precision, 0.99999).ranges
+        cut = choose_ranges(graph, seen, NPU, precision, 0.99999, 4.0).ranges
+        assert free["r", bits][1] >= 50.0
+        assert max(free["n", bits]) > 4.0
+        assert cut["r", bits][1] == cut["n", bits][1] == 4.0
+        assert cut["x", bits] == free["x", bits]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.api import calibrate
 from npuq.backends.target import load_target
+from npuq.calibration import calibrate
 from npuq.ir import Builder, DType, Graph, Op, TensorType, evaluate
 from npuq.ir.ops.activation import Clip, HardSigmoid, HardSwish, LeakyRelu, Relu, Silu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
@@ -22,6 +22,7 @@ from npuq.passes.channel_ties import channel_ties
 from npuq.passes.equalization_factors import Seen
 from npuq.passes.equalize import by_source, equalizable, equalize, inherited
 from npuq.passes.precision import Precision
+from npuq.recipe import Recipe
 
 TARGET = load_target("npu")
 DATA = np.random.default_rng(0).normal(size=(8, 3, 12, 12)).astype(np.float32)
@@ -222,20 +223,7 @@ def test_what_stands_around_a_node_has_its_precision() -> None:
 
 def test_ops_of_an_equalized_net_can_be_raised_to_16_bits() -> None:
     graph = network("tables")
-    calibrated = calibrate(
-        graph,
-        DATA,
-        target=TARGET,
-        method=None,
-        bits=None,
-        weight_bits=None,
-        precision=None,
-        percentile=0.99999,
-        effort=2,
-        mean=None,
-        std=None,
-        every_width=True,
-    )
+    calibrated = calibrate(graph, DATA, TARGET, Recipe(effort=2), every_width=True)
     wide = calibrated.quantize({node.result: Precision(bits=16) for node in graph.nodes})
     assert not [node.host for node in wide.graph.nodes if node.host]
     assert {str(node.type.dtype) for node in wide.graph.nodes} == {"i16"}

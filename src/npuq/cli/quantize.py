@@ -41,6 +41,9 @@ def quantize(
         ),
     ] = None,
     percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
+    layer_threshold: Annotated[
+        float | None, typer.Option(help="How far what layer normalizations read and give reaches at most.")
+    ] = None,
     unify_input_scale: Annotated[
         bool,
         typer.Option(
@@ -112,6 +115,7 @@ def quantize(
             lut_len=lut_len,
             percentile=percentile,
             unify_input_scale=unify_input_scale,
+            layer_threshold=layer_threshold,
             effort=effort,
             scales=scales_in,
             mean=numbers_of("--mean", mean),

@@ -1,0 +1,70 @@
+"""How to quantize: everything that `npuq.quantize` is told but the network, the data and the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError
+from npuq.passes.canonicalise import canonicalise
+from npuq.passes.lowering.tables import require_length
+from npuq.passes.normalize_input import normalize_input
+from npuq.passes.pipeline import Pipeline, chain
+from npuq.passes.precision import Precision, Precisions
+from npuq.passes.target import Target
+from npuq.passes.thresholds import require_share
+
+EFFORTS = (0, 1, 2)
+LEARNED_BITS = 4
+"""With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The options of `npuq.quantize`, whose docstring says what they do."""
+
+    method: str | None = None
+    bits: int | None = None
+    weight_bits: int | None = None
+    precision: Mapping[str, Precision] = field(default_factory=dict)
+    lut_len: int | None = None
+    percentile: float = 0.99999
+    unify_input_scale: bool = False
+    layer_threshold: float | None = None
+    effort: int = 1
+    scales: str | Path | Mapping[str, Any] | None = None
+    mean: Sequence[float] | float | None = None
+    std: Sequence[float] | float | None = None
+
+    @property
+    def every(self) -> Precision:
+        """The precision of nodes that `precision` does not name."""
+        return Precision(self.bits, self.method, self.weight_bits)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the rounding of some weights is to be learned."""
+        widths = (one.weight_bits for one in (self.every, *self.precision.values()))
+        return self.effort > 1 and any(bits is not None and bits <= LEARNED_BITS for bits in widths)
+
+    def check(self, graph: Graph, target: Target) -> None:
+        """Raise `NpuqError` for an option that a graph or a target cannot have, before any work."""
+        Precisions(self.every).check(graph, target)
+        if self.effort not in EFFORTS:
+            raise NpuqError(f"effort {self.effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
+        if self.layer_threshold is not None and not self.layer_threshold > 0:
+            raise NpuqError(f"layer_threshold {self.layer_threshold!r}; a number above 0 wanted")
+        require_share(self.percentile)
+        require_length(self.lut_len, target)
+
+    def prepare(self) -> Pipeline:
+        """The passes before calibration: the canonical form, behind (x - mean) / std where these are given."""
+        if self.mean is None and self.std is None:
+            return chain(canonicalise())
+        numbers = {"mean": (0.0,) if self.mean is None else self.mean, "std": (1.0,) if self.std is None else self.std}
+        named = {key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}
+        return chain(normalize_input(**named), canonicalise())
