@@ -10,7 +10,7 @@ from types import MappingProxyType
 from npuq.ir import Graph, Node, NpuqError
 
 from .target import Target, Width
-from .thresholds import METHODS
+from .thresholds import require_method
 
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
@@ -88,12 +88,9 @@ class Precisions:
             try:
                 width = target.width(precision.bits or self.every.bits or target.default_bits)
                 width.weight_dtype(precision.weight_bits)
+                require_method(precision.method)
             except NpuqError as error:
                 raise NpuqError(f"{place}{error}") from None
-            if precision.method is not None and precision.method not in METHODS:
-                raise NpuqError(
-                    f"{place}there is no calibration method {precision.method!r}; there are {', '.join(METHODS)}"
-                )
 
 
 def width_of(graph: Graph, node: Node, target: Target) -> Width:

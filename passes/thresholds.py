@@ -79,8 +79,7 @@ def thresholds(
     `method` is one of METHODS; `percentile` is the share of elements that the method of that name keeps. The result
     depends on nothing but the arguments. A value that is always zero gets the range of 1.
     """
-    if method not in METHODS:
-        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
+    require_method(method)
     if not 2 <= bits <= 16:
         raise NpuqError(f"calibration: {bits} bits, 2 to 16 wanted")
     require_share(percentile)
@@ -92,6 +91,12 @@ def thresholds(
     grid = Grid(bits, symmetric)
     found = METHODS[method](statistics, grid, percentile)
     return _widened(max(low, float(found[0])), min(high, float(found[1])))
+
+
+def require_method(method: str | None) -> None:
+    """Raise `NpuqError` unless a calibration method is one, or is left to the rest."""
+    if method is not None and method not in METHODS:
+        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
 
 
 def require_share(percentile: float) -> None:

@@ -19,6 +19,7 @@ from npuq.passes.mixed.rules import unit_ties
 from npuq.passes.mixed.units import units_of
 from npuq.passes.precision import Precision
 from npuq.passes.target import Target
+from npuq.passes.thresholds import require_method
 
 from .calibration import Data, calibrate
 from .mixing import Choice, Kept, Mixing, Progress
@@ -76,6 +77,7 @@ def assign(
     count: int = 8,
     target: str | Target = "npu",
     method: str | None = None,
+    bits: int | None = None,
     lut_len: int | None = None,
     percentile: float = 0.99999,
     effort: int = 1,
@@ -98,16 +100,22 @@ def assign(
       `metric(quantized)` is `at_least` so much. Both ends come first: NpuqError where all wide ops do not reach it;
       where all narrow ops do, no op is measured alone, and `noise` is empty.
     * iohigh: the first and the last ops are wide, `ratio` of the ops, those between, narrow. It needs no data.
-    * initial: every op has the default width. It needs no data.
+    * initial: every op has `bits`, by default the target's default width. It needs no data.
 
-    The widths obey the rules of `passes.mixed.rules`. The other options are those of `quantize`. The result depends on
-    nothing but the graph, the set of samples and the options. `progress` hears (step, done, total).
+    The widths obey the rules of `passes.mixed.rules`. The other options are those of `quantize`. What a strategy does
+    not use is refused. The result depends on nothing but the graph, the set of samples and the options. `progress`
+    hears (step, done, total).
     """
     chosen = target if isinstance(target, Target) else load_target(target)
     _check_options(strategy, ratio, sqnr, metric, at_least, saving, points)
+    require_method(method)
+    asked = {"loss": loss, "labels": labels, "sqnr": sqnr, "metric": metric, "at_least": at_least, "bits": bits}
+    _check_use(strategy, asked)
+    if strategy == "initial":
+        return _initial(graph, chosen, bits or chosen.default_bits, method)
     narrow, wide = two_widths(chosen, method)
-    if strategy in ("initial", "iohigh"):
-        return _without_data(graph, chosen, strategy, ratio, narrow, wide)
+    if strategy == "iohigh":
+        return _iohigh(graph, chosen, ratio, narrow, wide)
     if data is None:
         raise NpuqError(f"strategy {strategy}: it measures, and needs data")
     tell = progress or (lambda step, done, total: None)
@@ -148,6 +156,7 @@ def write_template(
 
     `method` stands where `precision` names none; for widths above 8 bits that is min_max.
     """
+    require_method(method)
     chosen = target if isinstance(target, Target) else load_target(target)
     units = units_of(canonicalise()(graph), chosen)
     return templates.write_template(units, precision, bits=chosen.default_bits, method=method or "kl_v2")
@@ -232,19 +241,50 @@ def _told(choice: Choice, metric: Metric | None) -> str:
     return f"the SQNR is {-10 * math.log10(choice.measured):.1f} dB"
 
 
-def _without_data(
-    graph: Graph, target: Target, strategy: str, ratio: float, narrow: Precision, wide: Precision
-) -> Assignment:
-    """The strategies that look at nothing but the graph."""
+def _initial(graph: Graph, target: Target, bits: int, method: str | None) -> Assignment:
+    """One width for all ops, looking at nothing but the graph."""
     units = units_of(canonicalise()(graph), target)
-    if strategy == "initial":
-        default = narrow if target.default_bits == narrow.bits else wide
-        low = np.full(len(units), default is narrow)
-    else:
-        low = outer_first(units, ratio, unit_ties(units))
+    narrow, wide = two_widths(target, method)
+    everywhere = {one.bits: one for one in (narrow, wide)}.get(bits, Precision(target.width(bits).bits, method))
+    share = float(everywhere is narrow)
+    precision = precisions_of(units, [True] * len(units), everywhere, everywhere)
+    return Assignment("initial", tuple(units.by_name), Choice(share, share, share, precision))
+
+
+def _iohigh(graph: Graph, target: Target, ratio: float, narrow: Precision, wide: Precision) -> Assignment:
+    """Wide ends, looking at nothing but the graph."""
+    units = units_of(canonicalise()(graph), target)
+    low = outer_first(units, ratio, unit_ties(units))
     share = float(low.mean()) if len(units) else 1.0
     precision = precisions_of(units, low.tolist(), narrow, wide)
-    return Assignment(strategy, tuple(units.by_name), Choice(ratio, share, share, precision))
+    notes: tuple[str, ...] = ()
+    if low.all() and ratio * len(units) <= len(units) - 1:
+        least = math.ceil(ratio * len(units) - 1e-9)
+        notes = (
+            f"no op is wide: rules give the first and the last op the widths of others, and at ratio {ratio:g} "
+            f"{least} of {len(units)} stay narrow; give a lower ratio",
+        )
+    return Assignment("iohigh", tuple(units.by_name), Choice(ratio, share, share, precision), notes=notes)
+
+
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    "loss": ("hawq",),
+    "labels": ("hawq",),
+    "sqnr": ("auto",),
+    "metric": ("auto",),
+    "at_least": ("auto",),
+    "bits": ("initial",),
+}
+"""The strategies that use an option, where not all do."""
+
+
+def _check_use(strategy: str, given: Mapping[str, Any]) -> None:
+    """Raise `NpuqError` for what would be ignored."""
+    for option, strategies in USED_BY.items():
+        if given[option] is not None and strategy not in strategies:
+            raise NpuqError(f"{option}: strategy {strategy} does not use it; {' and '.join(strategies)} does")
+    if given["labels"] is not None and given["loss"] is None:
+        raise NpuqError("labels: only a loss takes them; give one, or leave them out")
 
 
 def _check_options(

@@ -15,7 +15,8 @@ from npuq.frontends.onnx import Problem
 from npuq.ir import Graph
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.lowering import Kind
-from npuq.passes.roles import Role, plan
+from npuq.passes.precision import Precision, Precisions
+from npuq.passes.roles import EVERYWHERE, Role, plan
 from npuq.passes.target import Target
 
 
@@ -46,24 +47,26 @@ def check(
     model: str | Path,
     target: str | Target = "npu",
     shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    bits: int | None = None,
     **options: Unpack[Options],
 ) -> Verdict:
-    """Find all problems of a model's files, or, where there is none, tell where its layers will run.
+    """Find all problems of a model's files, or, where there is none, tell where its layers will run at so many bits.
 
     Raises `NpuqError` where the file or the target cannot be read at all.
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    path = require_path(model)
+    path, width = require_path(model), chosen.width(bits or chosen.default_bits)
     problems = find_problems(path, shapes, **options)
     if problems:
         return Verdict(tuple(problems), ())
     graph = load(path, shapes, **options)
-    return Verdict((), where_layers_run(canonicalise()(graph), chosen))
+    return Verdict((), where_layers_run(canonicalise()(graph), chosen, Precisions(Precision(width.bits))))
 
 
-def where_layers_run(graph: Graph, target: Target) -> tuple[Group, ...]:
+def where_layers_run(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Group, ...]:
     """The layers of a canonical float graph by op, place and reason; what needs the host comes first."""
-    roles = plan(graph, target)
+    roles = plan(graph, target, precision)
     found: dict[tuple[str, Role], list[str]] = {}
     for node in graph.nodes:
         its = roles.of(node)

@@ -16,7 +16,7 @@ from npuq.backends.target import load_target
 from npuq.calibration import calibrate
 from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops.conv import Conv, MatMul
-from npuq.ir.ops.elementwise import Add
+from npuq.ir.ops.elementwise import Abs, Add
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.mixing import Kept, Mixing
 from npuq.passes.mixed.hessian import predicted_rise
@@ -239,6 +239,25 @@ def test_the_ends_can_be_wide_without_data(net: Graph) -> None:
     assert initial.wide_ops == 0
 
 
+def test_ends_that_rules_join_to_all_others_stay_narrow_with_a_note(net: Graph) -> None:
+    builder = Builder("joined")
+    weights = builder.constant(np.ones((4, 4), np.float32))
+    x = builder.add(MatMul(), builder.input("x", TensorType(DType.F32, (1, 4))), weights, name="a")
+    builder.add(Abs(), x, name="b")
+    graph = builder.build({"c": builder.add(MatMul(), "b", weights, name="c")})
+    found = npuq.assign(graph, strategy="iohigh", ratio=0.5)
+    assert (found.wide_ops, found.notes) == (
+        0,
+        (
+            "no op is wide: rules give the first and the last op the widths of others, and at ratio 0.5 2 of 3 stay "
+            "narrow; give a lower ratio",
+        ),
+    )
+    found = npuq.assign(graph, strategy="iohigh", ratio=0.0)
+    assert (found.wide_ops, found.notes) == (1, ())
+    assert npuq.assign(net, strategy="iohigh", ratio=0.9).notes == ()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -247,6 +266,12 @@ def test_the_ends_can_be_wide_without_data(net: Graph) -> None:
         ({"ratio": 1.5}, r"ratio 1\.5, 0 to 1 wanted"),
         ({"points": 1}, "a curve of 1 points, at least 2 wanted"),
         ({"metric": float}, "metric and at_least belong together"),
+        ({"metric": float, "at_least": 1.0}, "metric: strategy optimal does not use it; auto does"),
+        ({"labels": [1]}, "labels: strategy optimal does not use it; hawq does"),
+        ({"strategy": "hawq", "labels": [1]}, "labels: only a loss takes them; give one, or leave them out"),
+        ({"bits": 8}, "bits: strategy optimal does not use it; initial does"),
+        ({"strategy": "initial", "bits": 12}, "npu has no activations of 12 bits; it has 8 and 16"),
+        ({"strategy": "initial", "method": "foo"}, "there is no calibration method 'foo'; there are min_max, "),
         ({"strategy": "auto"}, "strategy auto: sqnr, or metric with at_least, says when to stop; one of them wanted"),
         ({}, "strategy optimal: it measures, and needs data"),
     ],

@@ -317,8 +317,12 @@ def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) 
 def test_defaults_are_those_of_the_functions() -> None:
     wanted = inspect.signature(npuq.quantize).parameters
     given = inspect.signature(cli.quantize.quantize).parameters
-    for name in ("target", "method", "bits", "weight_bits", "lut_len", "percentile", "mean", "std"):
+    for name in ("target", "method", "bits", "weight_bits", "lut_len", "percentile", "effort", "mean", "std"):
         assert given[name].default == wanted[name].default
+    wanted = inspect.signature(npuq.assign).parameters
+    chosen = inspect.signature(cli.template.template).parameters
+    for name in ("target", "ratio", "sqnr", "saving", "bits", "lut_len", "percentile", "effort", "mean", "std"):
+        assert chosen[name].default == wanted[name].default
     (option,) = given["method"].annotation.__metadata__
     assert all(method in option.help for method in METHODS)
 
@@ -343,6 +347,11 @@ def test_templates_go_from_command_to_command(run: Run, files: Files, tmp_path: 
     done = run("template", files.model, "-o", mix)
     assert (done.code, done.err) == (0, "")
     assert done.out == "initial: 0.0 % of 3 ops are wide\n"
+    wide = run("template", files.model, "-o", tmp_path / "wide.json", "--bits", "16")
+    assert (wide.code, wide.out) == (0, "initial: 100.0 % of 3 ops are wide\n")
+    assert json.loads((tmp_path / "wide.json").read_text()) == {
+        name: {"bitwidth": 16, "mode": "min_max"} for name in "cpy"
+    }
     entries = json.loads(mix.read_text())
     assert entries == {name: {"bitwidth": 8, "mode": "kl_v2"} for name in "cpy"}
     mix.write_text(
@@ -359,8 +368,24 @@ def test_templates_go_from_command_to_command(run: Run, files: Files, tmp_path: 
 
 
 def test_the_curve_of_a_template_is_printed(run: Run, files: Files, tmp_path: Path) -> None:
-    options = ("--data", files.data, "--strategy", "optimal", "--ratio", "1")
-    done = run("template", files.model, *options, "-o", tmp_path / "mix.json")
+    mix, curve, out = tmp_path / "mix.json", tmp_path / "curve.json", tmp_path / "out"
+    options = ("--data", files.data, "--strategy", "optimal", "--ratio", "1", "--effort", "0", "--curve", curve)
+    done = run("template", files.model, *options, "-o", mix)
     assert (done.code, done.err) == (0, "")
     assert "predicted dB" in done.out
     assert "optimal: 0.0 % of 3 ops are wide" in done.out
+    flags = ("--data", files.data, "--template", mix, "--curve", curve, "--effort", "0", "-o", out)
+    done = run("quantize", files.model, *flags)
+    assert (done.code, done.err) == (0, "")
+    points = json.loads(curve.read_text())["points"]
+    assert json.loads((out / "report.json").read_text())["curve"] == points
+    assert {point["wide"] for point in points if point["chosen"]} == {0.0}
+    measured = npuq.assign(npuq.load(files.model), np.load(files.data), ratio=1, effort=0).chosen
+    assert measured.cycles == points[0]["cycles"]
+    assert "Mixed precision" in (out / "report.html").read_text()
+
+
+def test_check_at_a_width(run: Run, files: Files) -> None:
+    assert "5 of 5 layers run on npu" in run("check", files.model, "--bits", "16").out
+    refused = run("check", files.model, "--bits", "12")
+    assert (refused.code, refused.err) == (2, "npuq: npu has no activations of 12 bits; it has 8 and 16\n")

@@ -16,14 +16,14 @@ import pytest
 import npuq
 from npuq import show
 from npuq.assignment import Assignment
-from npuq.ir import Builder, parse_type
+from npuq.ir import Builder, NpuqError, parse_type
 from npuq.ir.ops.activation import Gelu
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.shape import Reshape
 from npuq.mixing import Choice
 from npuq.passes.precision import Precision
-from npuq.report import Agreement, CurvePoint, Report
+from npuq.report import Agreement, CurvePoint, Report, curve_json, read_curve
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 REFERENCES = ("src", "href", "srcset", "data", "action", "poster", "xlink:href")
@@ -226,6 +226,20 @@ def test_the_curve_of_an_assignment(report: Report) -> None:
     Reader(text)
     assert "Mixed precision" in text
     assert "Mixed precision" not in report.to_html()
+
+
+def test_a_curve_goes_through_a_file() -> None:
+    curve = (CurvePoint(0.0, 20.0, None, 100, True), CurvePoint(1.0, None, 3.5, None, False))
+    text = curve_json(curve)
+    assert read_curve(text, "c.json") == curve
+    for old, new, said in (
+        ("npuq-curve", "curve", "no curve: npuq-curve of version 1 wanted, as npuq template --curve writes it"),
+        ('"wide": 0.0', '"wide": "0"', "damaged: points with wide, predicted_db, measured_db, cycles, chosen wanted"),
+        ("true", "1", "damaged: .*"),
+        ("{", "[", "no curve: .*"),
+    ):
+        with pytest.raises(NpuqError, match=rf"^c\.json: {said}$"):
+            read_curve(text.replace(old, new), "c.json")
 
 
 def test_names_are_escaped(report: Report) -> None:

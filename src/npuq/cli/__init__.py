@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from npuq import __version__
 
-from . import compare, convert, describe, execute, quantize
+from . import compare, convert, describe, execute, quantize, template
 from .arguments import FAULT, INTERRUPTED, NOT_VERIFIED, USER_ERROR
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def options(
 
 for command in (
     quantize.quantize,
-    quantize.template,
+    template.template,
     convert.convert,
     execute.run,
     describe.inspect,

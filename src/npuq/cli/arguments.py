@@ -54,6 +54,23 @@ Dump = Annotated[
     ),
 ]
 
+LutLen = Annotated[
+    int | None,
+    typer.Option(
+        help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
+    ),
+]
+Percentile = Annotated[float, typer.Option(help="The share that the method of this name keeps.")]
+Effort = Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")]
+Curve = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The curve that a template was chosen from, as JSON: `npuq template` writes it, `npuq quantize` draws it.",
+        show_default=False,
+    ),
+]
+
 
 def shapes_of(given: list[str] | None) -> dict[str, tuple[int, ...]]:
     """Shapes from `name:1,3,224,224`."""

@@ -19,12 +19,16 @@ def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", sho
 
 
 @reads_model
-def check(model: Source, target: Target = "npu") -> None:
+def check(
+    model: Source,
+    target: Target = "npu",
+    bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
+) -> None:
     """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
     from npuq import show
     from npuq.check import check as find
 
-    found = find(model.path, target, model.shapes, **model.options)
+    found = find(model.path, target, model.shapes, bits=bits, **model.options)
     show.console().print(show.verdict(found, model.name, target))
     if found.problems:
         raise typer.Exit(USER_ERROR)

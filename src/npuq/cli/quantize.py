@@ -1,14 +1,15 @@
-"""Quantization, and the templates it takes."""
+"""Quantization."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import All, Data, Dump, Numbers, Out, Target, numbers_of
+from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Percentile, Target, numbers_of
 from .source import Source, reads_model
 
 if TYPE_CHECKING:
@@ -34,13 +35,8 @@ def quantize(
     weight_bits: Annotated[
         int | None, typer.Option(help="The width of weights: 4, 8 or 16.", show_default="as activations")
     ] = None,
-    lut_len: Annotated[
-        int | None,
-        typer.Option(
-            help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
-        ),
-    ] = None,
-    percentile: Annotated[float, typer.Option(help="The share that the method of this name keeps.")] = 0.99999,
+    lut_len: LutLen = None,
+    percentile: Percentile = 0.99999,
     layer_threshold: Annotated[
         float | None, typer.Option(help="How far what layer normalizations read and give reaches at most.")
     ] = None,
@@ -50,11 +46,12 @@ def quantize(
             "--unify-input-scale", help="Let all inputs of a Concat share its scale, whoever else reads them."
         ),
     ] = False,
-    effort: Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")] = 1,
+    effort: Effort = 1,
     template: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
     ] = None,
+    curve: Curve = None,
     mean: Numbers = None,
     std: Numbers = None,
     output_dequant: Annotated[
@@ -88,9 +85,11 @@ def quantize(
     from npuq.ir import NpuqError
     from npuq.outputs import together
     from npuq.passes.pipeline import dump_to
+    from npuq.report import read_curve
 
     chosen = load_target(target)
     require_opset(opset)
+    points = () if curve is None else read_curve(read_text(curve), str(curve))
     stem, interface = model.path.stem, as_interface("float" if output_dequant else "fixed")
     with show.steps() as steps, together() as outputs:
         folder = outputs.folder(output)
@@ -140,7 +139,7 @@ def quantize(
             else:
                 (folder / name).write_bytes(content)
         steps.start("measuring the layers", len(quantized.samples))
-        report = quantized.measure(steps.done)
+        report = replace(quantized.measure(steps.done), curve=points)
         (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
         report.save_html(folder / "report.html")
         if scales:
@@ -154,55 +153,3 @@ def quantize(
         screen.print(f"note: {note}")
     written = ", ".join((f"{stem}.npuq", *(name for name in exports if name not in lacking)))
     screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/")
-
-
-@reads_model
-def template(
-    model: Source,
-    output: Out,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.", show_default=False),
-    ] = None,
-    strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
-    ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
-    sqnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
-    ] = None,
-    saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
-    target: Target = "npu",
-    method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
-    mean: Numbers = None,
-    std: Numbers = None,
-) -> None:
-    """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
-
-    `npuq quantize --template` takes it, edited or not.
-    """
-    from npuq import show
-    from npuq.assignment import assign, write_template
-    from npuq.backends.target import load_target
-    from npuq.backends.whole_file import write_file
-    from npuq.data import read_data
-    from npuq.outputs import require_place
-
-    chosen = load_target(target)
-    require_place(output)
-    with show.steps() as steps:
-        steps.start(f"reading {model.name}")
-        graph = model.load()
-        found = assign(
-            graph,
-            None if data is None else read_data(data, graph.inputs),
-            strategy=strategy,
-            ratio=ratio,
-            sqnr=sqnr,
-            saving=saving,
-            target=chosen,
-            method=method,
-            mean=numbers_of("--mean", mean),
-            std=numbers_of("--std", std),
-            progress=steps.at,
-        )
-        write_file(output, write_template(graph, found.precision, target=chosen).encode())
-    show.console().print(show.assignment(found))

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .contents import Agreement, CurvePoint, Details, Layer, Report, Tensor
+from .contents import Agreement, Details, Layer, Report, Tensor
+from .curve import CurvePoint, curve_json, points, read_curve
 from .make import make_report
 
-__all__ = ["Agreement", "CurvePoint", "Details", "Layer", "Report", "Tensor", "make_report"]
+__all__ = [
+    "Agreement",
+    "CurvePoint",
+    "Details",
+    "Layer",
+    "Report",
+    "Tensor",
+    "curve_json",
+    "make_report",
+    "points",
+    "read_curve",
+]

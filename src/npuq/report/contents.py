@@ -13,6 +13,8 @@ from npuq.backends.npu.cost import Cost
 from npuq.backends.npu.memory import Plan
 from npuq.measures import plain
 
+from .curve import CurvePoint, points
+
 if TYPE_CHECKING:
     from npuq.assignment import Assignment
 
@@ -89,17 +91,6 @@ class Details:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """One choice of widths: the share of wide ops, the output SQNR that was predicted and measured, and the cycles."""
-
-    wide: float
-    predicted_db: float | None
-    measured_db: float | None
-    cycles: int | None
-    chosen: bool
-
-
-@dataclass(frozen=True)
 class Report:
     """All layers in the order of execution, the totals, and where they come from.
 
@@ -145,17 +136,7 @@ class Report:
 
     def with_curve(self, found: Assignment) -> Report:
         """The report with the choices of `npuq.assign`, rising in the share of wide ops."""
-        points = [
-            CurvePoint(
-                1 - choice.narrow_ops,
-                _decibels(choice.predicted),
-                _decibels(choice.measured),
-                choice.cycles,
-                choice.precision == found.precision,
-            )
-            for choice in found.curve
-        ]
-        return replace(self, curve=tuple(sorted(points, key=lambda point: point.wide)))
+        return replace(self, curve=points(found))
 
     def to_json(self) -> str:
         """The report less its details as JSON, an infinite SQNR as null: the same report gives the same text."""
@@ -173,10 +154,3 @@ class Report:
         from npuq.backends.whole_file import write_file
 
         write_file(path, self.to_html().encode())
-
-
-def _decibels(error: float | None) -> float | None:
-    """The SQNR of a relative error."""
-    if error is None:
-        return None
-    return -10 * math.log10(error) if error > 0 else math.inf

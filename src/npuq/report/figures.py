@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .contents import CurvePoint, Details, Report, Tensor
+from .contents import Details, Report, Tensor
+from .curve import CurvePoint
 from .words import bytes_text, count_text
 
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"

@@ -1,0 +1,81 @@
+"""Mixed precision: the templates that quantization takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Curve, Effort, LutLen, Numbers, Out, Percentile, Target, numbers_of
+from .source import Source, reads_model
+
+
+@reads_model
+def template(
+    model: Source,
+    output: Out,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.", show_default=False),
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
+    ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
+    sqnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
+    ] = None,
+    saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
+    target: Target = "npu",
+    method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
+    bits: Annotated[
+        int | None, typer.Option(help="The width of all ops, for initial.", show_default="the target's default")
+    ] = None,
+    lut_len: LutLen = None,
+    percentile: Percentile = 0.99999,
+    effort: Effort = 1,
+    curve: Curve = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+) -> None:
+    """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
+
+    `npuq quantize --template` takes it, edited or not. --lut-len, --percentile and --effort are those that the
+    strategies measure with: give quantize the same.
+    """
+    from npuq import show
+    from npuq.assignment import assign, write_template
+    from npuq.backends.target import load_target
+    from npuq.backends.whole_file import write_file
+    from npuq.data import read_data
+    from npuq.ir import NpuqError
+    from npuq.outputs import together
+    from npuq.report import curve_json, points
+
+    chosen = load_target(target)
+    if curve and strategy in ("initial", "iohigh"):
+        raise NpuqError(f"{curve}: strategy {strategy} has no curve; leave out --curve")
+    with show.steps() as steps, together() as outputs:
+        place, drawn = outputs.file(output), curve and outputs.file(curve)
+        steps.start(f"reading {model.name}")
+        graph = model.load()
+        found = assign(
+            graph,
+            None if data is None else read_data(data, graph.inputs),
+            strategy=strategy,
+            ratio=ratio,
+            sqnr=sqnr,
+            saving=saving,
+            target=chosen,
+            method=method,
+            bits=bits,
+            lut_len=lut_len,
+            percentile=percentile,
+            effort=effort,
+            mean=numbers_of("--mean", mean),
+            std=numbers_of("--std", std),
+            progress=steps.at,
+        )
+        write_file(place, write_template(graph, found.precision, target=chosen).encode())
+        if drawn:
+            write_file(drawn, curve_json(points(found)).encode())
+    show.console().print(show.assignment(found))

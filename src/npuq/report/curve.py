@@ -1,0 +1,92 @@
+"""The curve of a mixed-precision assignment: the report draws it, and a file brings it from one command to another.
+
+    {"format": "npuq-curve", "version": 1,
+     "points": [{"wide": 0.5, "predicted_db": ..., "measured_db": ..., "cycles": ..., "chosen": true}, ...]}
+
+What was not measured, or is exact, is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from npuq.ir.errors import NpuqError, one_line
+from npuq.measures import plain
+
+if TYPE_CHECKING:
+    from npuq.assignment import Assignment
+
+FORMAT = "npuq-curve"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One choice of widths: the share of wide ops, the output SQNR that was predicted and measured, and the cycles."""
+
+    wide: float
+    predicted_db: float | None
+    measured_db: float | None
+    cycles: int | None
+    chosen: bool
+
+
+def points(found: Assignment) -> tuple[CurvePoint, ...]:
+    """The choices of `npuq.assign`, rising in the share of wide ops."""
+    made = [
+        CurvePoint(
+            1 - choice.narrow_ops,
+            _decibels(choice.predicted),
+            _decibels(choice.measured),
+            choice.cycles,
+            choice.precision == found.precision,
+        )
+        for choice in found.curve
+    ]
+    return tuple(sorted(made, key=lambda point: point.wide))
+
+
+def curve_json(curve: Sequence[CurvePoint]) -> str:
+    """The text of a curve's file."""
+    rows = [asdict(point) for point in curve]
+    return json.dumps(plain({"format": FORMAT, "version": VERSION, "points": rows}), indent=1) + "\n"
+
+
+def read_curve(text: str, place: str) -> tuple[CurvePoint, ...]:
+    """The curve of a file's text; raises `NpuqError`."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NpuqError(f"{place}: no curve: {one_line(error)}") from None
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+        raise NpuqError(f"{place}: no curve: {FORMAT} of version {VERSION} wanted, as npuq template --curve writes it")
+    rows = content.get("points")
+    if not isinstance(rows, list) or not rows or not all(map(_is_point, rows)):
+        raise NpuqError(f"{place}: damaged: points with {', '.join(field.name for field in fields(CurvePoint))} wanted")
+    return tuple(CurvePoint(**row) for row in rows)
+
+
+def _is_point(row: Any) -> bool:
+    names = {field.name for field in fields(CurvePoint)}
+    return (
+        isinstance(row, dict)
+        and row.keys() == names
+        and isinstance(row["chosen"], bool)
+        and _is_number(row["wide"])
+        and all(row[name] is None or _is_number(row[name]) for name in ("predicted_db", "measured_db", "cycles"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _decibels(error: float | None) -> float | None:
+    """The SQNR of a relative error."""
+    if error is None:
+        return None
+    return -10 * math.log10(error) if error > 0 else math.inf
