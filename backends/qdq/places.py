@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import DType, Node, require
-from npuq.ir.ops import order, pool, reduce, scatter
+from npuq.ir import DType, Node, TensorType, require
+from npuq.ir.ops import order, pool, reduce, sample, scatter
 
-from .writer import Writer, exports
+from .writer import Writer, element_type, exports
 
 
 @exports(scatter.GatherNd)
@@ -73,6 +73,43 @@ def max_pool_places(write: Writer, node: Node) -> None:
         dilations=op.dilation,
         pads=(*(before for before, _ in op.padding), *(after for _, after in op.padding)),
         storage_order=int(op.column_major),
+    )
+
+
+@exports(sample.GridSample)
+def grid_sample(write: Writer, node: Node) -> None:
+    """Opset 20 gave the modes other names."""
+    op = node.op
+    assert isinstance(op, sample.GridSample)
+    older = {"linear": "bilinear", "cubic": "bicubic"}
+    mode = op.mode if write.opset >= 20 else older.get(op.mode, op.mode)
+    require(
+        node.type.rank == 4 or write.opset >= 20,
+        f"grids of rank {node.type.rank} come with opset 20, {write.opset} asked",
+    )
+    attributes = {"mode": mode, "padding_mode": op.padding, "align_corners": int(op.align_corners)}
+    write.last(node, "GridSample", *write.operands(node), **attributes)
+
+
+@exports(sample.RoiAlign)
+def roi_align(write: Writer, node: Node) -> None:
+    """Before opset 16 there is one way to place elements, and no name for it."""
+    op = node.op
+    assert isinstance(op, sample.RoiAlign)
+    x, regions, samples = write.operands(node)
+    if write.types[node.operands[2]].dtype is not DType.I64:
+        samples = write.step(node, "Cast", samples, to=element_type(TensorType(DType.I64, ())))
+    places = "half_pixel" if op.centred else "output_half_pixel"
+    write.last(
+        node,
+        "RoiAlign",
+        *(x, regions, samples),
+        output_height=op.shape[0],
+        output_width=op.shape[1],
+        spatial_scale=op.scale,
+        sampling_ratio=op.ratio,
+        mode=op.mode,
+        **({"coordinate_transformation_mode": places} if op.centred or write.opset >= 16 else {}),
     )
 
 

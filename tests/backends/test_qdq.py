@@ -62,7 +62,7 @@ def random_array(type_: TensorType, example: Example, seed: int) -> np.ndarray:
         return generator.integers(-2, 2, type_.shape).astype(type_.dtype.numpy)
     if example.op.name.startswith("scatter") and seed == 1:
         return np.reshape(np.arange(type_.size) % example.operands[0].shape[0], type_.shape).astype(type_.dtype.numpy)
-    if example.op.name == "max_roi_pool" and seed:
+    if (example.op.name == "max_roi_pool" and seed) or (example.op.name == "roi_align" and seed == 2):
         return generator.integers(0, 2, type_.shape).astype(type_.dtype.numpy)
     if type_.dtype.is_integer and example.op.name in ("lstm", "gru", "rnn"):
         return generator.integers(1, 1 + example.operands[0].shape[0], type_.shape).astype(type_.dtype.numpy)

@@ -15,7 +15,7 @@ HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
 RNG = np.random.default_rng(0)
 
 
-def assert_equals_onnxruntime(text: str, *inputs: np.ndarray) -> None:
+def assert_equals_onnxruntime(text: str, *inputs: np.ndarray, error: float = 1e-6) -> None:
     made = parser.parse_model(HEAD + text)
     names = [value.name for value in made.graph.input]
     wanted = onnxruntime.InferenceSession(made.SerializeToString()).run(None, dict(zip(names, inputs, strict=True)))
@@ -23,7 +23,7 @@ def assert_equals_onnxruntime(text: str, *inputs: np.ndarray) -> None:
         found = evaluate(load(made))(*inputs)
     for ours, theirs in zip(found, wanted, strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-        np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=error)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
@@ -111,3 +111,29 @@ def test_norms_of_windows_and_planes(p: int) -> None:
       z = GlobalLpPool <p = {p}> (x)
     }}"""
     assert_equals_onnxruntime(text, RNG.normal(size=(2, 3, 7, 8)).astype(np.float32))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_grids_that_reach_far_outside(mode: str, padding: str) -> None:
+    nodes = "".join(
+        f'y{align} = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {align}> (x, grid)\n'
+        for align in (0, 1)
+    )
+    text = (
+        f"g (float[2, 3, 5, 1] x, float[2, 6, 7, 2] grid) => (float[a, b, c, d] y0, float[e, f, g, h] y1) {{ {nodes} }}"
+    )
+    grid = RNG.normal(0, 3, (2, 6, 7, 2)).astype(np.float32)
+    assert_equals_onnxruntime(text, RNG.normal(size=(2, 3, 5, 1)).astype(np.float32), grid, error=1e-5)
+
+
+@pytest.mark.parametrize("places", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize(("mode", "ratio"), [("avg", 0), ("avg", 3), ("max", 1), ("max", 0)])
+def test_regions_inside_and_outside(mode: str, ratio: int, places: str) -> None:
+    text = f"""g (float[2, 3, 9, 8] x, float[6, 4] rois, int64[6] at) => (float[6, 3, 2, 3] y) {{
+      y = RoiAlign <output_height = 2, output_width = 3, spatial_scale = 0.5, sampling_ratio = {ratio}, mode = "{mode}",
+        coordinate_transformation_mode = "{places}"> (x, rois, at)
+    }}"""
+    rois = [[0, 0, 16, 18], [2, 3, 9, 9.5], [5, 5, 5, 5], [-30, -3, 3, 9], [4, 6, 40, 60], [9, 9, 2, 3]]
+    x = RNG.normal(size=(2, 3, 9, 8)).astype(np.float32)
+    assert_equals_onnxruntime(text, x, np.asarray(rois, np.float32), np.array([0, 1, 0, 1, 0, 1]))

@@ -29,6 +29,7 @@ from npuq.ir.ops import (
     recurrent,
     reduce,
     resize,
+    sample,
     scatter,
     shape,
     trigonometry,
@@ -158,6 +159,32 @@ PLACES = (
     example(scatter.ScatterElements(axis=0, reduction="add"), "i32[2,3]", "i32[4,2]", "i32[4,2]"),
     example(order.TopK(axis=1, count=2), "f32[2,3]"),
     example(order.TopK(axis=0, count=2, largest=False), "q8<0.5>[2,3]"),
+)
+
+SAMPLE = (
+    *(
+        example(op, "f32[2,3,4,5]", "f32[2,3,2,2]")
+        for op in (
+            sample.GridSample(),
+            sample.GridSample(padding="border", align_corners=True),
+            sample.GridSample(padding="reflection", align_corners=True),
+            sample.GridSample(mode="nearest", align_corners=True),
+            sample.GridSample(mode="nearest", padding="border"),
+            sample.GridSample(mode="nearest", padding="reflection"),
+            sample.GridSample(mode="cubic"),
+            sample.GridSample(mode="cubic", padding="border", align_corners=True),
+            sample.GridSample(mode="cubic", padding="reflection"),
+        )
+    ),
+    example(sample.GridSample(padding="reflection"), "f32[1,2,3,4,5]", "f32[1,2,2,3,3]"),
+    *(
+        example(op, "f32[2,3,6,5]", "f32[4,4]", "i64[4]")
+        for op in (
+            sample.RoiAlign(shape=(2, 3), scale=0.5),
+            sample.RoiAlign(shape=(2, 3), ratio=2, centred=False),
+            sample.RoiAlign(shape=(2, 2), ratio=2, mode="max"),
+        )
+    ),
 )
 
 RESIZE = (
@@ -332,6 +359,7 @@ EXAMPLES: tuple[Example, ...] = (
     *SHAPE,
     *PLACES,
     *RESIZE,
+    *SAMPLE,
     *CONV,
     *WINDOW,
     *NORM,

@@ -109,3 +109,12 @@ def test_known_places_that_are_outside_are_refused(case: str) -> None:
     declared, equals, numbers = places.rpartition("=")
     with pytest.raises(NpuqError, match=r"indices from .* to .* on an axis of [46]"):
         net(body, known=f"{declared}{equals}{numbers.replace('1', '9')}, {HALF}")
+
+
+def test_an_image_that_is_sampled_passes_through_the_host() -> None:
+    text = f"""{HEAD} g (float[1, 2, 5, 6] x, float[1, 3, 4, 2] grid) => (float[a, b, c, d] y) <{HALF}> {{
+      a = Relu (x) v = GridSample <padding_mode = "border"> (a, grid) y = Mul (v, half)
+    }}"""
+    data = [(x, np.tanh(grid)) for (x,), (grid,) in zip(samples(1, 2, 5, 6), samples(1, 3, 4, 2), strict=True)]
+    quantized = assert_levels_agree(npuq.load(parser.parse_model(text)), data, "npu")
+    assert "there is no integer form of grid_sample" in [node.host for node in quantized.graph.nodes]
