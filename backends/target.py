@@ -23,6 +23,8 @@ def load_target(name_or_path: str | Path) -> Target:
     Raises `NpuqError` in one line: unknown name (with the known ones), file that cannot be read, damaged TOML, or
     the first field that is wrong.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise NpuqError(f"target: {name_or_path!r}, a name or a .toml file wanted; known: {', '.join(targets())}")
     path = FOLDER / f"{name_or_path}.toml"
     if name_or_path not in targets():
         path = Path(name_or_path)

@@ -162,7 +162,7 @@ class Target:
         for width in self.widths:
             if width.bits == bits:
                 return width
-        raise NpuqError(f"{self.name} has no activations of {bits} bits; it has {_spelled(self.widths)}")
+        raise NpuqError(f"{self.name} has no activations of {bits!r} bits; it has {_spelled(self.widths)}")
 
     def width_of(self, dtype: DType) -> Width | None:
         """The width whose activations are of an element type, if there is one."""

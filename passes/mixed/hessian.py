@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import parameters
+from npuq.ir import NpuqError, parameters
 
 from ..float_forward import compile_options
 from .noise import Point, instrumented, measured_values
@@ -101,7 +101,10 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
             if loss is None:
                 pairs = zip(outputs, exact, powers, strict=True)
                 return sum((jnp.square(y - x).sum() / power for y, x, power in pairs), jnp.float32(0)) / len(powers)
-            return jnp.asarray(loss(outputs) if label is None else loss(outputs, label), jnp.float32)
+            found = jnp.asarray(loss(outputs) if label is None else loss(outputs, label), jnp.float32)
+            if found.shape:
+                raise NpuqError(f"loss: it gives an array {list(found.shape)}, a single number wanted")
+            return found
 
         traces = hessian_traces(risen, zeros, lambda probe: _signs(probe, steps, zeros), jax.random.split(key, probes))
         rises = jnp.zeros(len(points), jnp.float32)

@@ -71,9 +71,9 @@ def read_template(
         grouped = isinstance(entry, Mapping) and not {"op_names", "op_types"}.isdisjoint(entry)
         one = _precision(entry, target, at)
         for called in _listed(entry, "op_names", at) if grouped else (name,):
-            by_name[_found(called, known, "op", at)] = one
+            _say(by_name, _found(called, known, "op", at), one, f"{at}: {called}" if grouped else at)
         for called in _listed(entry, "op_types", at) if grouped else ():
-            by_type[_type(called, at)] = one
+            _say(by_type, _type(called, at), one, f"{at}: {called}")
     said = {unit.name: _of(unit, units, by_name, by_type) for unit in units}
     chosen = {name: precision for name, precision in said.items() if precision is not None}
     broken = list(violations(units, {unit.name: chosen.get(unit.name, Precision()).bits or bits for unit in units}))
@@ -81,6 +81,14 @@ def read_template(
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise NpuqError(f"{place}: {broken[0]}{more}; give them one width")
     return spread(units, chosen)
+
+
+def _say(said: dict[str, Precision], op: str, one: Precision, at: str) -> None:
+    """Take an op's precision; raise NpuqError where another entry, by whatever name, says something else."""
+    before = said.setdefault(op, one)
+    if before != one:
+        told = [f"{had.bits} bits, {had.method}" for had in (one, before)]
+        raise NpuqError(f"{at}: {told[0]}, but another entry gives {op} {told[1]}; one entry for it wanted")
 
 
 def spread(units: Units, chosen: Mapping[str, Precision]) -> dict[str, Precision]:

@@ -13,16 +13,15 @@ from npuq.passes.calibrate import observe as observe_values
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.lower_to_integer import lower_to_integer
-from npuq.passes.lowering.tables import require_length
 from npuq.passes.pipeline import Observe, chain
 from npuq.passes.samples import Sample, samples
 from npuq.passes.statistics import Observed
 from npuq.passes.take_scales import take_scales
 from npuq.passes.target import Target
-from npuq.passes.thresholds import require_share
 
 from .calibration import Chosen, Data, both
 from .quantized import Progress, Quantized
+from .recipe import Recipe
 from .scale_file import reals
 
 SHOWN = 40
@@ -38,6 +37,7 @@ def quantize_annotated(
     bits: int | None,
     lut_len: int | None,
     percentile: float,
+    effort: int,
     refused: Mapping[str, Any],
     observe: Observe | None,
     progress: Progress | None,
@@ -51,8 +51,8 @@ def quantize_annotated(
         if value is not None:
             raise NpuqError(f"{graph.name}: {option}: the model has scales of its own, which are taken over")
     chosen = target if isinstance(target, Target) else load_target(target)
-    require_share(percentile)
-    require_length(lut_len, chosen)
+    recipe = Recipe(method=method, bits=bits, lut_len=lut_len, percentile=percentile, effort=effort)
+    recipe.check(graph, chosen)
     taken = take_scales(graph)
     prepare = canonicalise()
     source = prepare(taken.graph, observe=observe)
@@ -81,7 +81,12 @@ def quantize_annotated(
     finish(source, observe=both(levels, observe, len(prepare.passes)))
     scales = adopted_scales(source, taken, ranges, chosen, bits)
     reach = {held: reals(quant, chosen.width(held[1])) for held, quant in scales.quants.items()}
-    notes = (f"{len(found.where.held) - len(missing)} scales are the model's own, {len(missing)} calibrated",)
+    unused = list(recipe.unused(precision, reach))
+    if effort > 1:
+        unused.append(f"effort {effort} has no effect: the model has scales of its own, which are taken over")
+    if method is not None and not missing:
+        unused.append(f"method {method} has no effect: the model has all scales of its own")
+    notes = (f"{len(found.where.held) - len(missing)} scales are the model's own, {len(missing)} calibrated", *unused)
     return Quantized(
         source,
         levels["adopt-scales"],

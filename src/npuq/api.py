@@ -101,6 +101,7 @@ def quantize(
             bits=bits,
             lut_len=lut_len,
             percentile=percentile,
+            effort=effort,
             refused={
                 "weight_bits": weight_bits,
                 "precision": precision,
@@ -119,7 +120,7 @@ def quantize(
         method=method,
         bits=bits,
         weight_bits=weight_bits,
-        precision=precision or {},
+        precision={} if precision is None else precision,
         lut_len=lut_len,
         percentile=percentile,
         unify_input_scale=unify_input_scale,

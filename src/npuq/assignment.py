@@ -24,7 +24,7 @@ from npuq.passes.thresholds import require_method
 from .calibration import Data, calibrate
 from .mixing import Choice, Kept, Mixing, Progress
 from .quantized import Quantized
-from .recipe import Recipe
+from .recipe import Recipe, is_number, is_whole, require_kind
 
 Metric = Callable[[Quantized], float]
 
@@ -107,12 +107,13 @@ def assign(
     hears (step, done, total).
     """
     chosen = target if isinstance(target, Target) else load_target(target)
-    _check_options(strategy, ratio, sqnr, metric, at_least, saving, points)
-    require_method(method)
     asked = {"loss": loss, "labels": labels, "sqnr": sqnr, "metric": metric, "at_least": at_least, "bits": bits}
+    _check_kinds({**asked, "ratio": ratio, "points": points, "count": count})
+    _check_options(strategy, ratio, sqnr, metric, at_least, saving, points, count)
+    require_method(method)
     _check_use(strategy, asked)
     if strategy == "initial":
-        return _initial(graph, chosen, bits or chosen.default_bits, method)
+        return _initial(graph, chosen, chosen.default_bits if bits is None else bits, method)
     narrow, wide = two_widths(chosen, method)
     if strategy == "iohigh":
         return _iohigh(graph, chosen, ratio, narrow, wide)
@@ -287,6 +288,19 @@ def _check_use(strategy: str, given: Mapping[str, Any]) -> None:
         raise NpuqError("labels: only a loss takes them; give one, or leave them out")
 
 
+def _check_kinds(given: Mapping[str, Any]) -> None:
+    """Raise `NpuqError` for options that are of another kind altogether."""
+    for option, value in given.items():
+        if value is None or option == "labels":
+            continue
+        if option in ("loss", "metric"):
+            require_kind(callable(value), option, value, "a function")
+        elif option in ("bits", "points", "count"):
+            require_kind(is_whole(value), option, value, "a whole number")
+        else:
+            require_kind(is_number(value), option, value, "a number")
+
+
 def _check_options(
     strategy: str,
     ratio: float,
@@ -295,6 +309,7 @@ def _check_options(
     at_least: float | None,
     saving: str,
     points: int,
+    count: int,
 ) -> None:
     if strategy not in STRATEGIES:
         raise NpuqError(f"there is no strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
@@ -304,6 +319,8 @@ def _check_options(
         raise NpuqError(f"ratio {ratio!r}, 0 to 1 wanted")
     if points < 2:
         raise NpuqError(f"a curve of {points} points, at least 2 wanted")
+    if count < 1:
+        raise NpuqError(f"count {count}: at least 1 sample to measure with wanted")
     if (metric is None) != (at_least is None):
         raise NpuqError("metric and at_least belong together")
     if strategy == "auto" and (sqnr is None) == (metric is None):

@@ -27,7 +27,7 @@ from npuq.passes.target import Target
 
 from .quantized import Progress, Quantized
 from .recipe import LEARNED_BITS, Recipe
-from .scale_file import Given, given_scales, read_scales
+from .scale_file import Given, given_scales, place_of, read_scales
 
 Data = Any
 LEARNING_SAMPLES = 32
@@ -71,7 +71,7 @@ def calibrate(
         means = [channels for one in (precisions, *widths) for channels in weighted_inputs(float_graph, chosen, one)]
         if content is not None:
             held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
-            given = given_scales(content, float_graph, chosen, held)
+            given = given_scales(content, float_graph, chosen, held, place_of(recipe.scales))
             means = means if recipe.effort else []
             averaged = {name for name, _ in means}
             values = [
@@ -162,7 +162,7 @@ class Calibrated:
         scaled = names.index("insert-fake-quant")
         repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
         fake = levels.get("learn-rounding", graphs[scaled])
-        notes = (*self.given.notes, *self.given.changed(fake))
+        notes = (*self.given.notes, *self.given.changed(fake), *recipe.unused(precisions, ranges))
         few = self.samples[:REPORT_SAMPLES]
         return Quantized(
             self.graph,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,28 @@ from npuq.passes.canonicalise import canonicalise
 from npuq.passes.lowering.tables import require_length
 from npuq.passes.normalize_input import normalize_input
 from npuq.passes.pipeline import Pipeline, chain
-from npuq.passes.precision import Precision, Precisions
+from npuq.passes.precision import CALIBRATED_BITS, Precision, Precisions
+from npuq.passes.repair_scales import Held
 from npuq.passes.target import Target
 from npuq.passes.thresholds import require_share
 
 EFFORTS = (0, 1, 2)
 LEARNED_BITS = 4
 """With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def require_kind(fits: bool, option: str, value: object, wanted: str) -> None:
+    """Raise `NpuqError` unless an option's value `fits`."""
+    if not fits:
+        raise NpuqError(f"{option}: {value!r}, {wanted} wanted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +69,7 @@ class Recipe:
 
     def check(self, graph: Graph, target: Target) -> None:
         """Raise `NpuqError` for an option that a graph or a target cannot have, before any work."""
+        self._check_types()
         Precisions(self.every).check(graph, target)
         if self.effort not in EFFORTS:
             raise NpuqError(f"effort {self.effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
@@ -60,6 +77,36 @@ class Recipe:
             raise NpuqError(f"layer_threshold {self.layer_threshold!r}; a number above 0 wanted")
         require_share(self.percentile)
         require_length(self.lut_len, target)
+
+    def unused(self, precision: Precisions, held: Collection[Held]) -> tuple[str, ...]:
+        """A note for each option that changes nothing, given how nodes and values are held."""
+        methods = {self.method, *(one.method for one in precision.nodes.values())}
+        notes = []
+        if self.lut_len is not None and all(bits <= CALIBRATED_BITS for _, bits in held):
+            notes.append(f"lut_len {self.lut_len} has no effect: no value is held at 16 bits")
+        if self.percentile != Recipe.percentile and "percentile" not in methods:
+            notes.append(f"percentile {self.percentile!r} has no effect: no value is calibrated by this method")
+        return tuple(notes)
+
+    def _check_types(self) -> None:
+        """Raise `NpuqError` for options that are of another kind altogether."""
+        for option in ("bits", "weight_bits", "lut_len", "effort"):
+            value = getattr(self, option)
+            require_kind(value is None or is_whole(value), option, value, "a whole number")
+        for option in ("percentile", "layer_threshold"):
+            value = getattr(self, option)
+            left_out = value is None and option == "layer_threshold"
+            require_kind(left_out or is_number(value), option, value, "a number")
+        for option in ("mean", "std"):
+            value = getattr(self, option)
+            fits = value is None or np.asarray(value).dtype.kind in "iuf"
+            require_kind(fits, option, value, "numbers")
+        fits = isinstance(self.precision, Mapping) and all(isinstance(name, str) for name in self.precision)
+        require_kind(fits, "precision", self.precision, "Precision by the names of nodes")
+        for name, one in self.precision.items():
+            require_kind(isinstance(one, Precision), f"precision of {name}", one, "a Precision")
+        fits = self.scales is None or isinstance(self.scales, str | Path | Mapping)
+        require_kind(fits, "scales", self.scales, "a file, or entries by the names of values")
 
     def prepare(self) -> Pipeline:
         """The passes before calibration: the canonical form, behind (x - mean) / std where these are given."""

@@ -82,27 +82,42 @@ def read_scales(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     return content
 
 
+def place_of(source: object) -> str:
+    """How errors call a scale file, or what stands for one."""
+    return str(source) if isinstance(source, str | Path) else "scales"
+
+
 def given_scales(
-    content: Mapping[str, Any], graph: Graph, target: Target, wanted: Mapping[str, Collection[int]]
+    content: Mapping[str, Any],
+    graph: Graph,
+    target: Target,
+    wanted: Mapping[str, Collection[int]],
+    place: str = "scales",
 ) -> Given:
     """The scales of a scale file for a canonical float graph, whose values `wanted` are held at so many bits.
 
-    Values that are not named are calibrated. Raises `NpuqError` for names that are not there, and for entries that
-    the target or the format do not allow.
+    Values that are not named are calibrated. Raises `NpuqError`, which begins with `place`, for names that are not
+    there, and for entries that the target or the format do not allow.
     """
     values = content.get("values")
     if not isinstance(values, Mapping):
-        raise NpuqError("scales: no values by name")
-    quants, ranges = {}, {}
+        raise NpuqError(f"{place}: no values by name")
+    quants: dict[Held, Quantization] = {}
+    ranges: dict[Held, Range] = {}
     for name, entries in values.items():
         if name not in wanted:
             near = get_close_matches(str(name), list(wanted), n=3) or list(wanted)[:3]
-            raise NpuqError(f"scales: {graph.name} quantizes no value {name!r}; near it are {', '.join(near)}")
-        for entry in entries if isinstance(entries, list) else [entries]:
-            width, quant = _quantization(name, entry, target)
+            raise NpuqError(f"{place}: {graph.name} quantizes no value {name!r}; near it are {', '.join(near)}")
+        at, listed = f"{place}: {name}", entries if isinstance(entries, list) else [entries]
+        if not listed:
+            raise NpuqError(f"{at}: no entry; without the name the value is calibrated")
+        for entry in listed:
+            width, quant = _quantization(at, entry, target)
+            if quants.get((name, width.bits), quant) != quant:
+                raise NpuqError(f"{at}: two entries at {width.bits} bits contradict each other; leave out one")
             if width.bits not in wanted[name]:
                 held = " and ".join(map(str, wanted[name]))
-                raise NpuqError(f"scales: {name}: a scale at {width.bits} bits, but it is held at {held}")
+                raise NpuqError(f"{at}: a scale at {width.bits} bits, but it is held at {held}")
             quants[name, width.bits] = quant
             ranges[name, width.bits] = _range(quant, width)
     notes = []
@@ -151,30 +166,30 @@ def _range(quant: Quantization, width: Width) -> Range:
     return reals(quant, width)
 
 
-def _quantization(name: str, entry: Any, target: Target) -> tuple[Width, Quantization]:
+def _quantization(at: str, entry: Any, target: Target) -> tuple[Width, Quantization]:
     """The width and quantization of an entry."""
     if not isinstance(entry, Mapping) or not entry.keys() <= set(KEYS) or not entry.keys() & {"scale", "range"}:
-        raise NpuqError(f"scales: {name}: an object with scale or range wanted, and of {', '.join(KEYS)} nothing else")
+        raise NpuqError(f"{at}: an object with scale or range wanted, and of {', '.join(KEYS)} nothing else")
     bits = entry.get("bits", target.default_bits)
     if bits not in [width.bits for width in target.widths]:
-        raise NpuqError(f"scales: {name}: {bits!r} bits; {target.name} has {', '.join(map(str, _bits(target)))}")
+        raise NpuqError(f"{at}: {bits!r} bits; {target.name} has {', '.join(map(str, _bits(target)))}")
     width = target.width(bits)
     range_ = entry.get("range")
     if range_ is not None and not (isinstance(range_, list | tuple) and len(range_) == 2 and all(map(_finite, range_))):
-        raise NpuqError(f"scales: {name}: range {range_!r}, two finite numbers wanted")
+        raise NpuqError(f"{at}: range {range_!r}, two finite numbers wanted")
+    if range_ is not None and range_[0] >= range_[1]:
+        raise NpuqError(f"{at}: range {list(range_)} is empty; a lesser and a greater number wanted")
     if "scale" not in entry and range_ is not None:
         return width, activation_quantization((float(range_[0]), float(range_[1])), width)
     scale, zero_point = entry.get("scale"), entry.get("zero_point", 0)
     if not _finite(scale) or scale <= 0:
-        raise NpuqError(f"scales: {name}: scale {scale!r}, a positive number wanted")
+        raise NpuqError(f"{at}: scale {scale!r}, a positive number wanted")
     least, greatest = (0, 0) if width.symmetric else width.activation_range
     if not isinstance(zero_point, int) or not least <= zero_point <= greatest:
-        raise NpuqError(f"scales: {name}: zero point {zero_point!r}, {least} to {greatest} wanted")
+        raise NpuqError(f"{at}: zero point {zero_point!r}, {least} to {greatest} wanted")
     quant = Quantization.per_tensor(scale, zero_point)
     if range_ is not None and not all(map(_close, range_, reals(quant, width))):
-        raise NpuqError(
-            f"scales: {name}: scale {scale!r} and range {list(range_)} contradict each other; leave out one"
-        )
+        raise NpuqError(f"{at}: scale {scale!r} and range {list(range_)} contradict each other; leave out one")
     return width, quant
 
 

@@ -151,6 +151,18 @@ def test_options_that_choose_scales_are_refused(static: Mapping[str, Path], opti
     assert str(caught.value) == f"qdq: {next(iter(option))}: the model has scales of its own, which are taken over"
 
 
+def test_options_without_effect_are_noted(static: Mapping[str, Path]) -> None:
+    """A width of 8 bits has no interpolated tables, and nothing is calibrated or equalized."""
+    options: dict[str, Any] = {"effort": 2, "method": "kl", "percentile": 0.9, "lut_len": 9}
+    notes = npuq.quantize(npuq.load(static["QDQ"]), target="npu-asym", **options).notes
+    assert notes[1:] == (
+        "lut_len 9 has no effect: no value is held at 16 bits",
+        "percentile 0.9 has no effect: no value is calibrated by this method",
+        "effort 2 has no effect: the model has scales of its own, which are taken over",
+        "method kl has no effect: the model has all scales of its own",
+    )
+
+
 def test_the_command_line_needs_no_data(run: Run, static: Mapping[str, Path], tmp_path: Path) -> None:
     done = run("quantize", static["QOperator"], "--target", "npu-asym", "-o", tmp_path / "out")
     assert (done.code, done.err) == (0, "")

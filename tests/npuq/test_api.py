@@ -115,12 +115,32 @@ def test_mean_and_std_are_part_of_the_net(graph: Graph) -> None:
     ("options", "message"),
     [
         ({"method": "best"}, "there is no calibration method 'best'; there are min_max, percentile, mse, kl, kl_v2"),
+        ({"target": None}, r"target: None, a name or a \.toml file wanted; known: npu, "),
+        ({"bits": "8"}, "bits: '8', a whole number wanted"),
+        ({"effort": "1"}, "effort: '1', a whole number wanted"),
+        ({"percentile": None}, "percentile: None, a number wanted"),
+        ({"mean": "abc"}, "mean: 'abc', numbers wanted"),
+        ({"std": [1.0, "x"]}, r"std: \[1\.0, 'x'\], numbers wanted"),
+        ({"layer_threshold": "a"}, "layer_threshold: 'a', a number wanted"),
+        ({"precision": [1]}, r"precision: \[1\], Precision by the names of nodes wanted"),
+        ({"precision": {"c": 16}}, "precision of c: 16, a Precision wanted"),
+        ({"scales": 3}, "scales: 3, a file, or entries by the names of values wanted"),
         ({"target": "tpu"}, r"there is no target 'tpu'; known: npu, npu-asym, npu-tflite, or a \.toml file"),
     ],
 )
-def test_wrong_options_are_named(graph: Graph, options: dict[str, str], message: str) -> None:
+def test_wrong_options_are_named(graph: Graph, options: dict[str, object], message: str) -> None:
     with pytest.raises(npuq.NpuqError, match=message):
         npuq.quantize(graph, images("calibration", 1), **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_options_without_effect_are_noted(graph: Graph) -> None:
+    found = npuq.quantize(graph, images("calibration", 1), method="kl", percentile=0.9, lut_len=9, effort=0)
+    assert found.notes == (
+        "lut_len 9 has no effect: no value is held at 16 bits",
+        "percentile 0.9 has no effect: no value is calibrated by this method",
+    )
+    used = {"method": "percentile", "percentile": 0.9, "lut_len": 9, "bits": 16}
+    assert npuq.quantize(graph, images("calibration", 1), effort=0, **used).notes == ()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

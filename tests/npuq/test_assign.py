@@ -258,12 +258,20 @@ def test_ends_that_rules_join_to_all_others_stay_narrow_with_a_note(net: Graph) 
     assert npuq.assign(net, strategy="iohigh", ratio=0.9).notes == ()
 
 
+def test_a_loss_is_one_number(net: Graph) -> None:
+    with pytest.raises(npuq.NpuqError, match=r"^loss: it gives an array \[1, 5\], a single number wanted"):
+        npuq.assign(net, X[:1], strategy="hawq", loss=lambda outputs: outputs[0], points=2, count=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"strategy": "best"}, "there is no strategy 'best'; there are optimal, hawq, auto, iohigh, initial"),
         ({"saving": "watts"}, "saving 'watts'; there are ops, cycles, bytes"),
         ({"ratio": 1.5}, r"ratio 1\.5, 0 to 1 wanted"),
+        ({"ratio": "half"}, "ratio: 'half', a number wanted"),
+        ({"strategy": "hawq", "loss": 3}, "loss: 3, a function wanted"),
+        ({"count": 0}, "count 0: at least 1 sample to measure with wanted"),
         ({"points": 1}, "a curve of 1 points, at least 2 wanted"),
         ({"metric": float}, "metric and at_least belong together"),
         ({"metric": float, "at_least": 1.0}, "metric: strategy optimal does not use it; auto does"),

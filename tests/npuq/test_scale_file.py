@@ -92,6 +92,10 @@ REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
     ({"r": {"scale": 1.0, "bits": 16}}, "r: a scale at 16 bits, but it is held at 8"),
     ({"r": {"scale": 1.0, "range": [-1, 1]}}, "r: scale 1.0 and range [-1, 1] contradict each other; leave out one"),
     ({"r": {"range": [1]}}, "r: range [1], two finite numbers wanted"),
+    ({"r": {"range": [3, -3]}}, "r: range [3, -3] is empty; a lesser and a greater number wanted"),
+    ({"r": {"range": [0.0, 0.0]}}, "r: range [0.0, 0.0] is empty; a lesser and a greater number wanted"),
+    ({"r": []}, "r: no entry; without the name the value is calibrated"),
+    ({"r": [{"scale": 1.0}, {"scale": 2.0}]}, "r: two entries at 8 bits contradict each other; leave out one"),
     ({"r": {"step": 1.0}}, "r: an object with scale or range wanted, and of bits, scale, zero_point, range nothing"),
 )
 
@@ -101,6 +105,13 @@ def test_refusals_name_the_value(graph: Graph, scales: Mapping[str, Any], messag
     with pytest.raises(NpuqError) as caught:
         npuq.quantize(graph, DATA[:1], scales=scales)
     assert message in str(caught.value)
+
+
+def test_a_refusal_names_the_file(graph: Graph, tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps({"format": "npuq-scales", "version": 1, "values": {"r": {"scale": 0.0}}}))
+    with pytest.raises(NpuqError, match=rf"^{file}: r: scale 0\.0, a positive number wanted$"):
+        npuq.quantize(graph, DATA[:1], scales=file)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,18 @@ def test_groups_cover_what_they_name_and_names_win_over_types(units: Units) -> N
     assert read(units, entry(16, "kl", op_types="conv"), bits=16) == dict.fromkeys("crd", Precision(16, "kl"))
 
 
+def test_entries_of_one_fused_op_agree(units: Units) -> None:
+    """A clamp that is fused goes by its own name, too."""
+    assert read(units, {"c": entry(8), "r": entry(8)}) == read(units, {"c": entry(8)})
+    said = "16 bits, kl, but another entry gives c 8 bits, kl; one entry for it wanted"
+    with pytest.raises(NpuqError, match=rf"^mix\.json: r: {said}$"):
+        read(units, {"c": entry(8), "r": entry(16)})
+    with pytest.raises(NpuqError, match=rf"^mix\.json: entry 1: first: {said}$"):
+        read(units, [{"op_names": ["c"], **entry(8)}, {"op_names": ["first"], **entry(16)}])
+    with pytest.raises(NpuqError, match=r"^mix\.json: entry 1: Conv: 16 bits, kl, but another entry gives conv 8 bits"):
+        read(units, [{"op_types": ["conv"], **entry(8)}, {"op_types": ["Conv"], **entry(16)}])
+
+
 def test_types_that_the_network_lacks_may_stand_there(units: Units) -> None:
     """So one file serves several networks."""
     types = ["LSTM", "LayerNormalization", "Gemm", "GlobalAveragePool"]
