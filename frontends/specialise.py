@@ -7,7 +7,7 @@ which branch is read, and what no output needs has to be readable by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -72,8 +72,14 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"near it are {', '.join(get_close_matches(name, names, n=3) or names[:3])}"
 
 
+def require_value(name: str, known: Collection[str], inputs: Collection[str]) -> None:
+    """Raise `RuleError` unless a network can end with a value."""
+    what = f"{name!r} is an input, not a value that is computed" if name in inputs else f"there is no value {name!r}"
+    require(name in known, f"{what}; {near(name, known)}")
+
+
 def _named(graph: Graph, name: str) -> str:
     """The value that a name means: an output's stands before another value's."""
     known = {**{value: value for value in graph.producers}, **graph.outputs}
-    require(name in known, f"there is no value {name!r}; {near(name, known)}")
+    require_value(name, known, graph.inputs)
     return known[name]

@@ -12,10 +12,16 @@ from typing import cast
 import numpy as np
 
 from npuq.ir import Graph, NpuqError, TensorType
+from npuq.ir.ops.elementwise import Identity
+from npuq.ir.ops.logic import Cast
+from npuq.ir.ops.shape import Gather, GatherElements, Reshape
 
 Batch = Mapping[str, np.ndarray] | tuple[np.ndarray, ...] | list[np.ndarray] | np.ndarray
 Data = Batch | Iterable[Batch]
 Sample = tuple[np.ndarray, ...]
+
+UNCHANGED = (Identity, Cast, Reshape)
+"""What leaves each index as it is."""
 
 
 def samples(graph: Graph, data: Data) -> Iterator[Sample]:
@@ -25,14 +31,15 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
     axis is a multiple k of the graph's own, and it gives k samples. `data` is one mapping, one array, or an iterable of
     batches. A number without axes is a sample of its own, and a graph without inputs has one sample. Float data may be
     of any width; everything else must have the input's own dtype.
-    Raises NpuqError for wrong names, shapes, dtypes, for NaN or infinity, and where there is no sample at all.
+    Raises NpuqError for wrong names, shapes, dtypes, for NaN or infinity, for indices that a gather clamps, and where
+    there is no sample at all.
     """
-    count = 0
+    count, rows = 0, _rows(graph)
     for index, batch in enumerate(_batches(data)):
         arrays = _arrays(graph, batch, f"{graph.name}: calibration batch {index}")
         runs = _runs(graph, arrays, f"{graph.name}: calibration batch {index}")
         for run in range(runs):
-            yield tuple(
+            sample = tuple(
                 _finite(
                     name,
                     type_,
@@ -41,6 +48,10 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
                 )
                 for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True)
             )
+            for name, array in zip(graph.inputs, sample, strict=True):
+                if name in rows:
+                    _require_rows(name, array, rows[name], count)
+            yield sample
             count += 1
     if count == 0:
         raise NpuqError(f"{graph.name}: no calibration data; at least one sample wanted")
@@ -143,6 +154,28 @@ def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
             f"{place}: the inputs hold {' and '.join(map(str, sorted(runs)))} samples; the same number wanted"
         )
     return runs.pop()
+
+
+def _rows(graph: Graph) -> dict[str, int]:
+    """How many slices there are for the indices that an input holds, for each input that a gather reads as it is."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Gather | GatherElements):
+            source = node.operands[1]
+            while source in graph.producers and isinstance(graph.producers[source].op, UNCHANGED):
+                source = graph.producers[source].operands[0]
+            if source in graph.inputs and graph.inputs[source].dtype.is_integer:
+                size = graph.types[node.operands[0]].shape[node.op.axis]
+                found[source] = min(size, found.get(source, size))
+    return found
+
+
+def _require_rows(name: str, array: np.ndarray, rows: int, sample: int) -> None:
+    """Programs clamp other indices (rule C1), but no network was trained with such: these are another model's data."""
+    least, greatest = int(array.min(initial=0)), int(array.max(initial=0))
+    if least < -rows or greatest >= rows:
+        found = greatest if greatest >= rows else least
+        raise NpuqError(f"input {name!r}, sample {sample}: index {found} for {rows} rows, {-rows} to {rows - 1} wanted")
 
 
 def _finite(name: str, type_: TensorType, array: np.ndarray, sample: int) -> np.ndarray:

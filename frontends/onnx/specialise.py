@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import require
 
-from ..specialise import Values, fitting, near
+from ..specialise import Values, fitting, near, require_value
 from .signature import inputs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
 
     known = [result for node in graph.node for result in node.output if result]
     for name in outputs:
-        require(name in known, f"there is no value {name!r}; {near(name, known)}")
+        require_value(name, known, [one.name for one in inputs(graph)])
     del graph.output[:]
     graph.output.extend(ValueInfoProto(name=name) for name in outputs)
     needed, kept = set(outputs), []

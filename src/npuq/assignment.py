@@ -239,7 +239,7 @@ class _Trials:
 def _told(choice: Choice, metric: Metric | None) -> str:
     if metric is not None or not choice.measured:
         return "the metric is too low"
-    return f"the SQNR is {-10 * math.log10(choice.measured):.1f} dB"
+    return f"the SQNR is {-10 * math.log10(choice.measured):z.1f} dB"
 
 
 def _initial(graph: Graph, target: Target, bits: int, method: str | None) -> Assignment:

@@ -65,6 +65,7 @@ def test_what_no_output_needs_is_no_problem() -> None:
         ({"values": {"rat": 1}}, "choice: there is no input 'rat'; near it are rate"),
         ({"values": {"rate": 1.5}}, "choice: input rate: i64[] does not hold 1.5"),
         ({"values": {"rate": [1, 2]}}, "choice: input rate: i64[] cannot be fixed to a value of shape (2,)"),
+        ({"outputs": ["rate"]}, "choice: 'rate' is an input, not a value that is computed; near it are is_fast, a, y"),
         ({"outputs": ["yy"]}, "choice: there is no value 'yy'; near it are y"),
     ],
     ids=str,

@@ -10,6 +10,7 @@ import pytest
 
 from npuq.ir import Builder, DType, Graph, NpuqError, TensorType
 from npuq.ir.ops.elementwise import Log, Mul
+from npuq.ir.ops.shape import Gather, Reshape
 from npuq.passes.calibrate import observe
 from npuq.passes.samples import samples
 
@@ -73,6 +74,18 @@ FAULTS: list[tuple[Any, str]] = [
 def test_faults_are_named(data: Any, message: str) -> None:
     with pytest.raises(NpuqError, match="^" + re.escape(message)):
         observe(one_input(), data, ["x", "l"])
+
+
+def test_indices_beyond_a_table_are_named() -> None:
+    builder = Builder("net")
+    ids = builder.input("ids", TensorType(DType.I64, (1, 3)))
+    flat = builder.add(Reshape(shape=(3,)), ids)
+    builder.add(Gather(axis=0), builder.constant(np.zeros((20, 4), np.float32), "table"), flat, name="y")
+    graph = builder.build({"y": "y"})
+    assert len(list(samples(graph, [np.array([[0, 19, -20]])]))) == 1
+    for index in (20, -21):
+        with pytest.raises(NpuqError, match=f"^input 'ids', sample 1: index {index} for 20 rows, -20 to 19 wanted$"):
+            list(samples(graph, np.array([[0, 1, 2], [3, index, 4]])))
 
 
 def test_inputs_must_agree_in_number() -> None:
