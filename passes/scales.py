@@ -16,18 +16,21 @@ LEAST = float(np.finfo(np.float32).tiny)
 
 
 def activation_quantization(range_: Range, width: Width) -> Quantization:
-    """The quantization of an activation whose real values lie in `range_`.
+    """The quantization of an activation whose real values lie in `range_`, at one of a target's widths."""
+    return spread(range_, *width.activation_range, symmetric=width.symmetric)
 
-    Symmetric widths: scale = max(|low|, |high|) / high integer, zero point 0. Asymmetric ones: the range widened to
-    hold zero, mapped onto all integers, with the zero point rounded half to even. A range that is just zero gets
-    the scale 1.
+
+def spread(range_: Range, least: int, greatest: int, *, symmetric: bool) -> Quantization:
+    """The quantization that spreads the integers from `least` to `greatest` over a range.
+
+    Symmetric: scale = max(|low|, |high|) / greatest, zero point 0. Otherwise the range, widened to hold zero, is mapped
+    onto all integers, with the zero point rounded half to even. A range that is just zero gets the scale 1.
     """
     low, high = min(range_[0], 0.0), max(range_[1], 0.0)
     require(math.isfinite(low) and math.isfinite(high), f"the range [{range_[0]}, {range_[1]}] is not finite")
-    least, greatest = width.activation_range
     if low == high:
         return Quantization.per_tensor(1.0, 0)
-    if width.symmetric:
+    if symmetric:
         return Quantization.per_tensor(max(max(-low, high) / greatest, LEAST))
     scale = float(np.float32(max((high - low) / (greatest - least), LEAST)))
     zero_point = int(np.rint(least - low / scale))

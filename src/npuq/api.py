@@ -56,6 +56,7 @@ def quantize(
     percentile: float = 0.99999,
     unify_input_scale: bool = False,
     layer_threshold: float | None = None,
+    input_dtype: str | Sequence[str] | Mapping[str, str] | None = None,
     effort: int = 1,
     scales: str | Path | Mapping[str, Any] | None = None,
     mean: Sequence[float] | float | None = None,
@@ -77,6 +78,8 @@ def quantize(
     With `unify_input_scale` all inputs of a Concat share its scale; without, those that something else reads keep a
     finer one where it is worth a bit.
     `layer_threshold` is how far the ranges of layer normalizations' inputs and results reach at most.
+    `input_dtype`, int8, uint8, int16 or float32, one for all or one for each input, in order or by name, is the type of
+    the program's inputs; by default that of their readers' integers (docs/calibration.md, Inputs).
     `scales`, a file that `save_scales` wrote or its entries by value name, stands in for calibrating these values;
     where it names all, `data` may be left out, and biases are not corrected.
     `effort` is 0 for calibration alone, 1 to correct biases as well, 2 to equalize channels and to learn the
@@ -110,6 +113,7 @@ def quantize(
                 "std": std,
                 "unify_input_scale": unify_input_scale or None,
                 "layer_threshold": layer_threshold,
+                "input_dtype": input_dtype,
             },
             observe=observe,
             progress=progress,
@@ -125,6 +129,7 @@ def quantize(
         percentile=percentile,
         unify_input_scale=unify_input_scale,
         layer_threshold=layer_threshold,
+        input_dtype=input_dtype,
         effort=effort if data is not None else 0,
         scales=scales,
         mean=mean,

@@ -14,6 +14,7 @@ from npuq.passes.calibrate import observe_channels
 from npuq.passes.choose_ranges import choose_ranges
 from npuq.passes.correct_bias import correct_bias, weighted_inputs
 from npuq.passes.equalize import EQUALIZED_BITS, by_source, equalizable, equalize, inherited
+from npuq.passes.input_dtypes import input_dtypes
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.learn_rounding import learn_rounding
 from npuq.passes.lower_to_integer import lower_to_integer
@@ -146,6 +147,7 @@ class Calibrated:
         ranges = chosen.ranges | dict(self.given.ranges)
         extremes = {name: found.range for name, found in statistics.items()}
         extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}
+        dtypes = recipe.input_dtypes(self.graph)
         correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
         learn = learn_rounding(exact=self.graph, samples=self.samples, most_bits=LEARNED_BITS)
         finish = chain(
@@ -153,6 +155,7 @@ class Calibrated:
             *((correct,) if recipe.effort else ()),
             insert_fake_quant(ranges=ranges, target=target, precision=precisions),
             *((learn,) if self._is_coarse(precisions) else ()),
+            *((input_dtypes(dtypes=dtypes, extremes=extremes),) if dtypes else ()),
             lower_to_integer(target=target, lut_len=recipe.lut_len),
         )
         levels: dict[str, Graph] = {}
@@ -161,7 +164,7 @@ class Calibrated:
         names, graphs = list(levels), list(levels.values())
         scaled = names.index("insert-fake-quant")
         repairs = choose_scales(graphs[scaled - 1], ranges, target, precisions).notes
-        fake = levels.get("learn-rounding", graphs[scaled])
+        fake = graphs[names.index("lower-to-integer") - 1]
         notes = (*self.given.notes, *self.given.changed(fake), *recipe.unused(precisions, ranges))
         few = self.samples[:REPORT_SAMPLES]
         return Quantized(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Graph, NpuqError
+from npuq.ir import DType, Graph, NpuqError
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.lowering.tables import require_length
 from npuq.passes.normalize_input import normalize_input
@@ -21,6 +21,9 @@ from npuq.passes.target import Target
 from npuq.passes.thresholds import require_share
 
 EFFORTS = (0, 1, 2)
+INPUT_DTYPES = {"int8": DType.I8, "uint8": DType.U8, "int16": DType.I16, "float32": None, "None": None}
+"""What inputs of the program can be; None is left to the compiler."""
+
 LEARNED_BITS = 4
 """With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
 
@@ -51,6 +54,7 @@ class Recipe:
     percentile: float = 0.99999
     unify_input_scale: bool = False
     layer_threshold: float | None = None
+    input_dtype: str | Sequence[str] | Mapping[str, str] | None = None
     effort: int = 1
     scales: str | Path | Mapping[str, Any] | None = None
     mean: Sequence[float] | float | None = None
@@ -75,6 +79,7 @@ class Recipe:
             raise NpuqError(f"effort {self.effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
         if self.layer_threshold is not None and not self.layer_threshold > 0:
             raise NpuqError(f"layer_threshold {self.layer_threshold!r}; a number above 0 wanted")
+        self.input_dtypes(graph)
         require_share(self.percentile)
         require_length(self.lut_len, target)
 
@@ -105,8 +110,29 @@ class Recipe:
         require_kind(fits, "precision", self.precision, "Precision by the names of nodes")
         for name, one in self.precision.items():
             require_kind(isinstance(one, Precision), f"precision of {name}", one, "a Precision")
+        fits = self.input_dtype is None or isinstance(self.input_dtype, str | Sequence | Mapping)
+        require_kind(fits, "input_dtype", self.input_dtype, "a type, or one for each input")
         fits = self.scales is None or isinstance(self.scales, str | Path | Mapping)
         require_kind(fits, "scales", self.scales, "a file, or entries by the names of values")
+
+    def input_dtypes(self, graph: Graph) -> dict[str, DType]:
+        """The types that inputs of a graph are to have, where one is chosen; raises `NpuqError` for others."""
+        said = self.input_dtype
+        if said is None:
+            return {}
+        if isinstance(said, str):
+            said = {name: said for name, type_ in graph.inputs.items() if type_.dtype.is_float}
+        elif not isinstance(said, Mapping):
+            if len(said) != len(graph.inputs):
+                raise NpuqError(f"input_dtype: {len(said)} types for {len(graph.inputs)} inputs; one for each wanted")
+            said = dict(zip(graph.inputs, said, strict=True))
+        for name, dtype in said.items():
+            if name not in graph.inputs:
+                raise NpuqError(f"input_dtype: there is no input {name!r}; there are {', '.join(graph.inputs)}")
+            if dtype not in INPUT_DTYPES:
+                raise NpuqError(f"input_dtype of {name}: {dtype!r}; one of {', '.join(INPUT_DTYPES)} wanted")
+        chosen = {name: INPUT_DTYPES[dtype] for name, dtype in said.items()}
+        return {name: dtype for name, dtype in chosen.items() if dtype is not None}
 
     def prepare(self) -> Pipeline:
         """The passes before calibration: the canonical form, behind (x - mean) / std where these are given."""

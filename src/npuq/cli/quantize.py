@@ -40,6 +40,9 @@ def quantize(
     layer_threshold: Annotated[
         float | None, typer.Option(help="How far what layer normalizations read and give reaches at most.")
     ] = None,
+    input_dtype: Annotated[
+        list[str] | None, typer.Option(help="Type of the inputs: int8, uint8, int16 or float32; one, or one per input.")
+    ] = None,
     unify_input_scale: Annotated[
         bool,
         typer.Option(
@@ -115,6 +118,7 @@ def quantize(
             percentile=percentile,
             unify_input_scale=unify_input_scale,
             layer_threshold=layer_threshold,
+            input_dtype=input_dtype[0] if input_dtype and len(input_dtype) == 1 else input_dtype,
             effort=effort,
             scales=scales_in,
             mean=numbers_of("--mean", mean),
