@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,16 +112,19 @@ def assign(
     _check_options(strategy, ratio, sqnr, metric, at_least, saving, points, count)
     require_method(method)
     _check_use(strategy, asked)
-    if strategy == "initial":
-        return _initial(graph, chosen, chosen.default_bits if bits is None else bits, method)
+    recipe = Recipe(lut_len=lut_len, percentile=percentile, effort=effort, mean=mean, std=std)
     narrow, wide = two_widths(chosen, method)
-    if strategy == "iohigh":
-        return _iohigh(graph, chosen, ratio, narrow, wide)
+    if strategy in ("initial", "iohigh"):
+        found = (
+            _initial(graph, chosen, chosen.default_bits if bits is None else bits, method)
+            if strategy == "initial"
+            else _iohigh(graph, chosen, ratio, narrow, wide)
+        )
+        return replace(found, notes=(*found.notes, *_unmeasured(strategy, recipe)))
     if data is None:
         raise NpuqError(f"strategy {strategy}: it measures, and needs data")
     tell = progress or (lambda step, done, total: None)
     kept = Kept(count, labels)
-    recipe = Recipe(lut_len=lut_len, percentile=percentile, effort=effort, mean=mean, std=std)
     calibrated = calibrate(
         graph,
         kept.pass_on(graph, data),
@@ -240,6 +243,14 @@ def _told(choice: Choice, metric: Metric | None) -> str:
     if metric is not None or not choice.measured:
         return "the metric is too low"
     return f"the SQNR is {-10 * math.log10(choice.measured):z.1f} dB"
+
+
+def _unmeasured(strategy: str, recipe: Recipe) -> Iterator[str]:
+    """A note for each option of a recipe that changes nothing where nothing is measured."""
+    for option in ("lut_len", "percentile", "effort", "mean", "std"):
+        value, default = getattr(recipe, option), getattr(Recipe, option)
+        if value is not None if default is None else value != default:
+            yield f"{option} {value!r} has no effect: strategy {strategy} measures nothing; npuq.quantize takes it"
 
 
 def _initial(graph: Graph, target: Target, bits: int, method: str | None) -> Assignment:

@@ -236,7 +236,10 @@ def test_the_ends_can_be_wide_without_data(net: Graph) -> None:
     assert wide == {"a", "d", "y"}
     initial = npuq.assign(net, strategy="initial")
     assert {one.bits for one in initial.precision.values()} == {8}
-    assert initial.wide_ops == 0
+    assert (initial.wide_ops, initial.notes) == (0, ())
+    assert npuq.assign(net, strategy="initial", effort=2).notes == (
+        "effort 2 has no effect: strategy initial measures nothing; npuq.quantize takes it",
+    )
 
 
 def test_ends_that_rules_join_to_all_others_stay_narrow_with_a_note(net: Graph) -> None:
