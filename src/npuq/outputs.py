@@ -36,7 +36,9 @@ def together() -> Iterator[Outputs]:
         yield outputs
         outputs.finish()
     except NpuqError as error:
-        raise type(error)(outputs.told(str(error))) from None
+        if (told := outputs.told(str(error))) == str(error):
+            raise
+        raise type(error)(told) from None
     except OSError as error:
         raise NpuqError(f"{outputs.place_of(error)}: not written: {error.strerror or error}") from None
     finally:

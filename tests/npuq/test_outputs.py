@@ -100,6 +100,14 @@ def test_errors_name_the_place_that_was_asked_for(tmp_path: Path) -> None:
         raise NpuqError(f"{outputs.folder(tmp_path / 'out') / 'x'}: not written: no more")
 
 
+def test_other_errors_pass_as_they_are() -> None:
+    error = NpuqError("net: no")
+    error.add_note("in pass 1")
+    with pytest.raises(NpuqError) as caught, together():
+        raise error
+    assert caught.value is error
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
