@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from npuq.backends.exact_onnx import EMITTERS, to_exact_onnx
+from npuq.frontends.onnx import load
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType, evaluate, parse_type, registry
 from npuq.ir.ops.npu_matrix import MatMul
 from npuq.ir.ops.npu_window import Conv2d
@@ -99,6 +100,15 @@ def test_a_program_gives_the_same_integers(make: Any) -> None:
         for level in LEVELS:
             for one, other in zip(run(model, inputs, level), wanted, strict=True):
                 np.testing.assert_array_equal(one, other, strict=True)
+
+
+@pytest.mark.parametrize("make", [small, every_op])
+def test_npuq_reads_its_own_models(make: Any) -> None:
+    graph = make()
+    back = evaluate(load(to_exact_onnx(graph, interface="integer")))
+    inputs = inputs_of(graph, 3)
+    for one, other in zip(back(*inputs), evaluate(graph)(*inputs), strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
 
 
 def test_computed_weights_are_refused() -> None:
