@@ -50,7 +50,7 @@ def absorbed(graph: Graph, builder: Builder, node: Node, renamed: Mapping[str, s
     reads what it computes. Weights are computed in float64 and rounded once.
     """
     for axis in dict.fromkeys((1, node.type.rank - 1)):
-        found = run_of(graph, node, axis, step) if axis < node.type.rank else None
+        found = run_of(graph, node, axis, step) if 0 <= axis < node.type.rank else None
         if found is None:
             continue
         affine, source = found

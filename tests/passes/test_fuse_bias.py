@@ -107,3 +107,17 @@ graph @g(%x: f32[2,2], %w: f32[2,2]) {
   return %y
 }""",
     )
+
+
+def test_arithmetic_with_one_number_stays() -> None:
+    unchanged(
+        fuse_bias(),
+        """
+        graph @g(%x: f32[3]) {
+          const %k: f32[] = [2.0]
+          %s = reduce_sum %x {axes=(0,)} : f32[]
+          %y = mul %s, %k : f32[]
+          return %y
+        }
+        """,
+    )
