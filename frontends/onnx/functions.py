@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from npuq.ir import RuleError, TensorType, require
@@ -45,12 +45,14 @@ def has_body(name: str, domain: str, opset: int) -> bool:
 
 def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: str) -> GraphProto:
     """ONNX's own definition of one node, for operands of these types; names of values inside begin with `prefix`."""
-    from onnx import helper, inliner
+    from onnx import TensorProto, helper, inliner
 
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(type_.dtype.numpy), type_.shape)
         for name, type_ in types.items()
     ]
+    if "" in node.input:  # the inliner asks for the types of operands that are left out, and does not use them
+        inputs.append(helper.make_tensor_value_info("", TensorProto.FLOAT, None))
     graph = helper.make_graph(
         [node], "body", inputs, [helper.make_empty_tensor_value_info(n) for n in node.output if n]
     )
@@ -63,9 +65,19 @@ def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: s
     require(all(part.op_type != node.op_type for part in inlined.node), "ONNX's definition does not apply")
     kept = {*types, *node.output, ""}
     for part in inlined.node:
-        for names in (part.input, part.output):
-            names[:] = [name if name in kept else f"{prefix}.{name}" for name in names]
+        _rename(part, lambda name: name if name in kept else f"{prefix}.{name}")
     return inlined
+
+
+def _rename(node: NodeProto, renamed: Callable[[str], str]) -> None:
+    """Give other names to all values that a node and its bodies read and make."""
+    for names in (node.input, node.output):
+        names[:] = map(renamed, names)
+    for body in subgraphs(node):
+        for value in (*body.input, *body.output, *body.initializer):
+            value.name = renamed(value.name)
+        for part in body.node:
+            _rename(part, renamed)
 
 
 def is_standard(domain: str) -> bool:

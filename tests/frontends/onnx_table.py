@@ -13,6 +13,7 @@ import onnx
 from npuq.frontends.onnx import operators
 
 from .onnx_node_tests import BODIES, NodeTest, node_tests
+from .onnx_places import place
 
 REASONS = {
     r"FLOAT8|FLOAT4|INT2|UINT4|quantizelinear_(e\dm\d|float4|u?int2|uint4)": "element types that npuq lacks",
@@ -48,8 +49,14 @@ def table() -> str:
         f"Opsets 7 to {newest} can be read. Definitions are the opsets at which ONNX changed the operator; tests are",
         f"the different ones that ONNX {sources} have for it. `python -m tests.frontends.onnx_table` writes this page.",
         "",
-        "| operator | definitions | passed | of | the rest |",
-        "|---|---|---:|---:|---|",
+        "An operator runs on the NPU, as integers, or on the host, in float; then the reasons follow that its tests",
+        "give: ops of npuq that have no integer form, and rules. They are those of the target `npu` for float32;",
+        "computed integers and bools are the host's. The cell is empty where nothing is left to run, or ONNX has no",
+        "test. Quantized operators give their scales to those around them (frontends.md). `npuq check` tells where the",
+        "layers of a network run.",
+        "",
+        "| operator | runs on | definitions | passed | of | the rest |",
+        "|---|---|---|---:|---:|---|",
         *(_row(name, by_operator[name], newest) for name in operators()),
         "",
         "Control flow ends at import: an If with a known condition is its branch, another one a choice between the",
@@ -58,8 +65,8 @@ def table() -> str:
         "",
         "Operators that ONNX itself defines by others are replaced by that definition:",
         "",
-        "| operator | definitions | passed | of | the rest |",
-        "|---|---|---:|---:|---|",
+        "| operator | runs on | definitions | passed | of | the rest |",
+        "|---|---|---|---:|---:|---|",
         *(_row(name, by_operator[name], newest) for name in passing),
         "",
         f"Of ONNX's {len(by_operator[BODIES])} written-out definitions that use the operators above alone, "
@@ -70,7 +77,7 @@ def table() -> str:
 
 def _row(name: str, tests: list[NodeTest], newest: int) -> str:
     versions = ", ".join(map(str, definitions(name, newest)))
-    return f"| {name} | {versions} | {_passed(tests)} | {len(tests)} | {_rest(tests)} |"
+    return f"| {name} | {place(name, tests)} | {versions} | {_passed(tests)} | {len(tests)} | {_rest(tests)} |"
 
 
 def _passed(tests: list[NodeTest]) -> int:
