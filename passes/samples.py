@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from npuq.ir import Graph, NpuqError, TensorType
+from npuq.ir import Graph, Node, NpuqError, Shape, TensorType
 from npuq.ir.ops.elementwise import Identity
 from npuq.ir.ops.logic import Cast
+from npuq.ir.ops.scatter import GatherNd, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Gather, GatherElements, Reshape
 
 Batch = Mapping[str, np.ndarray] | tuple[np.ndarray, ...] | list[np.ndarray] | np.ndarray
@@ -34,7 +35,7 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
     Raises NpuqError for wrong names, shapes, dtypes, for NaN or infinity, for indices that a gather clamps, and where
     there is no sample at all.
     """
-    count, rows = 0, _rows(graph)
+    count, rows = 0, rows_of(graph)
     for index, batch in enumerate(_batches(data)):
         arrays = _arrays(graph, batch, f"{graph.name}: calibration batch {index}")
         runs = _runs(graph, arrays, f"{graph.name}: calibration batch {index}")
@@ -50,7 +51,7 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
             )
             for name, array in zip(graph.inputs, sample, strict=True):
                 if name in rows:
-                    _require_rows(name, array, rows[name], count)
+                    require_rows(f"input {name!r}, sample {count}", array, rows[name])
             yield sample
             count += 1
     if count == 0:
@@ -156,26 +157,49 @@ def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
     return runs.pop()
 
 
-def _rows(graph: Graph) -> dict[str, int]:
-    """How many slices there are for the indices that an input holds, for each input that a gather reads as it is."""
+def rows_of(graph: Graph) -> dict[str, int]:
+    """How many slices there are for the indices that an input holds, for each input that is read as indices.
+
+    Where indices name several axes, the longest of these.
+    """
     found: dict[str, int] = {}
     for node in graph.nodes:
-        if isinstance(node.op, Gather | GatherElements):
-            source = node.operands[1]
-            while source in graph.producers and isinstance(graph.producers[source].op, UNCHANGED):
-                source = graph.producers[source].operands[0]
-            if source in graph.inputs and graph.inputs[source].dtype.is_integer:
-                size = graph.types[node.operands[0]].shape[node.op.axis]
-                found[source] = min(size, found.get(source, size))
+        sizes = _named_sizes(graph, node)
+        if not sizes:
+            continue
+        source = node.operands[1]
+        while source in graph.producers and isinstance(graph.producers[source].op, UNCHANGED):
+            source = graph.producers[source].operands[0]
+        if source in graph.inputs and graph.inputs[source].dtype.is_integer:
+            found[source] = min(max(sizes), found.get(source, max(sizes)))
     return found
 
 
-def _require_rows(name: str, array: np.ndarray, rows: int, sample: int) -> None:
+def _named_sizes(graph: Graph, node: Node) -> Shape:
+    """The sizes of the axes on which a node's second operand names elements; none where it does not."""
+    shape = graph.types[node.operands[0]].shape if len(node.operands) > 1 else ()
+    match node.op:
+        case Gather(axis=axis) | GatherElements(axis=axis) | ScatterElements(axis=axis):
+            return shape[axis : axis + 1]
+        case GatherNd() | ScatterNd():
+            first = node.op.batch if isinstance(node.op, GatherNd) else 0
+            return shape[first : first + graph.types[node.operands[1]].shape[-1]]
+    return ()
+
+
+def require_all_rows(rows: Mapping[str, int], inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs, by name, that hold indices beyond their table; `rows` are those of the graph."""
+    for name, size in rows.items():
+        if name in inputs:
+            require_rows(f"input {name!r}", np.asarray(inputs[name]), size)
+
+
+def require_rows(place: str, array: np.ndarray, rows: int) -> None:
     """Programs clamp other indices (rule C1), but no network was trained with such: these are another model's data."""
     least, greatest = int(array.min(initial=0)), int(array.max(initial=0))
     if least < -rows or greatest >= rows:
         found = greatest if greatest >= rows else least
-        raise NpuqError(f"input {name!r}, sample {sample}: index {found} for {rows} rows, {-rows} to {rows - 1} wanted")
+        raise NpuqError(f"{place}: index {found} for {rows} rows, {-rows} to {rows - 1} wanted")
 
 
 def _finite(name: str, type_: TensorType, array: np.ndarray, sample: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from npuq.ir.ops.quant import Quantize
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.lower_to_integer import lower_to_integer
 from npuq.passes.pipeline import chain
+from npuq.passes.samples import require_all_rows, rows_of
 from npuq.passes.target import Target
 
 
@@ -30,8 +31,11 @@ def program_of(graph: Graph, target: Target) -> Program:
 
 
 def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *, raw: bool) -> dict[str, np.ndarray]:
-    """All outputs by name, over all batches in a row."""
-    results = [program.run(batch, raw=raw) for batch in batches]
+    """All outputs by name, over all batches in a row; indices beyond their table are refused."""
+    rows, results = rows_of(program.graph), []
+    for batch in batches:
+        require_all_rows(rows, batch)
+        results.append(program.run(batch, raw=raw))
     return {
         name: np.concatenate([result[name] for result in results]) if results[0][name].ndim else results[0][name]
         for name in program.graph.outputs

@@ -16,7 +16,7 @@ from npuq.backends.whole_file import write_file
 from npuq.ir import Graph
 from npuq.passes.lower_to_integer import Lowered, lower
 from npuq.passes.repair_scales import Held
-from npuq.passes.samples import Sample
+from npuq.passes.samples import Sample, require_all_rows, rows_of
 from npuq.passes.scales import Range
 from npuq.passes.statistics import Observed
 from npuq.passes.target import Target
@@ -112,9 +112,15 @@ class Quantized:
         """Run the integer graph: float outputs, dequantized, or with `raw` the integers.
 
         Inputs come in order or by name; they are floats or, in the types of the integer graph's inputs, integers; the
-        leading axis may hold any multiple of the graph's own batch.
+        leading axis may hold any multiple of the graph's own batch. Indices beyond their table are refused.
         """
+        given = named or dict(zip(self.graph.inputs, inputs, strict=False))
+        require_all_rows(self._rows, given)
         return self._run(*inputs, raw=raw, **named)
+
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        return rows_of(self.graph)
 
     @cached_property
     def _run(self) -> Callable[..., tuple[np.ndarray, ...]]:

@@ -85,6 +85,25 @@ def test_a_row_of_a_state_is_written_where_an_input_says(bits: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ("v = GatherElements <axis = 1> (a, at)", "1, 2, 6"),
+        ("v = GatherND (a, at)", "1, 3, 2"),
+        ("v = ScatterElements <axis = 1> (a, at, b)", "1, 4, 6"),
+    ],
+)
+def test_places_outside_are_refused_as_data(body: str, places: str) -> None:
+    graph = net(body, f", int64[{places}] at", HALF)
+    (x,), at = samples(1, 4, 6)[0], np.zeros([int(size) for size in places.split(",")], np.int64)
+    quantized = npuq.quantize(graph, {"x": x, "at": at}, method="min_max")
+    told = r"^input 'at'.*: index 9 for 4 rows, -4 to 3 wanted$"
+    with pytest.raises(NpuqError, match=told):
+        quantized.simulate(x, at + 9)
+    with pytest.raises(NpuqError, match=told):
+        npuq.quantize(graph, {"x": x, "at": at + 9})
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (
