@@ -10,7 +10,7 @@ import pytest
 from npuq.backends.edge import simulator
 from npuq.backends.target import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, PassError, TensorType, blobs, evaluate, parse, to_text, verify
-from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, shape
+from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, scatter, shape
 from npuq.passes.canonicalise import canonicalise
 from npuq.passes.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
 from npuq.passes.lower_to_integer import lower, lower_to_integer
@@ -113,6 +113,17 @@ def gather(builder: Builder, random: np.random.Generator) -> str:
     return builder.add(shape.Gather(axis=1), y, builder.constant(np.array([2, 0, -1], np.int64)))
 
 
+def placed(op: Op, indices: np.ndarray, update: tuple[int, ...] = ()) -> Make:
+    """Elements at known places behind a convolution, [1,6,9,7]; `update` is the shape of what is written there."""
+
+    def make(builder: Builder, random: np.random.Generator) -> str:
+        y = convolution()(builder, random)
+        updates = [builder.add(activation.Relu(), known(builder, random, *update))] if update else []
+        return builder.add(op, y, builder.constant(indices.astype(np.int64), "places"), *updates)
+
+    return make
+
+
 def squared(builder: Builder, random: np.random.Generator) -> str:
     (x,) = inputs(builder, (1, 3, 5, 4))
     return builder.add(elementwise.Mul(), x, x)
@@ -211,6 +222,10 @@ CASES: dict[str, Make] = {
     "tile": after_convolution(shape.Tile(repeats=(1, 2, 1, 3))),
     "expand": unary(shape.Expand(shape=(4, 3, 5, 2)), 3, 1, 2),
     "gather": gather,
+    "gather_elements": placed(shape.GatherElements(axis=1), np.array([5, 0, -2]).reshape(1, 3, 1, 1)),
+    "gather_nd": placed(scatter.GatherNd(batch=1), np.array([[[5, 0], [-1, 8]]])),
+    "scatter_nd": placed(scatter.ScatterNd(), np.array([[0, 2], [0, -1]]), (2, 9, 7)),
+    "scatter_elements": placed(scatter.ScatterElements(axis=2), np.array([8, 0]).reshape(1, 1, 2, 1), (1, 1, 2, 1)),
     "branches": two_branches,
 }
 CASES |= {
