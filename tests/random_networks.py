@@ -438,6 +438,34 @@ def gather(maker: Maker) -> object:
     return maker.add("Gather", x, maker.known(maker.random.integers(-size, size, shape), np.int64), axis=axis)
 
 
+def places(maker: Maker) -> object:
+    """Elements at known places, each named once where something is written; or the greatest ones."""
+    x = maker.pick(lambda array: array.ndim >= 1)
+    if x is None:
+        return None
+    array = maker.values[x]
+    axis = maker.axis(array.ndim) % array.ndim
+    size, kind = array.shape[axis], maker.integer(0, 4)
+    if kind == 0:
+        count = maker.known([maker.integer(1, size)], np.int64)
+        return maker.add("TopK", x, count, results=2, axis=axis, largest=maker.integer(0, 1))
+    if kind == 1:
+        shape = [maker.integer(1, length) for length in array.shape]
+        return maker.add(
+            "GatherElements", x, maker.known(maker.random.integers(-size, size, shape), np.int64), axis=axis
+        )
+    if kind == 2:
+        depth = maker.integer(1, array.ndim)
+        columns = [maker.random.integers(-length, length, 3) for length in array.shape[:depth]]
+        return maker.add("GatherND", x, maker.known(np.stack(columns, -1), np.int64))
+    other = maker.pick(lambda other: other.shape == array.shape)
+    turned = np.argsort(maker.random.random(array.shape), axis)
+    if kind == 3:
+        return other and maker.add("ScatterElements", x, maker.known(turned, np.int64), other, axis=axis)
+    rows = maker.random.permutation(array.shape[0])[:, None]
+    return other and maker.add("ScatterND", x, maker.known(rows, np.int64), other)
+
+
 def copies(maker: Maker) -> object:
     x = maker.pick()
     if x is None:
@@ -527,6 +555,7 @@ STEPS: tuple[tuple[float, Step], ...] = (
     (1, resize),
     (1, pad),
     (0.7, gather),
+    (0.7, places),
     (0.7, copies),
     (0.7, squeeze_and_excite),
     (1, residual),

@@ -139,3 +139,22 @@ def test_the_result_is_the_same_each_time() -> None:
     }
     """
     assert fold_constants()(graph(text)) == fold_constants()(graph(text))
+
+
+def test_what_has_no_elements_is_known() -> None:
+    before = """
+    graph @g(%x: f32[2,3]) {
+      %r = relu %x : f32[2,3]
+      %e = slice %r {starts=(0, 0), stops=(0, 3), steps=(1, 1)} : f32[0,3]
+      %y = pad %e {padding=((0, 2), (0, 0)), value=0.5} : f32[2,3]
+      return %r, %y
+    }
+    """
+    after = """
+    graph @g(%x: f32[2,3]) {
+      const %y: f32[2,3] = [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+      %r = relu %x : f32[2,3]
+      return %r, %y
+    }
+    """
+    rewritten(fold_constants(), before, after, exact=True)
