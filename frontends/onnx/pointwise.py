@@ -292,13 +292,17 @@ def where(context: Context, node: Node) -> str:
 
 @converts("Cast")
 def cast(context: Context, node: Node) -> str:
-    """`to` is a number of ONNX's TensorProto.DataType."""
+    return _cast(context, node.operand(0), named_dtype(node, "to"))
+
+
+def named_dtype(node: Node, attribute: str) -> DType:
+    """The element type that an attribute names by its number in ONNX's TensorProto.DataType."""
     import onnx
 
-    number = node.int("to")
+    number = node.int(attribute)
     known = number in onnx.TensorProto.DataType.values() and number != onnx.TensorProto.UNDEFINED
-    require(known, f"attribute 'to' is {number}, which is no element type")
-    return _cast(context, node.operand(0), DType.of(onnx.helper.tensor_dtype_to_np_dtype(number)))
+    require(known, f"attribute {attribute!r} is {number}, which is no element type")
+    return DType.of(onnx.helper.tensor_dtype_to_np_dtype(number))
 
 
 @converts("CastLike")

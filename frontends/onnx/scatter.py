@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import require
+from npuq.ir import DType, require
+from npuq.ir.ops.elementwise import Add, Mod
+from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.scatter import GatherNd, Reduction, ScatterElements, ScatterNd
+from npuq.ir.ops.shape import Expand, Reshape
 
 from .axes import front
 from .movement import check_indices
@@ -36,6 +39,27 @@ def scatter_elements(context: Context, node: Node) -> str:
 
 for _name in ("Scatter", "ScatterElements"):
     converts(_name)(scatter_elements)
+
+
+@converts("TensorScatter")
+def tensor_scatter(context: Context, node: Node) -> str:
+    """Each sample's update goes into its cache from its own place on, or from 0."""
+    cache, update = node.operand(0), node.operand(1)
+    shape, sizes = context.type(cache).shape, context.type(update).shape
+    axis, mode = front(node.int("axis", -2), len(shape)), node.string("mode", "linear")
+    require(mode in ("linear", "circular"), f"mode {mode!r} is neither linear nor circular")
+    require(axis > 0, "axis 0 is that of the samples")
+    require(len(sizes) == len(shape), f"an update of shape {sizes} for a cache of shape {shape}")
+    along = np.arange(sizes[axis]).reshape(-1, *(1,) * (len(shape) - 1 - axis))
+    at = context.constant(along, "steps")
+    first = node.optional(2)
+    if first is not None:
+        start = context.add(Reshape(shape=(sizes[0], *(1,) * (len(shape) - 1))), first)
+        at = context.add(Add(), context.add(Cast(to=DType.I64), start), at)
+    if mode == "circular":
+        at = context.add(Mod(), at, context.constant(np.asarray(shape[axis]), "length"))
+    check_indices(context.known(at), shape[axis])
+    return context.add(ScatterElements(axis=axis), cache, context.add(Expand(shape=sizes), at), update)
 
 
 def _check_places(context: Context, node: Node, batch: int) -> None:

@@ -11,10 +11,11 @@ from npuq.ir.ops.elementwise import broadcast
 from npuq.ir.ops.shape import Expand, Reshape, Tile
 
 from .axes import front, fronts, given, wanted
+from .pointwise import named_dtype
 from .registry import EAGER, Context, Node, converts, require_size
 
 LONGEST = 1 << 24
-"""The most elements that Range makes at import."""
+"""The most elements that Range and EyeLike make at import."""
 
 
 @converts("Reshape")
@@ -105,6 +106,17 @@ def constant_of_shape(context: Context, node: Node) -> str:
     if math.prod(sizes) <= EAGER:
         return context.constant(np.full(sizes, value.reshape(()), value.dtype))
     return context.add(Expand(shape=sizes), context.constant(value.reshape(())))
+
+
+@converts("EyeLike")
+def eye_like(context: Context, node: Node) -> str:
+    """Only the shape of the operand counts, and its type where none is named."""
+    type_ = context.type(node.operand(0))
+    require(type_.rank == 2, f"operand of rank {type_.rank}, 2 wanted")
+    require(type_.size <= LONGEST, f"a matrix of {type_.size} elements, at most {LONGEST} wanted")
+    dtype = named_dtype(node, "dtype") if node.has("dtype") else type_.dtype
+    height, width = type_.shape
+    return context.constant(np.eye(height, width, node.int("k", 0), dtype=dtype.numpy), "eye")
 
 
 @converts("Range")
