@@ -228,7 +228,9 @@ def test_a_problem_in_a_branch_that_may_be_taken_is_told_once() -> None:
     source = model(BRANCH.format(taken=1).replace("condition =", "unused ="))
     source.graph.input.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, []))
     source.graph.node[1].attribute[0].g.node[0].op_type = "Zip"
-    assert [(problem.operator, problem.count) for problem in check(source)] == [("Zip", 1)]
+    (problem,) = check(source)
+    assert (problem.operator, problem.count) == ("If", 1)
+    assert "g:a: Zip: no converter for 'Zip', which is no ONNX operator); fix 'condition'" in problem.reason
 
 
 def function(name: str, body: str) -> str:
