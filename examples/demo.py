@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,17 @@ def pictures(name: str) -> np.ndarray:
 def main() -> None:
     """Quantize the network and put both of its forms side by side."""
     screen = show.console()
+    say = partial(screen.print, markup=True)
     images, labels = pictures("evaluation.npz"), np.load(FOLDER / "evaluation.npz")["label"]
 
-    screen.print(f"\n[bold]1[/] load {MODEL.name} and run it in float on {len(images)} pictures")
+    say(f"\n[bold]1[/] load {MODEL.name} and run it in float on {len(images)} pictures")
     start = time.perf_counter()
     network = npuq.evaluate(npuq.load(MODEL, {"image": images.shape}))
     (logits,) = network(images)
     float_accuracy, float_seconds = np.mean(np.argmax(logits, 1) == labels), time.perf_counter() - start
 
     calibration = pictures("calibration.npz")
-    screen.print(f"[bold]2[/] quantize it to int8 with {len(calibration)} other pictures")
+    say(f"[bold]2[/] quantize it to int8 with {len(calibration)} other pictures")
     start = time.perf_counter()
     quantized = npuq.quantize(npuq.load(MODEL), calibration)
     quantize_seconds = time.perf_counter() - start
@@ -41,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "resnet.npuq"
         quantized.program.save(file)
-        screen.print("[bold]3[/] save the program, load it from the file alone, check its known answers, run it")
+        say("[bold]3[/] save the program, load it from the file alone, check its known answers, run it")
         start = time.perf_counter()
         program = npuq.Program.load(file)
         program.verify()
@@ -65,7 +67,7 @@ def main() -> None:
     )
     screen.print()
     for name, left, right in rows:
-        screen.print(f"[bold]{name:<24}[/]{left:>16}{right:>16}")
+        say(f"[bold]{name:<24}[/]{left:>16}{right:>16}")
 
 
 if __name__ == "__main__":

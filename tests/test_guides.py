@@ -1,4 +1,4 @@
-"""The code in the two guides runs as it stands."""
+"""The code in the two guides, and the demo, run as they stand."""
 
 from __future__ import annotations
 
@@ -51,3 +51,21 @@ def test_what_a_guide_names_is_there(guide: str) -> None:
     missing = [path for path in paths if "drop_double_relu" not in path and not any(DOCS.parent.glob(path.rstrip("/")))]
     assert paths
     assert not missing
+
+
+def test_the_demo_gives_the_figures_of_the_readme() -> None:
+    root = DOCS.parent
+    done = subprocess.run([sys.executable, root / "examples" / "demo.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "equal the simulator's in every bit" in done.stdout
+    assert "[bold]" not in done.stdout
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for told, row in (("accuracy on 512 other pictures", "accuracy"), ("file", "file")):
+        (cells,) = re.findall(rf"^\| {told} \|(.*)\|$", readme, re.MULTILINE)
+        (shown,) = re.findall(rf"^{row} +(.*)$", done.stdout, re.MULTILINE)
+        # Another kind of processor rounds floats otherwise, so a picture or a scale may differ.
+        assert figures(shown) == pytest.approx(figures(cells), rel=0.01)
+
+
+def figures(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in re.findall(r"\d[\d.,]*", text)]
