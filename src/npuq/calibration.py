@@ -74,11 +74,13 @@ def calibrate(
             held = {name: plan(float_graph, chosen, precisions).held[name] for name in values}
             given = given_scales(content, float_graph, chosen, held, place_of(recipe.scales))
             means = means if recipe.effort else []
-            averaged = {name for name, _ in means}
+            measured = {name for name, _ in means}
+            if data is not None:
+                measured |= recipe.input_dtypes(float_graph).keys()
             values = [
                 name
                 for name in values
-                if name in averaged or any((name, bits) not in given.ranges for bits in held[name])
+                if name in measured or any((name, bits) not in given.ranges for bits in held[name])
             ]
         if data is not None:
             seen = chosen_samples.pass_on(read())
@@ -148,6 +150,7 @@ class Calibrated:
         extremes = {name: found.range for name, found in statistics.items()}
         extremes |= {name: range_ for (name, _), range_ in self.given.ranges.items()}
         dtypes = recipe.input_dtypes(self.graph)
+        reach = extremes | {name: statistics[name].range for name in dtypes if name in statistics}
         correct = correct_bias(ranges=ranges, means=statistics.means, target=target, precision=precisions)
         learn = learn_rounding(exact=self.graph, samples=self.samples, most_bits=LEARNED_BITS)
         finish = chain(
@@ -155,7 +158,7 @@ class Calibrated:
             *((correct,) if recipe.effort else ()),
             insert_fake_quant(ranges=ranges, target=target, precision=precisions),
             *((learn,) if self._is_coarse(precisions) else ()),
-            *((input_dtypes(dtypes=dtypes, extremes=extremes),) if dtypes else ()),
+            *((input_dtypes(dtypes=dtypes, extremes=reach),) if dtypes else ()),
             lower_to_integer(target=target, lut_len=recipe.lut_len),
         )
         levels: dict[str, Graph] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,13 @@ def test_bytes_arrive_as_they_are(target: str, bits: int) -> None:
     # The readers' integers are those of bytes rounded to their own scale.
     wanted = npuq.evaluate(quantized.qdq)
     np.testing.assert_allclose(real[:1], np.asarray(wanted(PICTURES[:1])[0]), atol=quantized.scales["y"])
+
+
+def test_scales_in_a_file_leave_the_bytes_as_they_are(tmp_path: Path) -> None:
+    first = npuq.quantize(net(), PICTURES, input_dtype="uint8", effort=0)
+    first.save_scales(tmp_path / "scales.json")
+    again = npuq.quantize(net(), PICTURES, input_dtype="uint8", effort=0, scales=tmp_path / "scales.json")
+    assert again.graph == first.graph
 
 
 def test_a_type_that_the_readers_have_changes_nothing() -> None:
