@@ -13,7 +13,7 @@ from npuq.ir.evaluate import Parameters
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
 
-from .float_forward import LOWERINGS, compile_options
+from .float_forward import compile_options, computed
 from .pipeline import graph_pass
 from .samples import Sample
 
@@ -41,7 +41,7 @@ def empirical_bias(graph: Graph, *, exact: Graph, samples: Sequence[Sample]) -> 
     found: dict[str, np.ndarray] = {}
     for name, steps in _steps(graph, exact, samples, biases).items():
         known = graph.constants[biases[name].operands[0]]
-        integers = np.clip(known.array + np.rint(steps).astype(np.int64), *known.type.dtype.range)
+        integers = np.clip(known.array + steps, *known.type.dtype.range)
         found[biases[name].result] = integers.astype(known.array.dtype)
 
     def put(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
@@ -63,7 +63,7 @@ def _has_bias(graph: Graph, node: Node) -> bool:
 
 
 def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mapping[str, Node]) -> dict[str, np.ndarray]:
-    """By how many steps each bias must move, whole numbers, f64[channels].
+    """By how many steps each bias must move, i64[channels].
 
     All samples go through both graphs side by side.
     """
@@ -94,7 +94,7 @@ def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mappin
     with jax.enable_x64(True):
         stacked = [np.stack(arrays) for arrays in zip(*samples, strict=True)]
         found = compiled(parameters(graph), parameters(exact), stacked)
-        return {name: np.asarray(counts[0], np.float64) for name, counts in found.items()}
+        return {name: np.asarray(counts[0], np.int64) for name, counts in found.items()}
 
 
 def _scales(held: Node) -> Sequence[float]:
@@ -106,8 +106,7 @@ def _run(graph: Graph, known: Parameters, inputs: Sequence[jax.Array], change: d
     """Compute every value in order; those that `change` names go on as it returns them."""
     values: dict[str, jax.Array] = {**known, **dict(zip(graph.inputs, inputs, strict=True))}
     for node in graph.nodes:
-        compute, operands = LOWERINGS.get(type(node.op)), [values[name] for name in node.operands]
-        computed = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
+        results = computed(node, [values[name] for name in node.operands])
         if node.results[0] in change:
-            computed = change[node.result](node, computed)
-        values.update(zip(node.results, computed if isinstance(computed, tuple) else (computed,), strict=True))
+            results = (change[node.result](node, *results),)
+        values.update(zip(node.results, results, strict=True))

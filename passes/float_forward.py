@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from npuq.ir import Graph, Op
+from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.conv import Conv
 from npuq.ir.ops.window import trimmed
 
@@ -43,10 +43,7 @@ def float_forward(graph: Graph, wanted: Sequence[str]) -> Callable[[Parameters, 
         values: dict[str, jax.Array] = dict(parameters)
         values.update(zip(graph.inputs, inputs, strict=True))
         for node in graph.nodes:
-            compute = LOWERINGS.get(type(node.op))
-            operands = [values[operand] for operand in node.operands]
-            computed = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
-            results = computed if isinstance(computed, tuple) else (computed,)
+            results = computed(node, [values[operand] for operand in node.operands])
             values.update(zip(node.results, results, strict=True))
         return [_last(values[name]) if values[name].ndim == 4 else values[name] for name in wanted]
 
@@ -103,3 +100,10 @@ def _first(x: jax.Array) -> jax.Array:
 
 LOWERINGS: Mapping[type[Op], Lowering] = {Conv: convolve}
 """How an op is computed here; all others by their own `evaluate`."""
+
+
+def computed(node: Node, operands: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    """What a node gives of its operands, in the form in which XLA runs it fast."""
+    compute = LOWERINGS.get(type(node.op))
+    found = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
+    return found if isinstance(found, tuple) else (found,)

@@ -15,7 +15,7 @@ from npuq.ir import Graph, Node
 from npuq.ir.ops.quant import Dequantize
 
 from .calibrate import MOST_WORKERS
-from .float_forward import LOWERINGS, compile_options
+from .float_forward import compile_options, computed
 from .samples import Sample
 
 Values = dict[str, Any]
@@ -53,9 +53,7 @@ class Stepwise:
         def piece(known: Values, values: Values) -> Values:
             values = {**known, **values}
             for node in nodes:
-                compute, operands = LOWERINGS.get(type(node.op)), [values[name] for name in node.operands]
-                computed = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
-                results = computed if isinstance(computed, tuple) else (computed,)
+                results = computed(node, [values[name] for name in node.operands])
                 values.update(zip(node.results, results, strict=True))
             return {name: values[name] for name in kept}
 
