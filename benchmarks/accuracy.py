@@ -6,7 +6,7 @@ Both see the same calibration and evaluation data and are compared with onnxrunt
 all outputs of all inputs, and the share of inputs with the same top-1 class; for lines of text the share that is read
 without a mistake. npuq runs its bit-exact simulator: every effort with its default method, every method at effort 1.
 onnxruntime gets its own pre-processing (shape inference, folded batch norms), per-channel weights, the QDQ format, and
-a session without graph optimisations, which computes in float what its int8 kernels would round or saturate. NNCF
+a session without graph optimizations, which computes in float what its int8 kernels would round or saturate. NNCF
 and AIMET-ONNX see the same pre-processed model; asked for with `--tools`, each gets an environment of its own.
 
 A few inputs can hold most of the error. So the difference of two tools comes with the interval that holds 90 % of what
@@ -144,7 +144,7 @@ def measure_npuq(judge: Judge, images: np.ndarray, inputs: np.ndarray, quick: bo
 
 
 def infer(model: Path, inputs: np.ndarray, *, plain: bool = False) -> np.ndarray:
-    """The outputs of onnxruntime in float32, one input at a time; `plain` without any graph optimisation."""
+    """The outputs of onnxruntime in float32, one input at a time; `plain` without any graph optimization."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -95,16 +95,16 @@ def child(job: dict[str, Any]) -> None:
 
 
 def npuq_kl(job: dict[str, Any], images: np.ndarray) -> Callable[[], object]:
-    """Load, canonicalise, observe and choose thresholds by KL for every value that gets a scale."""
+    """Load, canonicalize, observe and choose thresholds by KL for every value that gets a scale."""
     import npuq
-    from npuq.backends.target import load_target
-    from npuq.passes.calibrate import observe
-    from npuq.passes.canonicalise import canonicalise
-    from npuq.passes.insert_fake_quant import observed_values
-    from npuq.passes.thresholds import thresholds
+    from npuq.backends.targets import load_target
+    from npuq.passes.calibration.observe import observe
+    from npuq.passes.calibration.thresholds import thresholds
+    from npuq.passes.canonical.canonicalize import canonicalize
+    from npuq.passes.quantize.insert_fake_quant import observed_values
 
     def work() -> object:
-        graph = canonicalise()(npuq.load(job["model"], job["shapes"]))
+        graph = canonicalize()(npuq.load(job["model"], job["shapes"]))
         values = observed_values(graph, load_target("npu"))
         found = observe(graph, images, values, bins=2048)
         return {name: thresholds(gathered, "kl") for name, gathered in found.items()}

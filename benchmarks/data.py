@@ -1,6 +1,6 @@
 """Calibration and evaluation inputs of every benchmark net: the same for all tools, calibration and evaluation apart.
 
-All of it comes from the zoo's pictures or is rendered, by fixed seeds, and is normalised as the net wants it.
+All of it comes from the zoo's pictures or is rendered, by fixed seeds, and is normalized as the net wants it.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ def imagenet_pictures() -> tuple[Array, Array, Array]:
     return crops(photos(CALIBRATION_PHOTOS), 64, seed=0), evaluation, np.concatenate([labels, np.full(180, -1)])
 
 
-def normalised(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+def normalized(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
     """Map u8[n,h,w,3] to f32[n,3,h,w]: scaled to [0,1], then by mean and standard deviation per channel."""
     scaled = (images.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
@@ -101,17 +101,17 @@ def normalised(images: Array, mean: Sequence[float], std: Sequence[float]) -> Ar
 def imagenet(name: str, mean: Sequence[float], std: Sequence[float]) -> Bench:
     """Prepare a classifier of ImageNet."""
     calibration, evaluation, labels = imagenet_pictures()
-    arrays = normalised(calibration, mean, std), normalised(evaluation, mean, std)
+    arrays = normalized(calibration, mean, std), normalized(evaluation, mean, std)
     return Bench(zoo.path(name), {"x": (1, 3, 224, 224)}, *arrays, labels)
 
 
 def mobilenet_v2() -> Bench:
-    """Normalise as torchvision does."""
+    """Normalize as torchvision does."""
     return imagenet("mobilenet_v2", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def efficientnet_lite0() -> Bench:
-    """Normalise as the net's authors do: (byte - 127) / 128."""
+    """Normalize as the net's authors do: (byte - 127) / 128."""
     return imagenet("efficientnet_lite0", (0.498,) * 3, (0.502,) * 3)
 
 
@@ -170,7 +170,7 @@ def text_lines(count: int, seed: int, vocabulary: Sequence[str]) -> tuple[Array,
 
 def ocr_input(images: Array) -> Array:
     """Map RGB bytes u8[n,h,w,3] to BGR in [-1,1], f32[n,3,h,w]."""
-    return normalised(images[..., ::-1], (0.5,) * 3, (0.5,) * 3)
+    return normalized(images[..., ::-1], (0.5,) * 3, (0.5,) * 3)
 
 
 def ppocr_cls() -> Bench:

@@ -1,4 +1,4 @@
-"""How near the QDQ model's outputs are to the program's integers, in onnxruntime without graph optimisation.
+"""How near the QDQ model's outputs are to the program's integers, in onnxruntime without graph optimization.
 
 python -m benchmarks.qdq [NET...] [--bits 8] [--inputs 4]
 """

@@ -4,7 +4,7 @@
 
 NNCF's post-training quantization with its defaults: weights per channel, ranges by min-max, biases corrected; the
 preset `performance` has symmetric activations, `mixed` asymmetric ones. Its fake-quant model is run by onnxruntime
-without graph optimisations.
+without graph optimizations.
 """
 
 import sys

@@ -4,7 +4,7 @@
 
 Every candidate runs in one process on one core with one thread, in turns; shown are the median process CPU time per
 image and the median over the rounds of the ratio of npuq's time to the candidate's. onnxruntime runs the float32 model
-and its own int8 form of it (QDQ, per channel, fused by its optimiser to integer kernels), with
+and its own int8 form of it (QDQ, per channel, fused by its optimizer to integer kernels), with
 `session.x64quantprecision=1`, without which its kernels saturate on machines that lack VNNI. Compilation is measured
 in fresh processes, from the loaded program to the first result: without a cache, and with a filled persistent one.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import Op
 from npuq.ir.ops.activation import Gelu, Sigmoid, Silu, Tanh
 from npuq.ir.ops.elementwise import Exp
-from npuq.ir.ops.npu_interpolate import LENGTHS
+from npuq.ir.ops.npu.interpolate import LENGTHS
 from npuq.passes.lowering.tables import INTEGERS, shortest_table
 
 FUNCTIONS: Mapping[str, tuple[Op, float]] = {

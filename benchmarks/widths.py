@@ -14,7 +14,7 @@ import numpy as np
 import npuq
 from benchmarks import data, sequences
 from npuq.ir import Graph
-from npuq.ir.ops.npu_interpolate import Interpolate
+from npuq.ir.ops.npu.interpolate import Interpolate
 
 WIDTHS = ((8, 8), (16, 4), (16, 8), (16, 16))
 NETS = ("fashion", "ppocr_cls", "mobilenet_v2", "minilm", "silero_vad")

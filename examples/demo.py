@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import npuq
-from npuq import show
+from npuq.cli import tables as show
 
 FOLDER = Path(__file__).parent / "fashion"
 MODEL = FOLDER / "resnet.onnx"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from npuq.ir import Graph, NpuqError
 
-from .specialise import Values, fixed_inputs, specialise
+from .specialize import Values, fixed_inputs, specialize
 
 if TYPE_CHECKING:
-    from .judge import Original
     from .onnx import Problem
+    from .reference import Original
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -59,7 +59,7 @@ TAKES: Mapping[str, tuple[str, ...]] = {
 class Options(TypedDict, total=False):
     """What tells a source's framework, and what is told to it; None is as if it were left out.
 
-    `framework` is recognised from the file's suffix or the object's type where it is not named. `weights` is the
+    `framework` is recognized from the file's suffix or the object's type where it is not named. `weights` is the
     second file of formats that have one, or a Flax module's variables; `inputs` are example inputs, one, a tuple or a
     dict by name, for what is traced: PyTorch modules and JAX functions. Of a TensorFlow model, `start_nodes` and
     `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's. Of any, `values` fixes inputs
@@ -80,7 +80,7 @@ def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) 
     """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open."""
     module, given, (values, outputs) = _chosen(source, **options)
     graph: Graph = module.load(source, shapes, **given)
-    return specialise(graph, values, outputs)
+    return specialize(graph, values, outputs)
 
 
 def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
@@ -105,7 +105,7 @@ def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Option
     return found.with_inputs(fixed_inputs(graph, values or {}))
 
 
-def recognise(source: Any) -> str:
+def recognize(source: Any) -> str:
     """The framework of a file or an object; raises `NpuqError` that lists what is known."""
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -132,8 +132,8 @@ def recognise(source: Any) -> str:
 def _chosen(
     source: Any, framework: str | None = None, **options: Any
 ) -> tuple[Any, dict[str, Any], tuple[Values | None, Sequence[str] | None]]:
-    """The frontend for a source, the options that it was given, and what is left to `specialise`."""
-    name = framework or recognise(source)
+    """The frontend for a source, the options that it was given, and what is left to `specialize`."""
+    name = framework or recognize(source)
     if name not in TAKES:
         raise NpuqError(f"there is no framework {name!r}; there are {', '.join(TAKES)}")
     given = {option: value for option, value in options.items() if value is not None}

@@ -18,7 +18,7 @@ from .errors import RuleError, require
 Interval = tuple[int, int]
 
 MULTIPLIERS: Interval = (1 << 30, (1 << 31) - 1)
-"""The range of a normalised multiplier M."""
+"""The range of a normalized multiplier M."""
 
 SHIFTS: Interval = (2, 62)
 """The range of a shift s; an accumulator times M * 2**-s is the result."""
@@ -43,7 +43,7 @@ LARGEST: Mapping[str, int] = MappingProxyType(
 def multiplier_and_shift(real: float | Fraction) -> tuple[int, int]:
     """M in [2**30, 2**31) and s in [2, 62] with M * 2**-s nearest to `real`, halves away from zero: rule R0.
 
-    Equals TFLite's `QuantizeMultiplier` (frexp, round, renormalise). `real` must lie in [2**-32, 2**29 - 2**-3);
+    Equals TFLite's `QuantizeMultiplier` (frexp, round, renormalize). `real` must lie in [2**-32, 2**29 - 2**-3);
     a Fraction is taken exactly, a float is the float64 that it is.
     """
     require(math.isfinite(real) and real > 0, f"a rescaling factor must be finite and positive, not {real}")

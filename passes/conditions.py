@@ -16,7 +16,7 @@ def no_identities(graph: Graph) -> None:
 
 
 def no_batch_norm(graph: Graph) -> None:
-    """No batch normalisation with known parameters is left."""
+    """No batch normalization with known parameters is left."""
     _refuse(
         graph,
         lambda node: isinstance(node.op, BatchNorm) and all(name in graph.constants for name in node.operands[1:]),

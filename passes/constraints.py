@@ -11,7 +11,7 @@ from typing import Any
 
 from npuq.ir import Constant, DType, Graph, Node
 from npuq.ir.arithmetic import within
-from npuq.ir.ops.npu_norm import LARGEST_BIAS, WIDE_BITS
+from npuq.ir.ops.npu.norm import LARGEST_BIAS, WIDE_BITS
 
 from .intervals import accumulator_proven, value_intervals
 from .precision import width_of
@@ -127,7 +127,7 @@ def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """The biases of a normalisation are constants of magnitude at most 2^59, so that their sums stay inside 63 bits."""
+    """The biases of a normalization are constants of magnitude at most 2^59, so that their sums stay inside 63 bits."""
     if node.op.name not in NORMS:
         return None
     constant = graph.constants.get(node.operands[2])
@@ -178,7 +178,7 @@ def rounding_matches(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Multipliers are constants of `multiplier_bits` bits; only a sum's and a normalisation's may be negative."""
+    """Multipliers are constants of `multiplier_bits` bits; only a sum's and a normalization's may be negative."""
     constant, reason = _operand(graph, node, "multiplier")
     if constant is None:
         return reason

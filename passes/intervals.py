@@ -11,8 +11,8 @@ import numpy as np
 
 from npuq.ir import Graph, Node
 from npuq.ir.arithmetic import Interval, accumulator_interval, within
-from npuq.ir.ops.npu_pointwise import LARGEST_TERM
-from npuq.ir.ops.npu_result import product, total
+from npuq.ir.ops.npu.pointwise import LARGEST_TERM
+from npuq.ir.ops.npu.result import product, total
 
 Intervals = Mapping[str, Interval]
 

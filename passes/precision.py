@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from npuq.ir import Graph, Node, NpuqError
 
+from .calibration.thresholds import require_method
 from .target import Target, Width
-from .thresholds import require_method
 
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""

@@ -1,4 +1,4 @@
-"""What passes need to know of an NPU: a target is data, read from TOML by `npuq.backends.target`."""
+"""What passes need to know of an NPU: a target is data, read from TOML by `npuq.backends.targets`."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Target:
     """The widths, limits and speeds of one NPU; the first of `widths` is the default.
 
     `shift_field` bounds the machine's shift register q, `npuq.ir.arithmetic.right_shift` of the IR's whole shift: what
-    is left of it after the 31 fraction bits of a normalised multiplier. The IR's own bounds are `shift_range`.
+    is left of it after the 31 fraction bits of a normalized multiplier. The IR's own bounds are `shift_range`.
     """
 
     name: str

@@ -63,9 +63,9 @@ def test_the_package_links_to_its_folders(folder: str) -> None:
 
 
 def test_the_scan_sees_what_it_must() -> None:
-    found = dict(imported(ROOT / "passes" / "affine.py"))
+    found = dict(imported(ROOT / "passes" / "canonical" / "affine.py"))
     assert {"npuq.ir.Builder", "npuq.ir.ops.conv.Conv", "numpy"} <= found.keys()
-    assert "npuq.passes.affine" in dict(imported(ROOT / "passes" / "fuse_bias.py"))
+    assert "npuq.passes.canonical.affine" in dict(imported(ROOT / "passes" / "canonical" / "fuse_bias.py"))
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.edge import to_edge
 from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.backends.npu import Program
 from npuq.backends.qdq import to_onnx
+from npuq.backends.simulator import to_edge
 from npuq.ir import Builder, Graph, Node, blobs, evaluate, parse, to_text, verify
-from npuq.ir.ops.npu_interpolate import Interpolate
+from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.quant import Dequantize, Quantize
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering.context import order
 from npuq.passes.precision import Precision
 from tests.backends.programs import inputs_of
@@ -57,7 +57,7 @@ def test_integers_are_right_at_every_level(seed: int, target: str) -> None:
 def test_integers_are_right_where_widths_meet(seed: int) -> None:
     """Every node of a width of its own, by lot; tables are off by what they say."""
     random = np.random.default_rng(seed)
-    graph = canonicalise()(imported(seed))
+    graph = canonicalize()(imported(seed))
     bits = random.choice([8, 16], len(graph.nodes))
     assert_integers_right(
         seed,

@@ -11,9 +11,9 @@ import pytest
 import npuq
 from benchmarks import data
 from benchmarks.widths import prepared, reals
-from npuq.backends.edge import to_edge
 from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.backends.qdq import to_onnx
+from npuq.backends.simulator import to_edge
 from npuq.ir import blobs, evaluate, parse, to_text
 from npuq.passes.lowering.context import order
 from tests import zoo

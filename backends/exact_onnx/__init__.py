@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import edge, matrix, movement, nonlinear, pointwise, recurrent, window
+from . import matrix, movement, nonlinear, pointwise, recurrent, window
+from . import quantize as edge
 from .writer import EMITTERS, Interface, as_interface, to_exact_onnx
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
+from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
 
 from .products import matrix_product
 from .rounding import clamped, requantized

@@ -1,12 +1,12 @@
-"""Emitters of integer division and normalisation."""
+"""Emitters of integer division and normalization."""
 
 from __future__ import annotations
 
 import math
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_division import Div, Hypot
-from npuq.ir.ops.npu_norm import LayerNorm, RmsNorm, normal_fraction
+from npuq.ir.ops.npu.division import Div, Hypot
+from npuq.ir.ops.npu.norm import LayerNorm, RmsNorm, normal_fraction
 from npuq.ir.roots import RECIPROCAL_FRACTION
 
 from .integers import reciprocal_root, rounded_division, rounded_root, shifted_half_up

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_interpolate import Interpolate
-from npuq.ir.ops.npu_pointwise import LARGEST_TERM, SOFTMAX_FRACTION, Add, Lut, Mul, Requantize, Softmax
-from npuq.ir.ops.npu_softmax import FIRST, SLOPE, SoftmaxFixed
+from npuq.ir.ops.npu.interpolate import Interpolate
+from npuq.ir.ops.npu.pointwise import LARGEST_TERM, SOFTMAX_FRACTION, Add, Lut, Mul, Requantize, Softmax
+from npuq.ir.ops.npu.softmax import FIRST, SLOPE, SoftmaxFixed
 
 from .rounding import clamped, limited, requantized, rescaled, rounded_shift, shifted
 from .writer import ExactWriter, emits

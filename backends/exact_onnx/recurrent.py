@@ -9,17 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_recurrent import (
-    STATE_LIMIT,
-    SUM_FRACTION,
-    SUM_LIMIT,
-    UNIT,
-    UNIT_FRACTION,
-    Factor,
-    Gru,
-    Lstm,
-    Rnn,
-)
+from npuq.ir.ops.npu.recurrent import STATE_LIMIT, SUM_FRACTION, SUM_LIMIT, UNIT, UNIT_FRACTION, Factor, Gru, Lstm, Rnn
 from npuq.ir.ops.recurrent import backwards
 
 from .pointwise import interpolated

@@ -15,7 +15,7 @@ import numpy as np
 
 from npuq.ir import DType, Node
 from npuq.ir.arithmetic import INT32, Interval, within
-from npuq.ir.ops.npu_result import Clamped
+from npuq.ir.ops.npu.result import Clamped
 from npuq.ir.requantize import HALVES_UP
 
 from .writer import ExactWriter

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from npuq.ir import DType, Node
-from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 
 from .products import convolution, matrix_product
 from .rounding import clamped, requantized

@@ -7,8 +7,8 @@ from typing import TypeVar
 from npuq.ir import NpuqError, verify
 from npuq.passes.constraints import violations
 
+from ..memory import check_plan
 from .contents import Contents
-from .memory import check_plan
 
 C = TypeVar("C", bound=Contents)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from npuq.ir import Constant, Graph
 from npuq.passes.target import Target
 
-from .memory import Plan
+from ..memory import Plan
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from npuq.ir import Node, TensorType
 from npuq.ir.arithmetic import right_shift
 from npuq.ir.printer import attribute_text
 
+from ..memory import Slot
 from .contents import Contents
 from .layout import Placement, Role, operand_names, place_constants
-from .memory import Slot
 
 
 def disassemble(contents: Contents) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from npuq.ir import Constant, Graph, NpuqError
 from npuq.passes.target import Target
 
-from ..edge import simulator, to_edge
-from ..whole_file import write_file
+from ..memory import make_plan
+from ..simulator import simulator, to_edge
+from ..write_file import write_file
 from .check import check
 from .contents import Contents, KnownAnswer
 from .cost import CostTable, cost_of
 from .disassemble import disassemble
-from .memory import make_plan
 from .read import from_bytes
 from .write import HEADER, to_bytes
 

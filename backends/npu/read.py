@@ -11,11 +11,11 @@ import numpy as np
 from npuq.ir import Constant, DType, Graph, Node, NpuqError, ParseError, Quantization, TensorType, make_op, one_line
 from npuq.passes.target import Target
 
+from ..memory import ALIGNMENT, LARGEST, Plan, Slot
 from .check import check
 from .contents import Contents, KnownAnswer
 from .flat import ELEMENT_TYPES, Reader, schema
 from .layout import Placement, Role, place_constants
-from .memory import ALIGNMENT, LARGEST, Plan, Slot
 from .packing import unpack
 from .write import HEADER, MAGIC, VERSION, content_digest
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from npuq.ir import Constant, DType, Graph, Node, TensorType
 
+from ..memory import ALIGNMENT, Plan
 from .contents import Contents
 from .flat import ELEMENT_TYPES, Writer, schema
 from .layout import LAYER_ALIGNMENT, place_constants
-from .memory import ALIGNMENT, Plan
 from .packing import pack
 
 MAGIC = b"NPUQ"

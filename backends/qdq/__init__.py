@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import calculation, movement, normalization, places, window
+from . import indexing as places
+from . import movement, normalization, window
+from . import pointwise as calculation
 from .writer import EXPORTERS, require_opset, to_onnx
 
 __all__ = ["EXPORTERS", "calculation", "movement", "normalization", "places", "require_opset", "to_onnx", "window"]

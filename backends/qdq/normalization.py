@@ -1,4 +1,4 @@
-"""Exporters of normalisation by the data's own statistics, of lengths and of recurrent layers."""
+"""Exporters of normalization by the data's own statistics, of lengths and of recurrent layers."""
 
 from __future__ import annotations
 

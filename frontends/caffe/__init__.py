@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import arithmetic, movement, window
-from .judge import original
 from .load import check, load
+from .reference import original
 from .registry import Layer, converts, layers
 
 __all__ = ["Layer", "arithmetic", "check", "converts", "layers", "load", "movement", "original", "window"]

@@ -1,4 +1,4 @@
-"""Converters of pointwise layers, normalisations and reductions."""
+"""Converters of pointwise layers, normalizations and reductions."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from npuq.ir import Builder, DType, Graph, Node, NpuqError, RuleError, TensorType, one_line, require, verify
 
-from ..judge import Arrays, Original
 from ..onnx import registry as onnx_registry
 from ..onnx.load import DAMAGE, Problem
+from ..reference import Arrays, Original
 from .control import CALLS
 from .registry import Equation, Known, Result, primitives
 from .trace import Shapes, Traced, trace

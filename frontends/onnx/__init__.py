@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import (
-    dynamic,
+from .load import Problem, check, load
+from .operators import constant as structure
+from .operators import dynamic_quantization as dynamic
+from .operators import (
     einsum,
     matrix,
     movement,
     normalization,
-    operator_oriented,
     pointwise,
     quantization,
     recurrent,
@@ -18,11 +19,10 @@ from . import (
     scatter,
     sequences,
     shapes,
-    structure,
     window,
 )
-from .judge import original
-from .load import Problem, check, load
+from .operators import qlinear as operator_oriented
+from .reference import original
 from .registry import Context, Node, converts, operators
 
 __all__ = [

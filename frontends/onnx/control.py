@@ -12,7 +12,7 @@ from npuq.ir import Builder, RuleError, require
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.shape import Concat, Gather, Reshape
 
-from .axes import front
+from .operators.axes import front
 from .registry import Context, Node
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
-from ..specialise import Values
+from ..specialize import Values
 from .control import CONTROL, Scope
-from .dynamic import fuse_dynamic
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
+from .operators.dynamic_quantization import fuse_dynamic
 from .read import opsets, read_array, read_model, require_names
 from .registry import Context, Node, convert, find
 from .signature import Shapes, inputs, resolve
-from .specialise import specialise
+from .specialize import specialize
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
@@ -100,7 +100,7 @@ def _import(
     try:
         model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
         versions = opsets(model)
-        model = specialise(model, values, outputs)
+        model = specialize(model, values, outputs)
         model = fuse_dynamic(inline_functions(model))
         require_names(model.graph)
         importer = _Importer(label, folder, versions, Builder(name))

@@ -20,7 +20,7 @@ import numpy as np
 from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
-from ..judge import Arrays, Original
+from ..reference import Arrays, Original
 from . import worker
 from .source import Source, source_of
 

@@ -15,7 +15,7 @@ import numpy as np
 from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
-from ..judge import Arrays, Original
+from ..reference import Arrays, Original
 from . import freeze, translate
 from .child import Child
 from .cut import cut

@@ -28,7 +28,7 @@ HANDLERS: dict[str, Any] = {"Erfc": (_erfc, [])}
 
 
 def to_onnx(frozen: Frozen) -> bytes:
-    """The model that tf2onnx writes, not optimised; an op without translation stays under its own name."""
+    """The model that tf2onnx writes, not optimized; an op without translation stays under its own name."""
     import tensorflow as tf
     from tf2onnx import tf_loader, tfonnx
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import arithmetic, blocks, movement, window
-from .judge import original
 from .load import check, load
+from .reference import original
 from .registry import Operation, converts, operators
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from npuq.ir import Graph, NpuqError, one_line
 
 from .. import onnx as onnx_frontend
-from ..judge import Arrays, Original
+from ..reference import Arrays, Original
 from .source import Shapes, Source, program
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, w
 
 
 def to_onnx(source: Source) -> ModelProto:
-    """PyTorch's own translation, not optimised, with nodes and values under the paths of the user's modules."""
+    """PyTorch's own translation, not optimized, with nodes and values under the paths of the user's modules."""
     import torch
 
     try:

@@ -10,14 +10,6 @@ from . import (
     layer_norm,
     logic,
     norm,
-    npu_division,
-    npu_interpolate,
-    npu_matrix,
-    npu_norm,
-    npu_pointwise,
-    npu_recurrent,
-    npu_softmax,
-    npu_window,
     observe,
     order,
     pool,
@@ -30,6 +22,14 @@ from . import (
     shape,
     trigonometry,
 )
+from .npu import division as npu_division
+from .npu import interpolate as npu_interpolate
+from .npu import matrix as npu_matrix
+from .npu import norm as npu_norm
+from .npu import pointwise as npu_pointwise
+from .npu import recurrent as npu_recurrent
+from .npu import softmax as npu_softmax
+from .npu import window as npu_window
 
 __all__ = [
     "activation",

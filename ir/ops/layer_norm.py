@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of the data itself, over the last axes."""
+"""Normalization by the statistics of the data itself, over the last axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..types import TensorType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OverLastAxes(Op):
-    """An op that normalises over the axes from `axis` on; its factors have the shape of those axes."""
+    """An op that normalizes over the axes from `axis` on; its factors have the shape of those axes."""
 
     axis: int = -1
     epsilon: float = 1e-5

@@ -1,4 +1,4 @@
-"""Normalisation by stored statistics."""
+"""Normalization by stored statistics."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def reduced(shape: Shape, axes: tuple[int, ...], keep: bool) -> Shape:
 
 
 def check_axis(axis: int, rank: int) -> None:
-    """Require a normalised axis."""
+    """Require a normalized axis."""
     require(0 <= axis < rank, f"axis {axis} of {rank} axes")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import division, matrix, movement, norm, places, pointwise, recurrent, reduction, window
+from . import division, matrix, movement, norm, pointwise, recurrent, reduction, window
+from . import indexing as places
 from .registry import LOWERINGS, Kind, Lowering, activations
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, Quantization
 from npuq.ir.arithmetic import MULTIPLIERS, multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
-from npuq.ir.ops.npu_pointwise import Requantize
+from npuq.ir.ops.npu.pointwise import Requantize
 from npuq.ir.ops.quant import Dequantize, to_integers
 from npuq.ir.ops.shape import Reshape, Transpose
 

@@ -7,9 +7,9 @@ import numpy as np
 from npuq.ir import Node
 from npuq.ir.arithmetic import multipliers_and_shifts
 from npuq.ir.ops.elementwise import Div, Hypot
-from npuq.ir.ops.npu_division import DIVISION_SHIFTS, LARGEST_SIDE
-from npuq.ir.ops.npu_division import Div as NpuDiv
-from npuq.ir.ops.npu_division import Hypot as NpuHypot
+from npuq.ir.ops.npu.division import DIVISION_SHIFTS, LARGEST_SIDE
+from npuq.ir.ops.npu.division import Div as NpuDiv
+from npuq.ir.ops.npu.division import Hypot as NpuHypot
 
 from .context import Context, Emitted, Result
 from .matrix import table_or

@@ -10,10 +10,10 @@ from npuq.ir import DType, Graph, Node
 from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
-from npuq.ir.ops.npu_matrix import BatchMatMul
-from npuq.ir.ops.npu_matrix import MatMul as NpuMatMul
-from npuq.ir.ops.npu_pointwise import Add as NpuAdd
-from npuq.ir.ops.npu_pointwise import Mul as NpuMul
+from npuq.ir.ops.npu.matrix import BatchMatMul
+from npuq.ir.ops.npu.matrix import MatMul as NpuMatMul
+from npuq.ir.ops.npu.pointwise import Add as NpuAdd
+from npuq.ir.ops.npu.pointwise import Mul as NpuMul
 
 from ..target import Target
 from .context import Context, Emitted, Result

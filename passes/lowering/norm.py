@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of the data: gain and bias become integers beside the normalized elements."""
+"""Normalization by the statistics of the data: gain and bias become integers beside the normalized elements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import Graph, Node, require
 from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
-from npuq.ir.ops.npu_norm import (
+from npuq.ir.ops.npu.norm import (
     LARGEST_BIAS,
     LARGEST_EPSILON,
     LONGEST,
@@ -18,8 +18,8 @@ from npuq.ir.ops.npu_norm import (
     operand_bits,
     variance_fraction,
 )
-from npuq.ir.ops.npu_norm import LayerNorm as NpuLayerNorm
-from npuq.ir.ops.npu_norm import RmsNorm as NpuRmsNorm
+from npuq.ir.ops.npu.norm import LayerNorm as NpuLayerNorm
+from npuq.ir.ops.npu.norm import RmsNorm as NpuRmsNorm
 
 from ..target import Target
 from .context import Context, Emitted, Result
@@ -42,7 +42,7 @@ def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
     obstacle=cannot_normalize,
     raw=(1, 2),
 )
-def normalisation(context: Context, node: Node, result: Result) -> Emitted:
+def normalization(context: Context, node: Node, result: Result) -> Emitted:
     """Exact sums and one reciprocal root a row, then one multiplier and one bias an element, rounded once."""
     op = node.op
     assert isinstance(op, (LayerNorm, RmsNorm))

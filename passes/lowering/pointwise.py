@@ -7,13 +7,13 @@ import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op
 from npuq.ir.ops import activation, elementwise, trigonometry
-from npuq.ir.ops.npu_interpolate import Interpolate
-from npuq.ir.ops.npu_pointwise import Lut
+from npuq.ir.ops.npu.interpolate import Interpolate
+from npuq.ir.ops.npu.pointwise import Lut
 from npuq.ir.ops.quant import to_integers
 
 from ..target import Target
 from .context import Context, Emitted, Result
-from .pieces import pieces
+from .piecewise_linear import pieces
 from .registry import Kind, is_known, lowers
 from .tables import INTEGERS, lengths, shortest_table
 

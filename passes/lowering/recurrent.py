@@ -11,8 +11,8 @@ import numpy as np
 
 from npuq.ir import Graph, Node, NpuqError, Op
 from npuq.ir.arithmetic import multipliers_and_shifts
-from npuq.ir.ops import npu_recurrent
-from npuq.ir.ops.npu_recurrent import SUM_FRACTION, SUM_LIMIT, UNIT_FRACTION, Factor
+from npuq.ir.ops.npu import recurrent as npu_recurrent
+from npuq.ir.ops.npu.recurrent import SUM_FRACTION, SUM_LIMIT, UNIT_FRACTION, Factor
 from npuq.ir.ops.quant import Quantize
 from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn, activation, activation_parts
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op, Quantization
-from npuq.ir.ops.npu_pointwise import SOFTMAX_FRACTION
-from npuq.ir.ops.npu_pointwise import Softmax as NpuSoftmax
-from npuq.ir.ops.npu_softmax import SoftmaxFixed
-from npuq.ir.ops.npu_window import ReduceSum as NpuReduceSum
-from npuq.ir.ops.npu_window import ResizeLinear
+from npuq.ir.ops.npu.pointwise import SOFTMAX_FRACTION
+from npuq.ir.ops.npu.pointwise import Softmax as NpuSoftmax
+from npuq.ir.ops.npu.softmax import SoftmaxFixed
+from npuq.ir.ops.npu.window import ReduceSum as NpuReduceSum
+from npuq.ir.ops.npu.window import ResizeLinear
 from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
 from npuq.ir.ops.resize import Resize
 

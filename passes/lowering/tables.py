@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from npuq.ir.errors import NpuqError
-from npuq.ir.ops.npu_interpolate import LENGTHS, Interpolate
+from npuq.ir.ops.npu.interpolate import LENGTHS, Interpolate
 
 from ..target import Target
 

@@ -9,8 +9,8 @@ import numpy as np
 from npuq.ir import DType, Node
 from npuq.ir.arithmetic import INT32, MULTIPLIERS, multiplier_and_shift, multipliers_and_shifts
 from npuq.ir.ops.elementwise import Sub
-from npuq.ir.ops.npu_pointwise import Add
-from npuq.ir.ops.npu_softmax import LONGEST
+from npuq.ir.ops.npu.pointwise import Add
+from npuq.ir.ops.npu.softmax import LONGEST
 from npuq.ir.requantize import high_product, requantize
 
 from .context import Context, Emitted, Result

@@ -8,7 +8,7 @@ import numpy as np
 
 from npuq.ir import DType, Graph, Node, Quantization
 from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.shape import Reshape
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from npuq.ir import NpuqError, parameters
 
-from ..float_forward import compile_options
-from .noise import Point, instrumented, measured_values
+from ..calibration.float_forward import compile_options
+from .points import Point, instrumented, measured_values
 from .variants import NARROW, Variants, on_grid
 
 Loss = Callable[..., Any]

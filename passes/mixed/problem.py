@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..precision import Precision
-from .choose import Conversion, Edge, Problem
-from .noise import Place, Point, origin_of, read_alone
+from .integer_program import Conversion, Edge, Problem
+from .points import Place, Point, origin_of, read_alone
 from .rules import unit_ties
 from .units import Units
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from npuq.ir import Graph, Node
 
 from ..lowering import Kind, activations
+from ..lowering.plan import Plan, plan
 from ..precision import Precision, Precisions
-from ..roles import Plan, plan
 from ..target import Target
 
 

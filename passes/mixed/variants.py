@@ -16,11 +16,11 @@ import numpy as np
 from npuq.ir import Graph, Quantization, parameters
 from npuq.ir.ops.quant import Dequantize, Quantize
 
-from ..calibrate import MOST_WORKERS
-from ..float_forward import compile_options
+from ..calibration.float_forward import compile_options
+from ..calibration.observe import MOST_WORKERS
+from ..calibration.samples import Sample
 from ..lowering import LOWERINGS
-from ..samples import Sample
-from .noise import Place, Point, instrumented, known_values, measured_values, points_of
+from .points import Place, Point, instrumented, known_values, measured_values, points_of
 from .units import Units
 
 NARROW = 1

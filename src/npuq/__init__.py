@@ -9,36 +9,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agreement import verify_import
+    from npuq.backends.npu import Program
+    from npuq.backends.targets import load_target, targets
+    from npuq.ir.errors import NpuqError
+    from npuq.passes.pipeline import chain, dump_to
+    from npuq.passes.precision import Precision
+
     from .api import evaluate, load, quantize
-    from .assignment import Assignment, assign, read_template, write_template
-    from .backends.npu import Program
-    from .backends.target import load_target, targets
     from .cache import enable_cache
-    from .ir.errors import NpuqError
-    from .passes.pipeline import chain, dump_to
-    from .passes.precision import Precision
+    from .comparison.verify_import import verify_import
+    from .mixing.assign import Assignment, assign, read_template, write_template
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Assignment": "assignment",
+    "Assignment": "mixing.assign",
     "NpuqError": "ir.errors",
     "Precision": "passes.precision",
     "Program": "backends.npu",
-    "Quantized": "quantized",
-    "assign": "assignment",
+    "Quantized": "quantization.quantized",
+    "assign": "mixing.assign",
     "chain": "passes.pipeline",
     "dump_to": "passes.pipeline",
     "enable_cache": "cache",
     "evaluate": "api",
     "load": "api",
-    "load_target": "backends.target",
+    "load_target": "backends.targets",
     "quantize": "api",
-    "read_template": "assignment",
-    "targets": "backends.target",
-    "verify_import": "agreement",
-    "write_template": "assignment",
+    "read_template": "mixing.assign",
+    "targets": "backends.targets",
+    "verify_import": "comparison.verify_import",
+    "write_template": "mixing.assign",
 }
 
 __all__ = [

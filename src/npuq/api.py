@@ -11,15 +11,15 @@ import jax
 from npuq import frontends, ir
 from npuq.frontends import Options
 from npuq.ir import Graph, NpuqError
-from npuq.passes.channels_first_inputs import channels_first_inputs
+from npuq.passes.canonical.channels_first_inputs import channels_first_inputs
 from npuq.passes.pipeline import Observe
 from npuq.passes.precision import Precision
-from npuq.passes.take_scales import has_scales
+from npuq.passes.quantize.take_scales import has_scales
 from npuq.passes.target import Target
 
-from .calibration import Data, calibrate
-from .quantized import Progress, Quantized
-from .recipe import Recipe
+from .quantization.calibrated import Data, calibrate
+from .quantization.quantized import Progress, Quantized
+from .quantization.recipe import Recipe
 
 
 def load(
@@ -32,7 +32,7 @@ def load(
     """Import a model as a float graph.
 
     `source` is a file, folder or object of any framework in docs/frontends.md; `framework` names it where it cannot be
-    recognised. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
+    recognized. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
     example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `start_nodes`
     and `end_nodes`, lists of names, cut a TensorFlow model; `signature` chooses one of a SavedModel's. `values` fixes
     inputs by name, and `outputs` are the values to end with, instead of the model's own. `shapes` gives
@@ -94,7 +94,7 @@ def quantize(
     size or the number of devices.
     """
     if has_scales(graph):
-        from .annotated import quantize_annotated
+        from .quantization.annotated import quantize_annotated
 
         return quantize_annotated(
             graph,

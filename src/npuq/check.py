@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Unpack
 
-from npuq.backends.target import load_target
-from npuq.files import require_path
+from npuq.backends.targets import load_target
+from npuq.files.graphs import require_path
 from npuq.frontends import Options, load
 from npuq.frontends import check as find_problems
 from npuq.frontends.onnx import Problem
 from npuq.ir import Graph
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import Kind
+from npuq.passes.lowering.plan import EVERYWHERE, Role, plan
 from npuq.passes.precision import Precision, Precisions
-from npuq.passes.roles import EVERYWHERE, Role, plan
 from npuq.passes.target import Target
 
 
@@ -61,7 +61,7 @@ def check(
     if problems:
         return Verdict(tuple(problems), ())
     graph = load(path, shapes, **options)
-    return Verdict((), where_layers_run(canonicalise()(graph), chosen, Precisions(Precision(width.bits))))
+    return Verdict((), where_layers_run(canonicalize()(graph), chosen, Precisions(Precision(width.bits))))
 
 
 def where_layers_run(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Group, ...]:

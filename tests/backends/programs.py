@@ -7,11 +7,11 @@ import numpy as np
 from npuq.ir import Builder, Graph, Quantization, TensorType, parse_type
 from npuq.ir.arithmetic import accumulator_interval, common_multipliers, multipliers_and_shifts
 from npuq.ir.ops.elementwise import Maximum
-from npuq.ir.ops.npu_division import Div
-from npuq.ir.ops.npu_matrix import BatchMatMul, MatMul
-from npuq.ir.ops.npu_norm import LayerNorm, RmsNorm
-from npuq.ir.ops.npu_pointwise import Add, Lut, Mul, Requantize, Softmax
-from npuq.ir.ops.npu_window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+from npuq.ir.ops.npu.division import Div
+from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
+from npuq.ir.ops.npu.norm import LayerNorm, RmsNorm
+from npuq.ir.ops.npu.pointwise import Add, Lut, Mul, Requantize, Softmax
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 from npuq.ir.ops.reduce import ArgMax
 from npuq.ir.ops.shape import Concat, Reshape, Transpose
 
@@ -39,7 +39,7 @@ class Maker:
         return self.builder.constant(w, "w", quant), self.builder.constant(bias, "b"), w, bias
 
     def gains(self, count: int) -> tuple[str, str, str]:
-        """Multipliers, biases and the shift of a normalisation whose elements have 27 fraction bits."""
+        """Multipliers, biases and the shift of a normalization whose elements have 27 fraction bits."""
         multipliers = self.random.integers(-(1 << 31) + 1, 1 << 31, count).astype(np.int32)
         biases = self.random.integers(-(1 << 58), 1 << 58, count)
         shift = np.array([53], np.int32)

@@ -15,7 +15,7 @@ import pytest
 from npuq.backends.npu import Program
 from npuq.backends.npu.flat import Writer, schema
 from npuq.backends.npu.write import HEADER, MAGIC, VERSION
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.ir import NpuqError, ParseError
 from tests.backends.programs import every_op, inputs_of, small
 

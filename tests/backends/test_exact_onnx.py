@@ -13,10 +13,12 @@ import pytest
 from npuq.backends.exact_onnx import EMITTERS, to_exact_onnx
 from npuq.frontends.onnx import load
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType, evaluate, parse_type, registry
-from npuq.ir.ops.npu_matrix import MatMul
-from npuq.ir.ops.npu_window import Conv2d
+from npuq.ir.ops.npu.matrix import MatMul
+from npuq.ir.ops.npu.window import Conv2d
 from tests.backends.programs import every_op, inputs_of, small
-from tests.ir import test_npu_nonlinear, test_npu_ops, test_npu_recurrent
+from tests.ir.npu import test_nonlinear as test_npu_nonlinear
+from tests.ir.npu import test_ops as test_npu_ops
+from tests.ir.npu import test_recurrent as test_npu_recurrent
 from tests.oracle.ops import ORACLE
 
 LEVELS = (onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.edge import simulator, to_edge
 from npuq.backends.npu import Program
-from npuq.backends.target import load_target
+from npuq.backends.simulator import simulator, to_edge
+from npuq.backends.targets import load_target
 from npuq.ir import Graph
 from npuq.probe import Probe
 from tests.backends.programs import every_op, inputs_of, small

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npuq.backends.npu.memory import ALIGNMENT, Plan, check_plan, lifetimes, make_plan
+from npuq.backends.memory import ALIGNMENT, Plan, check_plan, lifetimes, make_plan
 from npuq.ir import Builder, Graph, NpuqError, parse_type
 from npuq.ir.ops.shape import Concat, Slice
 from tests.backends.programs import every_op, small

@@ -14,7 +14,7 @@ import pytest
 
 from npuq.backends.npu import KnownAnswer, Program, VerificationError
 from npuq.backends.npu.packing import pack, unpack
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.ir import Builder, Constant, DType, Graph, NpuqError, Quantization, parse_type
 from npuq.ir.ops.activation import Sigmoid
 from npuq.ir.ops.elementwise import Add

@@ -28,7 +28,7 @@ ABSENT = "NOT_IMPLEMENTED"
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """The model as written: no graph optimisation, so that pairs stay pairs."""
+    """The model as written: no graph optimization, so that pairs stay pairs."""
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from npuq.backends.target import FOLDER, load_target, targets
-from npuq.backends.targets_page import targets_page
+from npuq.backends.targets import FOLDER, load_target, targets
+from npuq.backends.targets.page import targets_page
 from npuq.ir import DType, NpuqError
 from npuq.ir.arithmetic import multiplier_and_shift, right_shift
 from npuq.passes.target import Target

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.frontends.onnx import load
 from npuq.ir import Graph, NpuqError
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
-from npuq.passes.roles import plan
+from npuq.passes.lowering.plan import plan
 
 from .onnx_node_tests import NodeTest, with_known
 
@@ -53,7 +53,7 @@ def graphs(test: NodeTest) -> Iterator[Graph]:
     floats = [name for name, array in inputs.items() if array.dtype.kind == "f"]
     for computed in (floats[:1] or declared[:1], floats or declared):
         try:
-            yield canonicalise()(load(*with_known(test.model, inputs, inputs.keys() - set(computed))))
+            yield canonicalize()(load(*with_known(test.model, inputs, inputs.keys() - set(computed))))
         except NpuqError:
             continue
 

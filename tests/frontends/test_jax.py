@@ -18,7 +18,7 @@ from examples.train_fashion import ResNet
 from npuq.frontends import check, load
 from npuq.frontends.jax import primitives
 from npuq.ir import Graph, NpuqError, evaluate, verify
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from tests.frontends.flax_nets import Block
 
 TOLERANCE = 1e-5
@@ -36,7 +36,7 @@ def numbers(shape: Shape, seed: int = 0) -> np.ndarray:
 
 def agree(graph: Graph, wanted: Any, *inputs: np.ndarray, forms: int = 2) -> None:
     """The canonical form of a graph, and the graph itself, give the wanted outputs."""
-    for form in (canonicalise()(graph), verify(graph))[:forms]:
+    for form in (canonicalize()(graph), verify(graph))[:forms]:
         leaves = jax.tree.leaves(wanted)
         computed = evaluate(form)(*inputs)
         assert len(computed) == len(leaves)
@@ -144,9 +144,9 @@ def test_a_function_computes_what_jax_computes(name: str) -> None:
     agree(load(function, inputs=data), jax.jit(function)(*data), *data, forms=1)
 
 
-def test_activations_are_recognised() -> None:
+def test_activations_are_recognized() -> None:
     for function, kind in ((jax.nn.leaky_relu, "leaky_relu"), (jax.nn.elu, "elu"), (jax.nn.relu6, "clip")):
-        graph = canonicalise()(load(function, inputs=numbers((2, 3))))
+        graph = canonicalize()(load(function, inputs=numbers((2, 3))))
         assert [node.op.name for node in graph.nodes] == [kind]
 
 
@@ -195,7 +195,7 @@ def test_a_flax_transformer(block: Tokens) -> None:
     block.eval()  # type: ignore[no-untyped-call]  # untyped in Flax
     agree(graph, block(jnp.asarray(tokens)), tokens)
     assert {"embed.embedding", "attention.query.kernel", "attention.out.bias", "up.kernel"} <= set(graph.constants)
-    kinds = [node.op.name for node in canonicalise()(graph).nodes]
+    kinds = [node.op.name for node in canonicalize()(graph).nodes]
     assert {"layer_norm", "rms_norm", "softmax", "gelu"} <= set(kinds)
     assert not {"exp", "sqrt", "tanh", "div"} & set(kinds)
 
@@ -207,7 +207,7 @@ def test_a_flax_resnet_becomes_channels_first(resnet: tuple[Callable[..., Any], 
     agree(graph, function(variables, image), image)
     assert "params.block1.conv1.kernel" in graph.constants
     assert any(node.loc == "function:ResNet/block2/shortcut" for node in graph.nodes)
-    kinds = [node.op.name for node in canonicalise()(graph).nodes]
+    kinds = [node.op.name for node in canonicalize()(graph).nodes]
     assert kinds.count("conv") == 9
     assert set(kinds) == {"reshape", "conv", "relu", "add", "reduce_mean", "matmul"}
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.frontends import load, recognise
+from npuq.frontends import load, recognize
 from npuq.frontends.paddle.load import PYTHON, _reason
 from npuq.frontends.paddle.parameters import require_whole
 from npuq.frontends.paddle.source import source_of
@@ -149,11 +149,11 @@ def test_ppocr_and_its_twin_have_the_same_scales(name: str) -> None:
         np.testing.assert_allclose(ours, theirs, atol=0.02 * np.ptp(theirs))
 
 
-def test_what_is_recognised(tmp_path: Path) -> None:
+def test_what_is_recognized(tmp_path: Path) -> None:
     for name in ("inference.pdmodel", "inference.json"):
-        assert recognise(tmp_path / name) == "paddle"
+        assert recognize(tmp_path / name) == "paddle"
     (tmp_path / "inference.json").write_text("{}")
-    assert recognise(tmp_path) == "paddle"
+    assert recognize(tmp_path) == "paddle"
 
 
 PIR = json.dumps({"base_code": {"magic": "pir"}})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.frontends.specialise import specialise
+from npuq.frontends.specialize import specialize
 from npuq.ir import NpuqError, evaluate, parse, to_text
 
 TEXT = """
@@ -28,7 +28,7 @@ graph @net(%x: f32[1,4], %gain: f32[1], %row: i64[]) {
 
 
 def test_inputs_become_constants_and_a_value_the_output() -> None:
-    graph = specialise(parse(TEXT.lstrip()), {"row": 1, "gain": 2}, ["shifted", "result"])
+    graph = specialize(parse(TEXT.lstrip()), {"row": 1, "gain": 2}, ["shifted", "result"])
     assert (
         to_text(graph)
         == """\
@@ -47,11 +47,11 @@ graph @net(%x: f32[1,4]) {
 
 
 def test_what_no_output_needs_is_left_out() -> None:
-    graph = specialise(parse(TEXT.lstrip()), None, ["picked"])
+    graph = specialize(parse(TEXT.lstrip()), None, ["picked"])
     assert [node.results[0] for node in graph.nodes] == ["picked"]
     assert list(graph.inputs) == ["x", "gain", "row"]
     whole = parse(TEXT.lstrip())
-    assert specialise(whole) is whole
+    assert specialize(whole) is whole
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_no_output_needs_is_left_out() -> None:
 )
 def test_names_and_values_that_do_not_fit_are_told(values: dict[str, Any], outputs: list[str], message: str) -> None:
     with pytest.raises(NpuqError, match="^" + re.escape(message) + "$"):
-        specialise(parse(TEXT.lstrip()), values, outputs)
+        specialize(parse(TEXT.lstrip()), values, outputs)
 
 
 def scaled(x: jax.Array, gain: jax.Array, row: jax.Array) -> dict[str, jax.Array]:

@@ -20,9 +20,9 @@ from npuq.frontends import check
 from npuq.frontends.tensorflow.child import Child
 from npuq.ir import Graph, NpuqError, evaluate
 from npuq.ir.ops.shape import Transpose
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from tests import zoo
-from tests.npuq.test_agreement import broken
+from tests.npuq.comparison.test_verify_import import broken
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("tensorflow", "tf2onnx", "tf_keras")),
@@ -64,7 +64,7 @@ def agree(graph: Graph, folder: Path, name: str) -> dict[str, np.ndarray]:
     with np.load(folder / "computed.npz") as computed:
         inputs = [computed[f"{name}/{one}"] for one in graph.inputs]
         wanted = [computed[f"{name}/{one}"] for one in graph.outputs]
-    results = evaluate(canonicalise()(graph))(*(array[:1] for array in inputs))
+    results = evaluate(canonicalize()(graph))(*(array[:1] for array in inputs))
     for ours, theirs in zip(results, wanted, strict=True):
         assert ours.shape == theirs[:1].shape
         assert np.abs(np.asarray(ours) - theirs[:1]).max() <= TOLERANCE * np.ptp(theirs)
@@ -84,7 +84,7 @@ def runs(graph: Graph, inputs: dict[str, np.ndarray], least: float) -> None:
 def test_a_keras_mobilenet(nets: Path) -> None:
     graph = npuq.load(nets / "mobilenet.keras")
     inputs = agree(graph, nets, "mobilenet")
-    after = canonicalise()(graph)
+    after = canonicalize()(graph)
     assert Counter(node.op.name for node in after.nodes) == Counter(
         {"conv": 52, "clip": 35, "add": 10, "transpose": 1, "reduce_mean": 1, "matmul": 1, "softmax": 1}
     )
@@ -92,7 +92,7 @@ def test_a_keras_mobilenet(nets: Path) -> None:
     assert {"Conv1_relu/Relu6", "block_16_project_BN/batchnorm/add_1"} <= after.producers.keys()
     first = npuq.load(nets / "mobilenet.keras", channels_first=True)
     assert [str(type_) for type_ in first.input_types] == ["f32[1,3,64,64]"]
-    assert not any(isinstance(node.op, Transpose) for node in canonicalise()(first).nodes)
+    assert not any(isinstance(node.op, Transpose) for node in canonicalize()(first).nodes)
     assert npuq.verify_import(first, nets / "mobilenet.keras", channels_first=True)[0].share < TOLERANCE
     runs(first, {name: array.transpose(0, 3, 1, 2) for name, array in inputs.items()}, 0.9)
 
@@ -100,7 +100,7 @@ def test_a_keras_mobilenet(nets: Path) -> None:
 def test_a_vision_transformer(nets: Path) -> None:
     graph = npuq.load(nets / "vit.keras")
     inputs = agree(graph, nets, "vit")
-    kinds = Counter(node.op.name for node in canonicalise()(graph).nodes)
+    kinds = Counter(node.op.name for node in canonicalize()(graph).nodes)
     assert (kinds["layer_norm"], kinds["softmax"], kinds["gelu"], kinds["erf"], kinds["sqrt"]) == (5, 2, 2, 0, 0)
     runs(graph, inputs, 0.98)
     file = nets / "vit.keras"
@@ -119,7 +119,7 @@ def test_several_inputs_and_outputs(nets: Path) -> None:
 def test_a_sequential_of_recurrent_layers(nets: Path) -> None:
     graph = npuq.load(nets / "sequence.keras")
     agree(graph, nets, "sequence")
-    kinds = Counter(node.op.name for node in canonicalise()(graph).nodes)
+    kinds = Counter(node.op.name for node in canonicalize()(graph).nodes)
     assert (kinds["lstm"], kinds["layer_norm"], kinds["reduce_mean"]) == (1, 1, 0)
 
 
@@ -139,7 +139,7 @@ def test_mlperf_tiny(name: str, kinds: dict[str, int]) -> None:
     graph = npuq.load(file)
     assert npuq.verify_import(graph, file)[0].share < TOLERANCE
     moves = ("transpose", "reshape")
-    found = Counter(node.op.name for node in canonicalise()(graph).nodes if node.op.name not in moves)
+    found = Counter(node.op.name for node in canonicalize()(graph).nodes if node.op.name not in moves)
     assert found == Counter(kinds)
     rng = np.random.default_rng(0)
     ((given, type_),) = graph.inputs.items()

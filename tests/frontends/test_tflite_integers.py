@@ -12,11 +12,11 @@ import pytest
 
 from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.backends.npu import Program
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.frontends import load
 from npuq.ir import DType, Graph, evaluate
-from npuq.passes.canonicalise import canonicalise
-from npuq.passes.lower_to_integer import lower_to_integer
+from npuq.passes.canonical.canonicalize import canonicalize
+from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.pipeline import chain
 
 from .tflite_models import Net, computed, reference
@@ -113,7 +113,7 @@ def build(group: Group, path: Path) -> tuple[Path, Quantized, tuple[int, int]]:
 
 
 def integer_program(path: Path) -> Graph:
-    return chain(canonicalise(), lower_to_integer(target=load_target("npu-tflite")))(load(path))
+    return chain(canonicalize(), lower_to_integer(target=load_target("npu-tflite")))(load(path))
 
 
 @pytest.mark.parametrize("group", [windows, sums, rest])
@@ -189,7 +189,7 @@ def test_windows_of_one_element_run_on_every_target(tmp_path: Path) -> None:
     x = n.value("x", shape=SHAPE)
     n.op("AVERAGE_POOL_2D", x, padding=SAME, filterHeight=2, filterWidth=2, strideH=1, strideW=1)
     path = n.save(tmp_path / "edges.tflite", (x,), tuple(n.outputs))
-    graph = chain(canonicalise(), lower_to_integer(target=load_target("npu-asym")))(load(path))
+    graph = chain(canonicalize(), lower_to_integer(target=load_target("npu-asym")))(load(path))
     array = np.random.default_rng(2).integers(-128, 128, SHAPE, np.int8)
     (wanted,) = computed(reference(path), {x: array}, tuple(n.outputs))
     found = np.asarray(evaluate(graph)(array)[0])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.frontends.tflite.read import read_model
 from npuq.ir import evaluate
-from npuq.passes.canonicalise import canonicalise
-from npuq.passes.lower_to_integer import Lowered, lower
+from npuq.passes.canonical.canonicalize import canonicalize
+from npuq.passes.lowering.lower_to_integer import Lowered, lower
 from tests import zoo
 
 from .tflite_models import computed, reference
@@ -50,7 +50,7 @@ def layers(path: Path, lowered: Lowered) -> dict[int, tuple[str, str]]:
 )
 def test_every_layer_is_litert_s_bit_for_bit(name: str, count: int) -> None:
     path = zoo.path("mlperf_tiny") / f"{name}.tflite"
-    lowered = lower(canonicalise()(npuq.load(path)), load_target("npu-tflite"))
+    lowered = lower(canonicalize()(npuq.load(path)), load_target("npu-tflite"))
     assert not [node.place for node in lowered.graph.nodes if node.host or node.op.name == "transpose"]
     shared = layers(path, lowered)
     assert len(shared) >= TINY[name]

@@ -15,7 +15,7 @@ import npuq
 from benchmarks import data, sequences
 from npuq.frontends import check, load
 from npuq.ir import Graph, NpuqError, evaluate
-from npuq.passes.canonicalise import canonicalise
+from npuq.passes.canonical.canonicalize import canonicalize
 from tests import zoo
 from tests.zoo.bert import read_safetensors
 
@@ -72,7 +72,7 @@ def agree(graph: Graph, module: Any, *inputs: Any) -> None:
     """The canonical form of a graph gives what the module gives."""
     with torch.no_grad():
         wanted = module.eval()(*inputs).numpy()
-    (ours,) = evaluate(canonicalise()(graph))(*(value.numpy() for value in inputs))
+    (ours,) = evaluate(canonicalize()(graph))(*(value.numpy() for value in inputs))
     assert ours.shape == wanted.shape
     assert np.abs(np.asarray(ours) - wanted).max() <= TOLERANCE * np.ptp(wanted)
 
@@ -94,7 +94,7 @@ def efficientnet_lite0() -> tuple[Any, Mapping[str, np.ndarray]]:
     net = torch_nets.EfficientNetLite0()
     net.load_state_dict(torch.load(zoo.path("efficientnet_lite0_pth"), weights_only=True))
     pictures = np.stack([data.pixels(picture, (128, 128)) for picture in data.imagenet20()[0][::4]])
-    return net, {"x": data.normalised(pictures, (0.498,) * 3, (0.502,) * 3)}
+    return net, {"x": data.normalized(pictures, (0.498,) * 3, (0.502,) * 3)}
 
 
 def minilm() -> tuple[Any, Mapping[str, np.ndarray]]:
@@ -139,7 +139,7 @@ def test_nets_become_programs(make: Any, least: Mapping[int, float], kinds: Mapp
     graph = npuq.load(module, inputs=first)
     differences = npuq.verify_import(graph, module, {name: array[:2] for name, array in samples.items()}, inputs=first)
     assert max(difference.share for difference in differences) <= TOLERANCE
-    canonical = [node.op.name for node in canonicalise()(graph).nodes]
+    canonical = [node.op.name for node in canonicalize()(graph).nodes]
     assert {kind: canonical.count(kind) for kind in kinds} == kinds
     with torch.no_grad():
         wanted = module.eval()(*(torch.from_numpy(array[3:]) for array in samples.values()))

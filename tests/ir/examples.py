@@ -14,14 +14,6 @@ from npuq.ir.ops import (
     layer_norm,
     logic,
     norm,
-    npu_division,
-    npu_interpolate,
-    npu_matrix,
-    npu_norm,
-    npu_pointwise,
-    npu_recurrent,
-    npu_softmax,
-    npu_window,
     observe,
     order,
     pool,
@@ -34,6 +26,14 @@ from npuq.ir.ops import (
     shape,
     trigonometry,
 )
+from npuq.ir.ops.npu import division as npu_division
+from npuq.ir.ops.npu import interpolate as npu_interpolate
+from npuq.ir.ops.npu import matrix as npu_matrix
+from npuq.ir.ops.npu import norm as npu_norm
+from npuq.ir.ops.npu import pointwise as npu_pointwise
+from npuq.ir.ops.npu import recurrent as npu_recurrent
+from npuq.ir.ops.npu import softmax as npu_softmax
+from npuq.ir.ops.npu import window as npu_window
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Normalisation over the last axes computes what onnxruntime computes."""
+"""Normalization over the last axes computes what onnxruntime computes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def computed(op: Op, *arrays: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 0])
-def test_normalisation(axis: int) -> None:
+def test_normalization(axis: int) -> None:
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(3, 4, 5)) * 2 + 7).astype(np.float32)
     scale, bias = (rng.normal(size=x.shape[axis:]).astype(np.float32) for _ in range(2))

@@ -10,7 +10,7 @@ import pytest
 
 from npuq.ir import Builder, Graph, evaluate, parameters, parse_type
 from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.passes.float_forward import float_forward
+from npuq.passes.calibration.float_forward import float_forward
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 

@@ -168,11 +168,15 @@ def test_what_can_be_refused_at_once_is_refused_before_any_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was done")
 
-    for place in ("npuq.calibration.observe_values", "npuq.assignment.calibrate", "npuq.compare.differences"):
+    for place in (
+        "npuq.quantization.calibrated.observe_values",
+        "npuq.mixing.assign.calibrate",
+        "npuq.comparison.compare.differences",
+    ):
         monkeypatch.setattr(place, work)
-    monkeypatch.setattr("npuq.agreement.compare_with_original", work)
-    monkeypatch.setattr("npuq.execute.run_batches", work)
-    monkeypatch.setattr("npuq.execute.program_of", work)
+    monkeypatch.setattr("npuq.comparison.verify_import.compare_with_original", work)
+    monkeypatch.setattr("npuq.files.results.run_batches", work)
+    monkeypatch.setattr("npuq.files.results.program_of", work)
     monkeypatch.chdir(tmp_path)
     names = {"MODEL": files.model.name, "DATA": files.data.name, "PROGRAM": program.name}
     before = sorted(os.listdir(tmp_path))

@@ -18,12 +18,12 @@ import pytest
 
 import npuq
 from npuq import cli
-from npuq.backends.edge import simulator, to_edge
 from npuq.backends.npu import program
-from npuq.backends.target import FOLDER
-from npuq.files import load_text, read_graph
+from npuq.backends.simulator import simulator, to_edge
+from npuq.backends.targets import FOLDER
+from npuq.files.graphs import load_text, read_graph
 from npuq.ir import Graph, evaluate
-from npuq.passes.thresholds import METHODS
+from npuq.passes.calibration.thresholds import METHODS
 
 from .conftest import Files, Run
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import npuq
-from npuq.files import read_graph
+from npuq.files.graphs import read_graph
 from npuq.frontends.caffe.schema import message
 
 from .conftest import Run

@@ -1,4 +1,4 @@
-"""Division, normalisation and recurrent cells once more, in Python integers of any size, from the rules' text alone."""
+"""Division, normalization and recurrent cells once more, in Python integers of any size, from the rules' text alone."""
 
 from __future__ import annotations
 

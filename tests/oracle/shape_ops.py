@@ -20,7 +20,7 @@ def transpose(attributes: Attributes, x: Array) -> Array:
 
 
 def slice_(attributes: Attributes, x: Array) -> Array:
-    """Bounds are normalised: a range per axis."""
+    """Bounds are normalized: a range per axis."""
     for axis, bounds in enumerate(zip(attributes["starts"], attributes["stops"], attributes["steps"], strict=True)):
         x = np.take(x, range(*bounds), axis)
     return x

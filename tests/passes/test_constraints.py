@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from npuq.backends.npu import Program
-from npuq.backends.target import load_target
+from npuq.backends.targets import load_target
 from npuq.ir import Builder, Constant, DType, Graph, Quantization, parse_type, verify
-from npuq.ir.ops.npu_pointwise import Add
+from npuq.ir.ops.npu.pointwise import Add
 from npuq.passes.constraints import CONSTRAINTS, violations
 from npuq.passes.intervals import accumulator_needed, value_intervals
 from npuq.passes.target import LAYOUT_OPS

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from npuq.ir import Graph, NpuqError, PassError, parse
-from npuq.passes.canonicalise import canonicalise
-from npuq.passes.drop_identity import drop_identity
-from npuq.passes.normalize_input import normalize_input
+from npuq.passes.canonical.canonicalize import canonicalize
+from npuq.passes.canonical.drop_identity import drop_identity
+from npuq.passes.canonical.normalize_input import normalize_input
 from npuq.passes.pipeline import CATALOGUE, Pass, chain, dump_to, graph_pass
 
 from .rewriting import graph
@@ -52,7 +52,7 @@ def test_a_pipeline_prints_its_passes_and_their_options() -> None:
 
 
 def test_the_standard_chain_is_made_of_catalogued_passes() -> None:
-    assert set(str(canonicalise()).split(" | ")) <= set(CATALOGUE)
+    assert set(str(canonicalize()).split(" | ")) <= set(CATALOGUE)
 
 
 def test_the_catalogue_makes_passes_by_name() -> None:
@@ -114,7 +114,7 @@ def test_passes_leave_the_graph_that_they_are_given() -> None:
     }
     """
     before = graph(text)
-    canonicalise()(before)
+    canonicalize()(before)
     assert before == graph(text)
 
 

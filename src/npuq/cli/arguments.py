@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from npuq.data import Samples
-    from npuq.dump import Dump as DumpFolder
+    from npuq.comparison.dump import Dump as DumpFolder
+    from npuq.files.data import Samples
     from npuq.ir import Graph
 
 FAULT = 1
@@ -121,7 +121,7 @@ def samples_of(data: Path | None, *sides: Graph | DumpFolder) -> Samples | None:
     """The data of a comparison, where some are given, as the first graph takes them."""
     if data is None:
         return None
-    from npuq.data import read_data
+    from npuq.files.data import read_data
     from npuq.ir import Graph
 
     graph = next((side for side in sides if isinstance(side, Graph)), None)
@@ -131,7 +131,7 @@ def samples_of(data: Path | None, *sides: Graph | DumpFolder) -> Samples | None:
 def normalized_as(side: Graph | DumpFolder, mean: str | None, std: str | None) -> Graph | DumpFolder:
     """A reference that takes raw data where mean and standard deviation are given."""
     from npuq.ir import Graph
-    from npuq.passes.normalize_input import normalize_input
+    from npuq.passes.canonical.normalize_input import normalize_input
 
     if not isinstance(side, Graph) or (mean is None and std is None):
         return side

@@ -53,12 +53,13 @@ def compare(
     A folder is a dump, as --dump writes it, or holds .npy files named like the layers. The flags that say how to read
     a model, and --mean and --std, are those of quantize, and for the reference: give the same.
     """
-    from npuq import selection, show
-    from npuq.backends.whole_file import write_file
-    from npuq.compare import compare as measure
-    from npuq.compare import to_json
-    from npuq.files import is_model, read_side
-    from npuq.outputs import require_place
+    from npuq.backends.write_file import write_file
+    from npuq.cli import tables as show
+    from npuq.comparison import selection
+    from npuq.comparison.compare import compare as measure
+    from npuq.comparison.compare import to_json
+    from npuq.files.graphs import is_model, read_side
+    from npuq.files.outputs import require_place
 
     selection.require_measure(sort, alone=alone)
     if output:
@@ -87,9 +88,9 @@ def diverge(
 
     The exit code is 3 where there is one.
     """
-    from npuq import show
-    from npuq.diverge import diverge as find
-    from npuq.files import is_model, read_side
+    from npuq.cli import tables as show
+    from npuq.comparison.diverge import diverge as find
+    from npuq.files.graphs import is_model, read_side
 
     one, two = (read_side(path, shapes_of(shape) if is_model(path) else None) for path in (program, other))
     with show.steps() as steps:

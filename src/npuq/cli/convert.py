@@ -23,10 +23,11 @@ def convert(
 
     It is compared with what the framework itself computes; where they differ nothing is written.
     """
-    from npuq import agreement, files
-    from npuq.data import read_data
+    from npuq.comparison import verify_import
+    from npuq.files import graphs as files
+    from npuq.files.data import read_data
+    from npuq.files.outputs import require_place
     from npuq.ir.errors import NpuqError
-    from npuq.outputs import require_place
 
     files.require_graph_file(require_place(output))
     graph = model.load()
@@ -36,7 +37,7 @@ def convert(
     except NpuqError as error:
         typer.echo(f"not compared with the original: {error}")
     else:
-        for difference in agreement.compare_with_original(graph, judge, samples):
+        for difference in verify_import.compare_with_original(graph, judge, samples):
             typer.echo(f"compared with {judge.framework}: {difference}")
     files.write_graph(output, graph)
 
@@ -58,11 +59,11 @@ def emit(
 ) -> None:
     """Write the program of a graph that is quantized already; with -o FILE.onnx, an ONNX model of the same integers."""
     from npuq.backends.exact_onnx import as_interface, to_exact_onnx
-    from npuq.backends.target import load_target
-    from npuq.backends.whole_file import write_file
-    from npuq.execute import program_of
-    from npuq.files import read_graph
-    from npuq.outputs import require_place
+    from npuq.backends.targets import load_target
+    from npuq.backends.write_file import write_file
+    from npuq.files.graphs import read_graph
+    from npuq.files.outputs import require_place
+    from npuq.files.results import program_of
 
     wanted = as_interface(interface)
     require_place(output)

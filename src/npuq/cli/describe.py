@@ -13,7 +13,7 @@ from .source import Source, reads_model
 
 def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
     """Describe a model, a graph's text, or a program: the latter with every instruction and what it costs."""
-    from npuq.describe import describe
+    from npuq.files.describe import describe
 
     typer.echo(describe(file), nl=False)
 
@@ -25,8 +25,8 @@ def check(
     bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
 ) -> None:
     """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
-    from npuq import show
     from npuq.check import check as find
+    from npuq.cli import tables as show
 
     found = find(model.path, target, model.shapes, bits=bits, **model.options)
     show.console().print(show.verdict(found, model.name, target))
@@ -36,16 +36,16 @@ def check(
 
 def targets() -> None:
     """List the targets that come with npuq."""
-    from npuq import show
-    from npuq.backends.target import load_target
-    from npuq.backends.target import targets as names
+    from npuq.backends.targets import load_target
+    from npuq.backends.targets import targets as names
+    from npuq.cli import tables as show
 
     show.console().print(show.targets(map(load_target, names())))
 
 
 def passes() -> None:
     """List the passes with what each one does."""
-    from npuq import show
-    from npuq.describe import passes as known
+    from npuq.cli import tables as show
+    from npuq.files.describe import passes as known
 
     show.console().print(show.passes(known()))

@@ -21,11 +21,11 @@ def run(
 ) -> None:
     """Execute a program on data: one output to an .npy file, several to an .npz file."""
     from npuq.backends.npu import Program
-    from npuq.backends.whole_file import write_file
-    from npuq.data import read_data
-    from npuq.execute import pack, require_result_file, run_batches
-    from npuq.files import require_file
-    from npuq.outputs import require_place
+    from npuq.backends.write_file import write_file
+    from npuq.files.data import read_data
+    from npuq.files.graphs import require_file
+    from npuq.files.outputs import require_place
+    from npuq.files.results import pack, require_result_file, run_batches
 
     loaded = Program.load(require_file(program))
     require_result_file(output, tuple(loaded.graph.outputs))

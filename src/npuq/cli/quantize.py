@@ -78,15 +78,16 @@ def quantize(
     With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
     A model that came with scales keeps them, and needs --data only where some are missing.
     """
-    from npuq import api, show
-    from npuq.assignment import read_template
+    from npuq import api
     from npuq.backends.exact_onnx import as_interface, to_exact_onnx
     from npuq.backends.qdq import require_opset, to_onnx
-    from npuq.backends.target import load_target
-    from npuq.data import read_data
-    from npuq.files import read_text
+    from npuq.backends.targets import load_target
+    from npuq.cli import tables as show
+    from npuq.files.data import read_data
+    from npuq.files.graphs import read_text
+    from npuq.files.outputs import together
     from npuq.ir import NpuqError
-    from npuq.outputs import together
+    from npuq.mixing.assign import read_template
     from npuq.passes.pipeline import dump_to
     from npuq.report import read_curve
 

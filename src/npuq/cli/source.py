@@ -14,9 +14,9 @@ import typer
 from .arguments import Shapes, Side, names_of, shapes_of, values_of
 
 if TYPE_CHECKING:
-    from npuq.dump import Dump
+    from npuq.comparison.dump import Dump
     from npuq.frontends import Options
-    from npuq.frontends.judge import Original
+    from npuq.frontends.reference import Original
     from npuq.ir import Graph
 
 
@@ -81,7 +81,7 @@ class Source:
 
     def side(self) -> Graph | Dump:
         """The network as `load` gives it; of an IR text, a program or a dump, which is one already, as it is."""
-        from npuq.files import is_model, read_side
+        from npuq.files.graphs import is_model, read_side
         from npuq.ir.errors import NpuqError
 
         if is_model(self.path):
@@ -94,7 +94,8 @@ class Source:
 
     def original(self, graph: Graph) -> Original:
         """The network in its own framework, as a judge of the graph that was loaded."""
-        from npuq import agreement, frontends
+        from npuq import frontends
+        from npuq.comparison import verify_import as agreement
 
         judge = frontends.original(self.path, self.shapes, **self.options)
         return agreement.channels_last(judge) if self.channels_first else judge
@@ -107,7 +108,7 @@ def reads_model(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        from npuq.files import require_path
+        from npuq.files.graphs import require_path
 
         shape, weights, framework, starts, ends, value, outputs, signature, channels_first = (
             given.pop(flag.name) for flag in FLAGS

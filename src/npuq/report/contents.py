@@ -9,14 +9,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npuq.backends.memory import Plan
 from npuq.backends.npu.cost import Cost
-from npuq.backends.npu.memory import Plan
-from npuq.measures import plain
+from npuq.comparison.measures import plain
 
 from .curve import CurvePoint, points
 
 if TYPE_CHECKING:
-    from npuq.assignment import Assignment
+    from npuq.mixing.assign import Assignment
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,6 @@ class Report:
 
     def save_html(self, path: str | Path) -> None:
         """Write the page, whole or not at all; raises `NpuqError` where the disk refuses."""
-        from npuq.backends.whole_file import write_file
+        from npuq.backends.write_file import write_file
 
         write_file(path, self.to_html().encode())

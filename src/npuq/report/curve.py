@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from npuq.comparison.measures import plain
 from npuq.ir.errors import NpuqError, one_line
-from npuq.measures import plain
 
 if TYPE_CHECKING:
-    from npuq.assignment import Assignment
+    from npuq.mixing.assign import Assignment
 
 FORMAT = "npuq-curve"
 VERSION = 1

@@ -10,15 +10,15 @@ import numpy as np
 from npuq import __version__
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import Cost
-from npuq.compare import Difference, Pair, Progress, differences, runs
+from npuq.comparison.compare import Difference, Pair, Progress, differences, runs
+from npuq.comparison.measures import Measures
+from npuq.comparison.sides import GraphSide
 from npuq.ir import DType, Graph, Node, Quantization, TensorType
-from npuq.measures import Measures
-from npuq.passes.lower_to_integer import Lowered
+from npuq.passes.calibration.masked_ranges import masked_values
+from npuq.passes.calibration.samples import Sample
+from npuq.passes.calibration.statistics import Observed, Statistics
 from npuq.passes.lowering.context import Emitted, order
-from npuq.passes.masked_ranges import masked_values
-from npuq.passes.samples import Sample
-from npuq.passes.statistics import Observed, Statistics
-from npuq.sides import GraphSide
+from npuq.passes.lowering.lower_to_integer import Lowered
 
 from . import wide
 from .contents import Agreement, Details, Layer, Report, Tensor

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from npuq.ir import Graph
+from npuq.passes.calibration.statistics import Observed, Statistics
 from npuq.passes.lowering import LOWERINGS, Kind
-from npuq.passes.statistics import Observed, Statistics
 from npuq.passes.target import Target
 
 from .contents import Layer

@@ -1,0 +1,90 @@
+"""The page about targets, from their files and the docstrings of the constraints.
+
+`python -m npuq.backends.targets.page > docs/targets.md` makes it again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from npuq.passes.constraints import CONSTRAINTS
+from npuq.passes.intervals import accumulator_proven
+from npuq.passes.target import Target, Width
+
+from . import load_target, targets
+
+HEAD = """# Targets
+
+A target is a TOML file: `npuq targets` lists those that come with npuq, and `--target my.toml` takes your own. Every
+field below is wanted; a wrong one is an error that names it.
+
+Made by `python -m npuq.backends.targets.page > docs/targets.md`.
+"""
+
+WIDTHS = """
+## Widths
+
+Each `[[widths]]` table is one width of activations, the first one the default. `--bits` asks for another, for all
+layers; where layers of different widths meet, an `npu.requantize` stands between them. Data of a width come with its
+weights, its accumulator and its bias. A product takes one multiplier as many turns as `mac_turns` says for its
+weights' type.
+"""
+
+SHIFTS = """
+## Multipliers and shifts
+
+A requantization is `y = clamp(((acc * M + 2^(s-1)) >> s) + zero_point)` with M in [2^30, 2^31)
+(less only at the greatest shift). The machine's shift
+register holds q = s - 31 (`npuq.ir.arithmetic.right_shift`), what is left of the shift after the multiplier's 31
+fraction bits; `shift_field` bounds it. With q in [0, 31] the shifts s lie in [31, 62], and the real multipliers M / 2^s
+in [2^-32, 1): whatever an 8-bit layer needs whose result has a coarser scale than its products. Sums and rescalings of
+activations may need more than 1; there the operands are shifted left by up to `rescale_pre_shift` first, which the
+disassembly writes as a negative q.
+
+Symmetric activations use the whole range of their type, their scale is max(|low|, |high|) / 127 at 8 bits and / 32767
+at 16. Weights leave the least integer out (int8: [-127, 127]), so that their products with activations negate.
+
+"""
+
+
+def targets_page() -> str:
+    """The page's Markdown: fields of every target, the meaning of shifts, and the rules in order."""
+    loaded = [load_target(name) for name in targets()]
+    lines = [
+        HEAD,
+        f"| field | {' | '.join(f'`{target.name}`' for target in loaded)} |",
+        "|---" * (len(loaded) + 1) + "|",
+    ]
+    for field in fields(Target):
+        if field.name not in ("name", "integer_ops", "widths"):
+            lines.append(_row(field.name, [getattr(target, field.name) for target in loaded]))
+    lines.append(WIDTHS)
+    columns = [(target, width) for target in loaded for width in target.widths]
+    lines.append(f"| field | {' | '.join(f'`{target.name}`, {width.bits} bits' for target, width in columns)} |")
+    lines.append("|---" * (len(columns) + 1) + "|")
+    lines += [_row(field.name, [getattr(width, field.name) for _, width in columns]) for field in fields(Width)]
+    for target in loaded:
+        lines.append(f"\n`{target.name}` runs: {', '.join(f'`{name}`' for name in target.integer_ops)}.")
+    lines.append(SHIFTS + "## Rules\n")
+    lines.append(
+        "Every instruction that is not marked for the host obeys all of these; a program that breaks one is refused.\n"
+    )
+    for rule in (*CONSTRAINTS, accumulator_proven):
+        lines.append(f"* **{rule.__name__.replace('_', ' ')}**: {inspect.cleandoc(rule.__doc__ or '')}")
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, values: list[Any]) -> str:
+    return f"| `{name}` | {' | '.join(map(_cell, values))} |"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    print(targets_page(), end="")

@@ -1,0 +1,1 @@
+"""ONNX operators, one converter each, grouped as ONNX groups them."""

@@ -1,0 +1,35 @@
+"""Axes as ONNX gives them: attributes in older opsets, operands in newer ones, negative ones from the end."""
+
+from __future__ import annotations
+
+from npuq.ir import RuleError, require
+
+from ..registry import Context, Node
+
+
+def front(axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
+    return axis % rank
+
+
+def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """Axes counted from the front, each once."""
+    found = tuple(front(axis, rank) for axis in axes)
+    require(len(set(found)) == len(found), f"axes {axes} of {rank} axes: one stands twice")
+    return found
+
+
+def given(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...] | None:
+    """A list of integers that is an attribute in one opset and a known operand in another; None where neither is."""
+    if node.has(name):
+        return node.ints(name)
+    return None if node.optional(operand) is None else context.integers(operand, name)
+
+
+def wanted(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...]:
+    """A list of integers as `given` finds it, which must be there."""
+    found = given(context, node, name, operand)
+    if found is None:
+        raise RuleError(f"{name} are missing")
+    return found

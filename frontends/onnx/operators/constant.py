@@ -1,0 +1,21 @@
+"""Converters of the operators that hold arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npuq.ir import require
+
+from ..registry import Context, Node, converts
+
+
+@converts("Constant")
+def constant(context: Context, node: Node) -> str:
+    """Exactly one of the value attributes holds the array."""
+    given = [name for name in ("value", "value_float", "value_floats", "value_int", "value_ints") if node.has(name)]
+    require(len(given) == 1, "one of value, value_float, value_floats, value_int, value_ints wanted")
+    (name,) = given
+    if name == "value":
+        return context.own_constant(node.tensor(name))
+    dtype = np.float32 if "float" in name else np.int64
+    return context.own_constant(np.asarray(node.attributes[name], dtype))

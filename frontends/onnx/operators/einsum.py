@@ -1,0 +1,135 @@
+"""The converter of Einsum: transposes, sums and one product for each further operand."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from npuq.ir import require
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Mul
+from npuq.ir.ops.reduce import ReduceSum
+from npuq.ir.ops.shape import Expand, Reshape, Slice, Transpose
+
+from ..registry import Context, Node, converts
+
+DOTS = "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A value, and one label per axis of it."""
+
+    value: str
+    labels: tuple[str, ...]
+
+
+@converts("Einsum")
+def einsum(context: Context, node: Node) -> str:
+    """Axes of an ellipsis are labelled from the last one on, so that they broadcast as in NumPy."""
+    operands = node.all_operands()
+    equation = node.string("equation").replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    texts = left.split(",")
+    require(len(texts) == len(operands), f"equation {equation!r} for {len(operands)} operands")
+    ranks = [context.type(name).rank for name in operands]
+    labels = [_labels(text, rank) for text, rank in zip(texts, ranks, strict=True)]
+    dots = sorted({label for each in labels for label in each if label.startswith(DOTS)}, reverse=True)
+    if arrow:
+        wanted = tuple(label for part in _parts(right) for label in (dots if part == DOTS else [part]))
+    else:
+        counts = Counter(label for each in labels for label in each)
+        wanted = (*dots, *sorted(label for label, count in counts.items() if count == 1 and label not in dots))
+    known = {label for each in labels for label in each}
+    require(len(set(wanted)) == len(wanted) and set(wanted) <= known, f"equation {equation!r}: its result")
+    terms = _broadcast(context, [Term(*pair) for pair in zip(operands, labels, strict=True)])
+    terms = [_diagonal(context, term) for term in terms]
+    whole = terms[0]
+    for index, term in enumerate(terms[1:], 1):
+        later = {label for other in terms[index + 1 :] for label in other.labels}
+        whole = _joined(context, whole, term, later | set(wanted))
+    return _ordered(context, _summed(context, whole, set(wanted)), wanted).value
+
+
+def _parts(text: str) -> list[str]:
+    """The labels of one side, the ellipsis as one of them."""
+    before, dots, after = text.partition(DOTS)
+    for label in before + after:
+        require(label.isalpha(), f"equation with {label!r}")
+    return [*before, *([DOTS] if dots else []), *after]
+
+
+def _labels(text: str, rank: int) -> tuple[str, ...]:
+    parts = _parts(text)
+    more = rank - len(parts) + (DOTS in parts)
+    require(more == 0 or (more > 0 and DOTS in parts), f"{text!r} for an operand of rank {rank}")
+    dots = [f"{DOTS}{place:02}" for place in reversed(range(more))]
+    return tuple(label for part in parts for label in (dots if part == DOTS else [part]))
+
+
+def _broadcast(context: Context, terms: Sequence[Term]) -> list[Term]:
+    """Operands whose axes of one label have one size; those of 1 grow."""
+    sizes: dict[str, int] = {}
+    for term in terms:
+        for label, size in zip(term.labels, context.type(term.value).shape, strict=True):
+            have = sizes.setdefault(label, size)
+            require(size == have or 1 in (size, have), f"sizes {have} and {size} of {label!r}")
+            sizes[label] = size if have == 1 else have
+    return [
+        term
+        if context.type(term.value).shape == (shape := tuple(sizes[label] for label in term.labels))
+        else Term(context.add(Expand(shape=shape), term.value), term.labels)
+        for term in terms
+    ]
+
+
+def _diagonal(context: Context, term: Term) -> Term:
+    """The diagonal of axes of one label, which becomes the last axis."""
+    label = next((label for label, count in Counter(term.labels).items() if count > 1), None)
+    if label is None:
+        return term
+    first, second = [axis for axis, one in enumerate(term.labels) if one == label][:2]
+    kept = [axis for axis in range(len(term.labels)) if axis not in (first, second)]
+    shape = context.type(term.value).shape
+    size, others = shape[first], tuple(shape[axis] for axis in kept)
+    square = context.add(Transpose(order=(*kept, first, second)), term.value)
+    flat = context.add(Reshape(shape=(*others, size * size)), square)
+    none = (0,) * len(others)
+    op = Slice(starts=(*none, 0), stops=(*others, size * size), steps=(*(1 for _ in none), size + 1))
+    return _diagonal(context, Term(context.add(op, flat), (*(term.labels[axis] for axis in kept), label)))
+
+
+def _joined(context: Context, one: Term, two: Term, kept: set[str]) -> Term:
+    """The product of two operands, summed over the labels that nothing else has."""
+    one, two = _summed(context, one, kept | set(two.labels)), _summed(context, two, kept | set(one.labels))
+    shared = [label for label in one.labels if label in two.labels]
+    batch = [label for label in shared if label in kept]
+    summed = [label for label in shared if label not in kept]
+    rows, columns = ([label for label in term.labels if label not in shared] for term in (one, two))
+    one, two = _ordered(context, one, (*batch, *rows, *summed)), _ordered(context, two, (*batch, *summed, *columns))
+    sizes = dict(
+        zip(one.labels + two.labels, context.type(one.value).shape + context.type(two.value).shape, strict=True)
+    )
+    b, m, k, n = (tuple(sizes[label] for label in labels) for labels in (batch, rows, summed, columns))
+    op = MatMul() if summed else Mul()
+    left = context.add(Reshape(shape=(*b, math.prod(m), math.prod(k))), one.value)
+    right = context.add(Reshape(shape=(*b, math.prod(k), math.prod(n))), two.value)
+    product = context.add(op, left, right)
+    return Term(context.add(Reshape(shape=(*b, *m, *n)), product), (*batch, *rows, *columns))
+
+
+def _summed(context: Context, term: Term, kept: set[str]) -> Term:
+    """An operand summed over the labels that are not kept."""
+    axes = tuple(axis for axis, label in enumerate(term.labels) if label not in kept)
+    if not axes:
+        return term
+    return Term(context.add(ReduceSum(axes=axes), term.value), tuple(label for label in term.labels if label in kept))
+
+
+def _ordered(context: Context, term: Term, labels: tuple[str, ...]) -> Term:
+    order = tuple(term.labels.index(label) for label in labels)
+    if order == tuple(range(len(labels))):
+        return term
+    return Term(context.add(Transpose(order=order), term.value), labels)

@@ -1,0 +1,228 @@
+"""Converters of operators that cut, join, pad and pick elements."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from npuq.ir import DType, require
+from npuq.ir.ops.elementwise import Add, Sub
+from npuq.ir.ops.logic import Cast, Equal, Less, Where
+from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Transpose
+
+from ..registry import Context, Node, converts, require_size
+from .axes import front, fronts, given, wanted
+
+
+@converts("Transpose")
+def transpose(context: Context, node: Node) -> str:
+    """Without `perm` the axes turn round."""
+    x = node.operand(0)
+    order = node.ints("perm", tuple(reversed(range(context.type(x).rank))))
+    return context.add(Transpose(order=order), x)
+
+
+@converts("Concat")
+def concat(context: Context, node: Node) -> str:
+    operands = node.all_operands()
+    return context.add(Concat(axis=front(node.int("axis"), context.type(operands[0]).rank)), *operands)
+
+
+@converts("Split")
+def split(context: Context, node: Node) -> tuple[str, ...]:
+    """Sizes are an attribute, an operand, or equal parts of which the last may be smaller."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    axis = front(node.int("axis", 0), len(shape))
+    size, count = shape[axis], node.int("num_outputs", len(node.outputs))
+    sizes = given(context, node, "split", 1)
+    if sizes is None:
+        require(count > 0, f"attribute 'num_outputs' is {count}")
+        require(node.has("num_outputs") or size % count == 0, f"{size} elements do not split into {count} equal parts")
+        part = math.ceil(size / count)
+        sizes = tuple(min(part, max(size - index * part, 0)) for index in range(count))
+    require(len(sizes) == len(node.outputs), f"{len(sizes)} parts for {len(node.outputs)} outputs")
+    require(min(sizes) >= 0 and sum(sizes) == size, f"parts {sizes} do not make {size} elements")
+    starts = np.cumsum((0, *sizes)).tolist()
+    return tuple(_slice(context, x, {axis: range(start, stop)}) for start, stop in itertools.pairwise(starts))
+
+
+@converts("Slice")
+def slice_(context: Context, node: Node) -> str:
+    """Ends beyond the axis are cut; negative places count from the end."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    starts, stops = wanted(context, node, "starts", 1), wanted(context, node, "ends", 2)
+    axes = given(context, node, "axes", 3)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if node.optional(4) is None else context.integers(4, "steps")
+    require(
+        len(starts) == len(stops) == len(axes) == len(steps),
+        f"{len(starts)} starts, {len(stops)} ends, {len(axes)} axes, {len(steps)} steps",
+    )
+    require(0 not in steps, f"steps {steps}: none may be 0")
+    kept: dict[int, range] = {}
+    for axis, start, stop, step in zip(fronts(axes, len(shape)), starts, stops, steps, strict=True):
+        kept[axis] = range(*slice(start, stop, step).indices(shape[axis]))
+    return _slice(context, x, kept)
+
+
+def _slice(context: Context, x: str, kept: dict[int, range]) -> str:
+    """Keep some indices of some axes."""
+    ranges = [kept.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
+    ranges = [along if along else range(0) for along in ranges]
+    return context.add(
+        Slice(
+            starts=tuple(along.start for along in ranges),
+            stops=tuple(along.stop for along in ranges),
+            steps=tuple(along.step for along in ranges),
+        ),
+        x,
+    )
+
+
+@converts("Pad")
+def pad(context: Context, node: Node) -> str:
+    """Negative padding removes elements; the value is an attribute before opset 11."""
+    x = node.operand(0)
+    rank, dtype = context.type(x).rank, context.type(x).dtype
+    pads = wanted(context, node, "pads", 1)
+    axes = fronts(context.integers(3, "axes"), rank) if node.optional(3) is not None else tuple(range(rank))
+    require(len(pads) == 2 * len(axes), f"{len(pads)} pads for {len(axes)} axes, 2 per axis wanted")
+    named = {axis: (pads[index], pads[index + len(axes)]) for index, axis in enumerate(axes)}
+    padding = [named.get(axis, (0, 0)) for axis in range(rank)]
+    if min(pads, default=0) < 0:
+        sizes = context.type(x).shape
+        removed = {
+            axis: range(max(-before, 0), size - max(-after, 0))
+            for axis, (size, (before, after)) in enumerate(zip(sizes, padding, strict=True))
+        }
+        for axis, size in enumerate(sizes):
+            require(removed[axis].start <= removed[axis].stop, f"padding {padding[axis]} of {size} elements")
+        x = _slice(context, x, removed)
+        padding = [(max(before, 0), max(after, 0)) for before, after in padding]
+    mode = node.string("mode", "constant")
+    require(mode in ("constant", "edge", "reflect", "wrap"), f"mode {mode!r} is not known")
+    value = node.float("value", 0.0)
+    if node.optional(2) is not None:
+        array = context.wanted(2, "the padding value")
+        require(array.size == 1, f"a padding value of shape {array.shape}, a scalar wanted")
+        value = float(array.item())
+    op = Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
+    require(dtype is not DType.BOOL or mode == "constant", f"{mode} padding of bool")
+    return context.add(op, x)
+
+
+@converts("Gather")
+def gather(context: Context, node: Node) -> str:
+    x, indices = node.operand(0), node.operand(1)
+    axis = front(node.int("axis", 0), context.type(x).rank)
+    check_indices(context.known(indices), context.type(x).shape[axis])
+    return context.add(Gather(axis=axis), x, indices)
+
+
+@converts("GatherElements")
+def gather_elements(context: Context, node: Node) -> str:
+    x, indices = node.operand(0), node.operand(1)
+    axis = front(node.int("axis", 0), context.type(x).rank)
+    check_indices(context.known(indices), context.type(x).shape[axis])
+    return context.add(GatherElements(axis=axis), x, indices)
+
+
+def check_indices(indices: np.ndarray | None, size: int) -> None:
+    """Refuse known indices that are out of range; computed ones are clamped."""
+    if indices is not None and indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        require(-size <= low and high < size, f"indices from {low} to {high} on an axis of {size}")
+
+
+@converts("ReverseSequence")
+def reverse_sequence(context: Context, node: Node) -> str:
+    """Whole sequences are turned by a slice; of others the elements behind their length stay."""
+    x, lengths = node.operand(0), node.operand(1)
+    type_, time, batch = context.type(x), node.int("time_axis", 0), node.int("batch_axis", 1)
+    require(type_.rank >= 2 and {time, batch} == {0, 1}, f"time_axis {time} and batch_axis {batch}, 0 and 1 wanted")
+    count, size = type_.shape[batch], type_.shape[time]
+    require(context.type(lengths).shape == (count,), f"lengths of {context.type(lengths)}, {count} wanted")
+    known = context.known(lengths)
+    if known is not None and np.all(known == size):
+        return _slice(context, x, {time: range(size - 1, -1, -1)})
+    steps = context.constant(np.arange(size).reshape(-1, *(1,) * (type_.rank - 1 - time)), "steps")
+    ends = context.add(
+        Reshape(shape=(count, *(1,) * (type_.rank - 1 - batch))), context.add(Cast(to=DType.I64), lengths)
+    )
+    last = context.add(Sub(), ends, context.constant(np.ones((), np.int64)))
+    turned = context.add(Where(), context.add(Less(), steps, ends), context.add(Sub(), last, steps), steps)
+    wide = context.add(Expand(shape=type_.shape), turned)
+    return context.add(GatherElements(axis=time), x, wide)
+
+
+@converts("DepthToSpace")
+def depth_to_space(context: Context, node: Node) -> str:
+    """The block is the slow part of the channels (DCR) or the fast one (CRD)."""
+    x, block, fast = _blocks(context, node)
+    n, c, h, w = context.type(x).shape
+    require(c % block**2 == 0, f"{c} channels do not hold blocks of {block} x {block}")
+    depth = c // block**2
+    channels, order = (
+        ((depth, block, block), (0, 1, 4, 2, 5, 3)) if fast else ((block, block, depth), (0, 3, 4, 1, 5, 2))
+    )
+    moved = context.add(Transpose(order=order), context.add(Reshape(shape=(n, *channels, h, w)), x))
+    return context.add(Reshape(shape=(n, depth, h * block, w * block)), moved)
+
+
+@converts("SpaceToDepth")
+def space_to_depth(context: Context, node: Node) -> str:
+    """The inverse; before opset 28 always DCR."""
+    x, block, fast = _blocks(context, node)
+    n, c, h, w = context.type(x).shape
+    require(h % block == w % block == 0, f"{h} x {w} does not divide into blocks of {block} x {block}")
+    cut = context.add(Reshape(shape=(n, c, h // block, block, w // block, block)), x)
+    moved = context.add(Transpose(order=(0, 1, 3, 5, 2, 4) if fast else (0, 3, 5, 1, 2, 4)), cut)
+    return context.add(Reshape(shape=(n, c * block**2, h // block, w // block)), moved)
+
+
+def _blocks(context: Context, node: Node) -> tuple[str, int, bool]:
+    """The operand, the size of a block, and whether the block is the fast part of the channels."""
+    x, block, mode = node.operand(0), node.int("blocksize"), node.string("mode", "DCR")
+    require(context.type(x).rank == 4, f"operand of rank {context.type(x).rank}, 4 wanted")
+    require(block > 0, f"blocksize is {block}")
+    require(mode in ("DCR", "CRD"), f"mode {mode!r} is neither DCR nor CRD")
+    return x, block, mode == "CRD"
+
+
+@converts("Trilu")
+def trilu(context: Context, node: Node) -> str:
+    """The other triangle is 0 even where x is infinite."""
+    x = node.operand(0)
+    type_ = context.type(x)
+    require(type_.rank >= 2, f"operand of rank {type_.rank}, 2 or more wanted")
+    (k,) = (0,) if node.optional(1) is None else context.integers(1, "k")
+    height, width = type_.shape[-2:]
+    require_size((height, width))
+    distance = np.arange(width)[None, :] - np.arange(height)[:, None]
+    mask = distance >= k if node.flag("upper", True) else distance <= k
+    return context.add(Where(), context.constant(mask), x, context.constant(np.zeros((), type_.dtype.numpy)))
+
+
+@converts("OneHot")
+def one_hot(context: Context, node: Node) -> str:
+    """Indices outside [-depth, depth) give a slice of the off value."""
+    indices = node.operand(0)
+    depth, values = context.wanted(1, "depth"), context.wanted(2, "values")
+    require(depth.size == 1 and values.shape == (2,), f"depth of shape {depth.shape}, values of shape {values.shape}")
+    count, shape = int(depth.item()), context.type(indices).shape
+    require_size((max(count, 1) * math.prod(shape),))
+    require(count > 0, f"depth is {count}")
+    axis = front(node.int("axis", -1), len(shape) + 1)
+    index = context.add(Cast(to=DType.I64), indices)
+    negative = context.add(Less(), index, context.constant(np.asarray(0, np.int64)))
+    from_end = context.add(Add(), index, context.constant(np.asarray(count, np.int64)))
+    index = context.add(Where(), negative, from_end, index)
+    index = context.add(Reshape(shape=(*shape[:axis], 1, *shape[axis:])), index)
+    classes = np.arange(count, dtype=np.int64).reshape((-1,) + (1,) * (len(shape) - axis))
+    hot = context.add(Equal(), index, context.constant(classes))
+    off, on = (context.constant(value) for value in values)
+    return context.add(Where(), hot, on, off)

@@ -1,0 +1,128 @@
+"""Converters of QuantizeLinear and DequantizeLinear, and what all quantized operators are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npuq.ir import Constant, DType, Quantization, require
+from npuq.ir.ops.elementwise import Mul, Sub
+from npuq.ir.ops.logic import Cast
+from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.shape import Gather, Reshape, Slice, Transpose
+
+from ..registry import Context, Node, converts
+from .axes import front
+
+MICROSOFT = "com.microsoft"
+"""The domain in which onnxruntime's tools write what ONNX lacks, or lacked when they were written."""
+
+MOVERS = (Gather, Reshape, Slice, Transpose)
+"""Ops that hand on their first operand's integers."""
+
+
+@converts("QuantizeLinear", since=10)
+@converts("QuantizeLinear", domain=MICROSOFT)
+def quantize_linear(context: Context, node: Node) -> str:
+    """The zero point's element type is the result's; without one it is u8, or what `output_dtype` says."""
+    x = node.operand(0)
+    require(node.int("block_size", 0) == 0, "block_size is not 0; only scales per tensor or axis are translated")
+    return quantized(context, x, _quantization(context, node), _dtype(context, node))
+
+
+@converts("DequantizeLinear", since=10)
+@converts("DequantizeLinear", domain=MICROSOFT)
+def dequantize_linear(context: Context, node: Node) -> str:
+    """Known integers stay integers: lowering wants to see them. Those that nothing quantized are computed with."""
+    require(node.int("block_size", 0) == 0, "block_size is not 0; only scales per tensor or axis are translated")
+    return real(context, node.operand(0), _quantization(context, node))
+
+
+def quantized(context: Context, x: str, quant: Quantization, dtype: DType) -> str:
+    """The integers of a real value."""
+    low, high = dtype.range
+    op = Quantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high)
+    return context.add(op, x)
+
+
+def real(context: Context, q: str, quant: Quantization) -> str:
+    """The reals that integers stand for."""
+    typed = q if context.type(q).quant is not None else _stated(context, q, quant)
+    if typed is None:
+        return _computed(context, q, quant)
+    op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+    return context.builder.add(op, typed, name=f"{q}.real", loc=context.node.loc)
+
+
+def _stated(context: Context, q: str, quant: Quantization) -> str | None:
+    """Known or fed integers, or such as were only moved since, with their meaning; None for what is computed."""
+    builder, array = context.builder, context.known(q)
+    if array is not None:
+        return builder.constant(Constant.of(array, quant), q)
+    if q in builder.inputs and quant.axis is None and context.read.get(q) == 1:
+        builder.inputs[q] = builder.types[q] = builder.types[q].with_quant(quant)
+        return q
+    maker = next((node for node in reversed(context.builder.nodes) if q in node.results), None)
+    if quant.axis is not None or maker is None or not isinstance(maker.op, MOVERS):
+        return None
+    first, *others = maker.operands
+    moved = _stated(context, first, quant)
+    if moved is None:
+        return None
+    return context.builder.add(maker.op, moved, *others, name=f"{q}.typed", loc=maker.loc)
+
+
+def known_transposed(context: Context, name: str) -> str | None:
+    """The reals of a known matrix of integers, turned; None where the name stands for anything else."""
+    maker = next((node for node in reversed(context.builder.nodes) if name in node.results), None)
+    if maker is None or not isinstance(maker.op, Dequantize):
+        return None
+    (q,), quant = maker.operands, maker.op.quant
+    array = context.known(q)
+    if array is None:
+        return None
+    turned = quant if quant.axis is None else quant.on_axis(1 - quant.axis)
+    return real(context, context.builder.constant(np.ascontiguousarray(array.T), f"{q}.T", turned), turned)
+
+
+def _computed(context: Context, q: str, quant: Quantization) -> str:
+    """scale * (q - zero_point), the difference in 32 bits."""
+    rank = context.type(q).rank
+    shape = () if quant.axis is None else tuple(-1 if axis == quant.axis else 1 for axis in range(rank))
+    zero_points = context.constant(np.asarray(quant.zero_points, np.int32).reshape(shape), "zero_point")
+    scales = context.constant(np.asarray(quant.scales, np.float32).reshape(shape), "scale")
+    centred = context.add(Sub(), context.add(Cast(to=DType.I32), q), zero_points)
+    return context.add(Mul(), context.add(Cast(to=DType.F32), centred), scales)
+
+
+def _dtype(context: Context, node: Node) -> DType:
+    """The zero point's element type, else what `output_dtype` says, else u8."""
+    from onnx import helper
+
+    number = node.int("output_dtype", 0)
+    if context.known(node.optional(2)) is None and number:
+        return DType.of(helper.tensor_dtype_to_np_dtype(number))
+    return element_type(context, 2)
+
+
+def element_type(context: Context, zero_point: int) -> DType:
+    """The element type of the integers whose zero point stands at a place; u8 without one."""
+    array = context.known(context.node.optional(zero_point))
+    return DType.U8 if array is None else DType.of(array.dtype)
+
+
+def _quantization(context: Context, node: Node) -> Quantization:
+    scale = context.type(node.operand(1))
+    require(scale.dtype is DType.F32, f"a scale of {scale.dtype.numpy}, f32 wanted")
+    rank = context.type(node.operand(0)).rank
+    return quantization(context, 1, 2, front(node.int("axis", 1), rank) if scale.size > 1 else None)
+
+
+def quantization(context: Context, scale: int, zero_point: int, axis: int | None = None) -> Quantization:
+    """What the operands at two places say, known before the network runs: one scale, or one per slice of an axis."""
+    scales = context.wanted(scale, "the scale")
+    require(scales.ndim < 2, "scales in blocks; only scales per tensor or axis are translated")
+    given = context.node.optional(zero_point) is not None
+    zero_points = context.wanted(zero_point, "the zero point") if given else np.zeros(scales.size, np.int64)
+    require(zero_points.size == scales.size, "as many zero points as scales are wanted")
+    whole = tuple(int(zero) for zero in zero_points.ravel())
+    return Quantization(tuple(float(one) for one in scales.ravel()), whole, axis if scales.size > 1 else None)

@@ -1,0 +1,149 @@
+"""Converters of reductions, positions of extremes, and softmaxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from npuq.ir import Op, require
+from npuq.ir.ops.elementwise import Abs, Log, Mul, Sqrt
+from npuq.ir.ops.logic import Cast, Equal
+from npuq.ir.ops.order import TopK
+from npuq.ir.ops.reduce import (
+    ArgMax,
+    ArgMin,
+    CumSum,
+    LogSoftmax,
+    ReduceLogSumExp,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    Reduction,
+    Softmax,
+)
+from npuq.ir.ops.shape import Reshape
+
+from ..registry import Context, Node, converts
+from .axes import front, fronts, given
+
+REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {
+    "ReduceL1": (Abs(), ReduceSum, None),
+    "ReduceL2": (Mul(), ReduceSum, Sqrt()),
+    "ReduceLogSum": (None, ReduceSum, Log()),
+    "ReduceLogSumExp": (None, ReduceLogSumExp, None),
+    "ReduceMax": (None, ReduceMax, None),
+    "ReduceMean": (None, ReduceMean, None),
+    "ReduceMin": (None, ReduceMin, None),
+    "ReduceProd": (None, ReduceProd, None),
+    "ReduceSum": (None, ReduceSum, None),
+    "ReduceSumSquare": (Mul(), ReduceSum, None),
+}
+"""What is done to the elements before, the reduction itself, and what is done to its result."""
+
+
+def _reduction(before: Op | None, kind: type[Reduction], after: Op | None, context: Context, node: Node) -> str:
+    """No axes mean all axes, unless `noop_with_empty_axes` says none."""
+    x = node.operand(0)
+    rank = context.type(x).rank
+    axes = given(context, node, "axes", 1) or ()
+    if not axes and not node.flag("noop_with_empty_axes", False):
+        axes = tuple(range(rank))
+    if before is not None:
+        x = context.add(before, x, x) if isinstance(before, Mul) else context.add(before, x)
+    result = context.add(kind(axes=tuple(sorted(fronts(axes, rank))), keep=node.flag("keepdims", True)), x)
+    return result if after is None else context.add(after, result)
+
+
+for _name, (_before, _kind, _after) in REDUCTIONS.items():
+    converts(_name)(partial(_reduction, _before, _kind, _after))
+
+
+def _position(kind: type[ArgMax] | type[ArgMin], context: Context, node: Node) -> str:
+    x = node.operand(0)
+    op = kind(
+        axis=front(node.int("axis", 0), context.type(x).rank),
+        keep=node.flag("keepdims", True),
+        last=node.flag("select_last_index", False),
+    )
+    return context.add(op, x)
+
+
+converts("ArgMax")(partial(_position, ArgMax))
+converts("ArgMin")(partial(_position, ArgMin))
+
+
+@converts("CumSum")
+def cumsum(context: Context, node: Node) -> str:
+    x = node.operand(0)
+    require(context.type(node.operand(1)).size == 1, "an axis wanted")
+    (axis,) = context.integers(1, "the axis")
+    op = CumSum(
+        axis=front(axis, context.type(x).rank),
+        exclusive=node.flag("exclusive", False),
+        reverse=node.flag("reverse", False),
+    )
+    return context.add(op, x)
+
+
+@converts("TopK")
+def top_k(context: Context, node: Node) -> tuple[str, ...]:
+    """The count is an attribute before opset 10; sorted ones are among the orders that unsorted may have."""
+    x, count = node.operand(0), context.integers(1, "k") if node.optional(1) else (node.int("k"),)
+    require(len(count) == 1, f"k {count}, one number wanted")
+    axis = front(node.int("axis", -1), context.type(x).rank)
+    return context.add_all(TopK(axis=axis, count=count[0], largest=node.flag("largest", True)), x)
+
+
+Kind = Callable[..., Op]
+
+
+def _softmax_of_rows(kind: Kind, context: Context, node: Node) -> str:
+    """Before opset 13 the operand is seen as a matrix whose rows begin at `axis`."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    axis = node.int("axis", 1)
+    axis = axis if axis == len(shape) else front(axis, len(shape))
+    if axis == len(shape) - 1:
+        return context.add(kind(axis=axis), x)
+    rows = (math.prod(shape[:axis]), math.prod(shape[axis:]))
+    return context.add(Reshape(shape=shape), context.add(kind(axis=1), context.add(Reshape(shape=rows), x)))
+
+
+def _softmax(kind: Kind, context: Context, node: Node) -> str:
+    x = node.operand(0)
+    return context.add(kind(axis=front(node.int("axis", -1), context.type(x).rank)), x)
+
+
+for _softmax_name, _softmax_kind in (("Softmax", Softmax), ("LogSoftmax", LogSoftmax)):
+    converts(_softmax_name)(partial(_softmax_of_rows, _softmax_kind))
+    converts(_softmax_name, since=13)(partial(_softmax, _softmax_kind))
+
+
+@converts("Hardmax")
+def hardmax_of_rows(context: Context, node: Node) -> str:
+    """Before opset 13 the operand is seen as a matrix whose rows begin at `axis`."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    axis = node.int("axis", 1)
+    axis = axis if axis == len(shape) else front(axis, len(shape))
+    rows = context.add(Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
+    return context.add(Reshape(shape=shape), _hardmax(context, rows, 1))
+
+
+@converts("Hardmax", since=13)
+def hardmax(context: Context, node: Node) -> str:
+    x = node.operand(0)
+    return _hardmax(context, x, front(node.int("axis", -1), context.type(x).rank))
+
+
+def _hardmax(context: Context, x: str, axis: int) -> str:
+    """1 at the first of the greatest elements, 0 elsewhere."""
+    type_ = context.type(x)
+    places = np.arange(type_.shape[axis], dtype=np.int64).reshape((-1,) + (1,) * (type_.rank - 1 - axis))
+    greatest = context.add(ArgMax(axis=axis, keep=True), x)
+    return context.add(Cast(to=type_.dtype), context.add(Equal(), greatest, context.constant(places, "places")))

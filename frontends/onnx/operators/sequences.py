@@ -1,0 +1,93 @@
+"""Converters of sequences of tensors, which exist at import only: a sequence is the names of its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npuq.ir import require
+from npuq.ir.ops.shape import Concat, Reshape, Slice
+
+from ..registry import Context, Node, converts
+from .axes import front
+
+
+@converts("SequenceEmpty")
+def sequence_empty(context: Context, node: Node) -> str:
+    return context.sequence_of(())
+
+
+@converts("SequenceConstruct")
+def sequence_construct(context: Context, node: Node) -> str:
+    return context.sequence_of(node.all_operands())
+
+
+@converts("SequenceInsert")
+def sequence_insert(context: Context, node: Node) -> str:
+    """At the end, or before a known position."""
+    parts = list(context.sequence(node.operand(0)))
+    place = len(parts) if node.optional(2) is None else _position(context, 2, len(parts) + 1)
+    return context.sequence_of((*parts[:place], node.operand(1), *parts[place:]))
+
+
+@converts("SequenceErase")
+def sequence_erase(context: Context, node: Node) -> str:
+    """The last one, or that at a known position."""
+    parts = context.sequence(node.operand(0))
+    place = len(parts) - 1 if node.optional(1) is None else _position(context, 1, len(parts))
+    require(len(parts) > 0, "an empty sequence")
+    return context.sequence_of((*parts[:place], *parts[place + 1 :]))
+
+
+@converts("SequenceAt")
+def sequence_at(context: Context, node: Node) -> str:
+    parts = context.sequence(node.operand(0))
+    return parts[_position(context, 1, len(parts))]
+
+
+@converts("SequenceLength")
+def sequence_length(context: Context, node: Node) -> str:
+    return context.constant(np.asarray(len(context.sequence(node.operand(0))), np.int64))
+
+
+@converts("ConcatFromSequence")
+def concat_from_sequence(context: Context, node: Node) -> str:
+    """With `new_axis` the parts are stacked."""
+    parts = context.sequence(node.operand(0))
+    require(len(parts) > 0, "an empty sequence")
+    new_axis = node.flag("new_axis", False)
+    shape = context.type(parts[0]).shape
+    axis = front(node.int("axis"), len(shape) + new_axis)
+    if new_axis:
+        wide = Reshape(shape=(*shape[:axis], 1, *shape[axis:]))
+        parts = tuple(context.add(wide, part) for part in parts)
+    return context.add(Concat(axis=axis), *parts)
+
+
+@converts("SplitToSequence")
+def split_to_sequence(context: Context, node: Node) -> str:
+    """Into known sizes, into equal ones of which the last may be smaller, or (without any) into single slices."""
+    x = node.operand(0)
+    shape = context.type(x).shape
+    axis = front(node.int("axis", 0), len(shape))
+    size, single = shape[axis], node.optional(1) is None
+    given = () if single else context.integers(1, "the sizes")
+    if single or context.type(node.operand(1)).rank == 0:
+        step = 1 if single else given[0]
+        require(step > 0, f"parts of {step} elements")
+        given = tuple(min(step, size - start) for start in range(0, size, step))
+    require(sum(given) == size and min(given, default=0) >= 0, f"parts {given} do not make {size} elements")
+    parts, start = [], 0
+    for part in given:
+        starts, stops = [0] * len(shape), list(shape)
+        starts[axis], stops[axis] = start, start + part
+        kept = context.add(Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
+        if single and not node.flag("keepdims", True):
+            kept = context.add(Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), kept)
+        parts.append(kept)
+        start += part
+    return context.sequence_of(tuple(parts))
+
+
+def _position(context: Context, operand: int, count: int) -> int:
+    (place,) = context.integers(operand, "the position")
+    return front(place, count)

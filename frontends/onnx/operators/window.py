@@ -1,0 +1,231 @@
+"""Converters of convolutions and poolings, whose geometry ONNX spells in several ways."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from npuq.ir import require
+from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.elementwise import Abs, Mul, Pow, Sqrt
+from npuq.ir.ops.pool import AveragePool, MaxPool, MaxPoolPlaces, MaxRoiPool
+from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceSum
+
+from ..registry import Context, Ints, Node, converts
+
+Pads = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The attributes that convolutions and poolings share, an entry per spatial axis."""
+
+    space: Ints
+    window: Ints
+    stride: Ints
+    dilation: Ints
+    pads: Pads
+    automatic: str
+
+    @classmethod
+    def of(cls, context: Context, node: Node, window: Ints) -> Geometry:
+        """Read the attributes, with ONNX's defaults for those left out."""
+        x = context.type(node.operand(0))
+        require(3 <= x.rank <= 5, f"operand of rank {x.rank}, 3 to 5 wanted")
+        rank = x.rank - 2
+        stride, dilation = node.ints("strides", (1,) * rank), node.ints("dilations", (1,) * rank)
+        flat = node.ints("pads", (0,) * 2 * rank)
+        require(len(flat) == 2 * rank, f"pads {flat} on {rank} spatial axes")
+        for values in (window, stride, dilation):
+            require(len(values) == rank, f"{values} on {rank} spatial axes")
+            require(min(values) > 0, f"{values}: all must be > 0")
+        automatic = node.string("auto_pad", "NOTSET")
+        require(automatic in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"auto_pad {automatic!r} is not known")
+        pads = tuple(zip(flat[:rank], flat[rank:], strict=True))
+        return cls(x.shape[2:], window, stride, dilation, pads, automatic)
+
+    @property
+    def reach(self) -> Ints:
+        """The elements from a window's first to its last, inclusive."""
+        return tuple((width - 1) * hole + 1 for width, hole in zip(self.window, self.dilation, strict=True))
+
+    @property
+    def padding(self) -> Pads:
+        """The padding of a window that slides; SAME gives ceil(size / stride) positions, an odd element at one end."""
+        if self.automatic == "NOTSET":
+            return self.pads
+        if self.automatic == "VALID":
+            return ((0, 0),) * len(self.space)
+        found = []
+        for size, reach, step in zip(self.space, self.reach, self.stride, strict=True):
+            total = max((-(-size // step) - 1) * step + reach - size, 0)
+            found.append(self.halves(total))
+        return tuple(found)
+
+    def halves(self, total: int) -> tuple[int, int]:
+        """A number of elements in two parts; SAME_UPPER puts the odd one last."""
+        less, more = total // 2, total - total // 2
+        return (less, more) if self.automatic == "SAME_UPPER" else (more, less)
+
+    def beyond(self) -> Ints:
+        """How far behind the padding the last window reaches where sizes round up.
+
+        A window that would begin behind the operand and the padding before it is left out.
+        """
+        found = []
+        for size, (before, after), reach, step in zip(self.space, self.padding, self.reach, self.stride, strict=True):
+            padded = size + before + after
+            positions = -(-(padded - reach) // step) + 1
+            if (positions - 1) * step >= size + before:
+                positions -= 1
+            found.append(max((positions - 1) * step + reach - padded, 0))
+        return tuple(found)
+
+
+@converts("Conv")
+def conv(context: Context, node: Node) -> str:
+    geometry = Geometry.of(context, node, _window(context, node))
+    op = Conv(stride=geometry.stride, padding=geometry.padding, dilation=geometry.dilation, groups=node.int("group", 1))
+    return context.add(op, node.operand(0), node.operand(1), *filter(None, [node.optional(2)]))
+
+
+@converts("ConvTranspose")
+def conv_transpose(context: Context, node: Node) -> str:
+    """`output_shape`, where given, decides the padding; SAME without it crops to size * stride what is larger."""
+    geometry = Geometry.of(context, node, _window(context, node))
+    rank = len(geometry.window)
+    extra, sizes = node.ints("output_padding", (0,) * rank), node.ints("output_shape", ())
+    require(len(extra) == rank, f"output_padding {extra} on {rank} spatial axes")
+    require(len(sizes) in (0, rank), f"output_shape {sizes} on {rank} spatial axes")
+    each = zip(geometry.space, geometry.stride, geometry.reach, extra, strict=True)
+    full = [(size - 1) * step + reach + more for size, step, reach, more in each]
+    if sizes:
+        padding = tuple(geometry.halves(whole - wanted) for whole, wanted in zip(full, sizes, strict=True))
+    elif geometry.automatic.startswith("SAME"):
+        same = (size * step for size, step in zip(geometry.space, geometry.stride, strict=True))
+        padding = tuple(geometry.halves(max(whole - wanted, 0)) for whole, wanted in zip(full, same, strict=True))
+    else:
+        padding = geometry.pads if geometry.automatic == "NOTSET" else ((0, 0),) * rank
+    op = ConvTranspose(
+        stride=geometry.stride,
+        padding=padding,
+        dilation=geometry.dilation,
+        groups=node.int("group", 1),
+        output_padding=extra,
+    )
+    return context.add(op, node.operand(0), node.operand(1), *filter(None, [node.optional(2)]))
+
+
+def _window(context: Context, node: Node) -> Ints:
+    """The weights' own window, which `kernel_shape` may repeat but not change."""
+    window = context.type(node.operand(1)).shape[2:]
+    repeated = node.ints("kernel_shape", window)
+    require(repeated == window, f"kernel_shape {repeated}, but the weights have {window}")
+    return window
+
+
+@converts("MaxPool")
+def max_pool(context: Context, node: Node) -> tuple[str, ...]:
+    """The places of the greatest elements are an op of their own, where they are read."""
+    geometry, padding, _ = _pooling(context, node)
+    window, stride, dilation = geometry.window, geometry.stride, geometry.dilation
+    greatest = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    results = [context.add(greatest, node.operand(0))]
+    if node.reads(1):
+        columns = node.flag("storage_order", False)
+        places = MaxPoolPlaces(window=window, stride=stride, padding=padding, dilation=dilation, column_major=columns)
+        results.append(context.add(places, node.operand(0)))
+    return tuple(results)
+
+
+@converts("MaxRoiPool")
+def max_roi_pool(context: Context, node: Node) -> str:
+    shape = node.ints("pooled_shape")
+    require(len(shape) == 2, f"pooled_shape {shape}, two sizes wanted")
+    op = MaxRoiPool(shape=(shape[0], shape[1]), scale=node.float("spatial_scale", 1.0))
+    return context.add(op, node.operand(0), node.operand(1))
+
+
+@converts("AveragePool")
+def average_pool(context: Context, node: Node) -> str:
+    """Padding counts only where the file says so, and what rounding up adds never does."""
+    geometry, padding, beyond = _pooling(context, node)
+    counted = node.flag("count_include_pad", False)
+    op = AveragePool(
+        window=geometry.window,
+        stride=geometry.stride,
+        padding=padding,
+        dilation=geometry.dilation,
+        count_padding=counted,
+        uncounted=beyond if counted and any(beyond) else (),
+    )
+    return context.add(op, node.operand(0))
+
+
+def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
+    """A pooling's geometry, its padding with sizes rounded as wanted, and how much of it the rounding added."""
+    geometry = Geometry.of(context, node, node.ints("kernel_shape"))
+    beyond = (0,) * len(geometry.space)
+    if node.flag("ceil_mode", False):
+        beyond = geometry.beyond()
+    for (before, after), reach in zip(geometry.padding, geometry.reach, strict=True):
+        require(max(before, after) < reach, f"padding {(before, after)} holds a whole window of {reach}")
+    padding = tuple((before, after + more) for (before, after), more in zip(geometry.padding, beyond, strict=True))
+    return geometry, padding, beyond
+
+
+@converts("LpPool")
+def lp_pool(context: Context, node: Node) -> str:
+    """A root of the sum of powers: of their mean with padding counted, times the elements of a window."""
+    geometry, padding, _ = _pooling(context, node)
+    mean = AveragePool(
+        window=geometry.window,
+        stride=geometry.stride,
+        padding=padding,
+        dilation=geometry.dilation,
+        count_padding=True,
+    )
+    p, x = node.int("p", 2), node.operand(0)
+    count = context.constant(np.asarray(math.prod(geometry.window), context.type(x).dtype.numpy), "count")
+    return _root(context, context.add(Mul(), context.add(mean, _power(context, x, p)), count), p)
+
+
+@converts("GlobalLpPool")
+def global_lp_pool(context: Context, node: Node) -> str:
+    p, x = node.int("p", 2), node.operand(0)
+    total = context.add(ReduceSum(axes=_space(context, node), keep=True), _power(context, x, p))
+    return _root(context, total, p)
+
+
+def _power(context: Context, x: str, p: int) -> str:
+    """|x| to the power p."""
+    require(p > 0, f"p is {p}, at least 1 wanted")
+    if p % 2:
+        x = context.add(Abs(), x)
+    return x if p == 1 else context.add(Pow(), x, context.constant(np.asarray(p, context.type(x).dtype.numpy), "p"))
+
+
+def _root(context: Context, x: str, p: int) -> str:
+    """The p-th root of x."""
+    if p <= 2:
+        return context.add(Sqrt(), x) if p == 2 else x
+    return context.add(Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
+
+
+@converts("GlobalAveragePool")
+def global_average_pool(context: Context, node: Node) -> str:
+    return context.add(ReduceMean(axes=_space(context, node), keep=True), node.operand(0))
+
+
+@converts("GlobalMaxPool")
+def global_max_pool(context: Context, node: Node) -> str:
+    return context.add(ReduceMax(axes=_space(context, node), keep=True), node.operand(0))
+
+
+def _space(context: Context, node: Node) -> Ints:
+    """The axes behind batch and channels."""
+    rank = context.type(node.operand(0)).rank
+    require(rank >= 3, f"operand of rank {rank}, 3 or more wanted")
+    return tuple(range(2, rank))

@@ -1,0 +1,104 @@
+"""A TFLite model as LiteRT's reference kernels run it."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError, one_line
+
+from ..reference import TOLERANCE, Arrays, Original
+from .load import Shapes
+from .read import Model, Tensor, read_model
+from .registry import reals
+
+ROUNDED = 0.2
+"""Of a value's range: what steps of 8 bits, rounded the one way in LiteRT and another in floats, may come to."""
+
+
+def original(source: str | Path, shapes: Shapes | None = None) -> Original:
+    """The model in LiteRT, tensor by tensor where that is asked for; floats stand for integers that have a scale."""
+    try:
+        litert = importlib.import_module("ai_edge_litert.interpreter")
+    except ImportError:
+        raise NpuqError("LiteRT, which runs TFLite models, is not installed: pip install 'npuq[tflite]'") from None
+    path = Path(source)
+    model = read_model(path)
+    interpreter = _interpreter(litert, path)
+    try:
+        for number in model.inputs:
+            name = model.tensor(number).name
+            if shapes and name in shapes:
+                interpreter.resize_tensor_input(number, list(shapes[name]))
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise NpuqError(f"LiteRT cannot load the model: {one_line(error)[:300]}") from None
+
+    def computed(wanted: dict[str, int], inputs: Arrays) -> Arrays:
+        for number in model.inputs:
+            tensor = model.tensor(number)
+            interpreter.set_tensor(number, _stored(tensor, inputs[tensor.name], interpreter, number))
+        try:
+            interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise NpuqError(f"LiteRT cannot run the model: {one_line(error)[:300]}") from None
+        return {name: _meant(model.tensor(number), interpreter.get_tensor(number)) for name, number in wanted.items()}
+
+    def run(inputs: Arrays) -> Arrays:
+        return computed({model.tensor(number).name: number for number in model.outputs}, inputs)
+
+    def inside(graph: Graph, inputs: Arrays) -> Arrays:
+        return computed(_shared(model, graph), inputs)
+
+    rounds = any(model.tensor(number).is_quantized for spec in model.operators for number in spec.outputs)
+    return Original("LiteRT", run, inside, ROUNDED if rounds else TOLERANCE)
+
+
+def _interpreter(litert: Any, path: Path) -> Any:
+    """LiteRT with its reference kernels or, where these lack an operator, with all that it has."""
+    told: Exception = NpuqError("")
+    for kernels in (litert.OpResolverType.BUILTIN_REF, litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        try:
+            return litert.Interpreter(
+                model_path=str(path),
+                experimental_op_resolver_type=kernels,
+                experimental_preserve_all_tensors=True,
+            )
+        except (RuntimeError, ValueError) as error:
+            told = error
+    raise NpuqError(f"LiteRT cannot load the model: {one_line(told)[:300]}") from None
+
+
+def _shared(model: Model, graph: Graph) -> dict[str, int]:
+    """The tensors whose names the graph shares, channels last and behind their scales where they have one."""
+    found = {}
+    for spec in model.operators:
+        for number in spec.outputs:
+            tensor = model.tensor(number)
+            scale = ".dq" if tensor.is_quantized else ""
+            names = (f"{tensor.name}.nhwc{scale}", f"{tensor.name}{scale}")
+            shared = next((name for name in names if name in graph.producers), None)
+            if shared is not None:
+                found[shared] = number
+    return found
+
+
+def _stored(tensor: Tensor, array: np.ndarray, interpreter: Any, number: int) -> np.ndarray:
+    """An input as the model takes it."""
+    dtype = interpreter.get_tensor_details()[number]["dtype"]
+    if not tensor.is_quantized or tensor.quant is None:
+        return array.astype(dtype)
+    low, high = tensor.dtype.range
+    integers = np.clip(np.rint(array / tensor.quant.scale) + tensor.quant.zero_point, low, high)
+    stored: np.ndarray = (integers + 128 if dtype == np.uint8 else integers).astype(dtype)
+    return stored
+
+
+def _meant(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """A result as the graph gives it: reals for integers."""
+    if not tensor.is_quantized or tensor.quant is None:
+        return array
+    return reals(array.astype(np.int16) - 128 if array.dtype == np.uint8 else array, tensor.quant)

@@ -1,0 +1,1 @@
+"""Integer ops, one class each, with their exact arithmetic."""

@@ -1,0 +1,90 @@
+"""Integer division of two activations, and the length of the vector that they make."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from ...arithmetic import Interval
+from ...errors import require
+from ...op import op
+from ...roots import rounded_division, rounded_root
+from ...types import DType, TensorType
+from ..elementwise import broadcast
+from .result import Clamped, Requantized, centred, require_integers, require_zero_point
+
+DIVISION_SHIFTS = (0, 44)
+"""The shifts of a division's factor: divisors of 17 bits stay inside 62."""
+
+
+@op("npu.div")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Div(Clamped):
+    """(a - za) * factor / ((b - zb) * 2**shift), rounded once, halves up: rule D1.
+
+    Division by zero gives the greatest result for positive a, the least for negative a, and the zero point for a = za.
+    """
+
+    factor: int
+    shift: int
+    zero_points: tuple[int, int] = (0, 0)
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        """Broadcast the shapes."""
+        require_integers(a, b)
+        for operand, zero_point in zip((a, b), self.zero_points, strict=True):
+            require_zero_point(operand.dtype, zero_point)
+        least, greatest = DIVISION_SHIFTS
+        require(least <= self.shift <= greatest, f"shift {self.shift}, {least} to {greatest} wanted")
+        require(0 < self.factor < 1 << 31, f"factor {self.factor}, 1 to 2147483647 wanted")
+        return self.stored(broadcast(a.shape, b.shape))
+
+    def evaluate(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """A quotient of int64, whose sign moves into the numerator."""
+        numerator, divisor = (x.astype(jnp.int64) - z for x, z in zip((a, b), self.zero_points, strict=True))
+        numerator = jnp.where(divisor < 0, -numerator, numerator) * self.factor
+        denominator = jnp.maximum(jnp.abs(divisor), 1) << self.shift
+        quotient = rounded_division(numerator, denominator)
+        endless = jnp.sign(numerator) * (1 << 40)
+        rounded = jnp.where(divisor == 0, endless, quotient) + self.zero_point
+        return jnp.clip(rounded, self.low, self.high).astype(self.dtype.numpy)
+
+
+LARGEST_SIDE = 1 << 13
+"""The greatest weight of a side: the squares of two such products of 17 bits sum to less than 2^62."""
+
+
+@op("npu.hypot")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hypot(Requantized):
+    """sqrt(((a - za) * wa)^2 + ((b - zb) * wb)^2) * M / 2**s of `weights` (wa, wb): rule D2. M and s are i32[1]."""
+
+    weights: tuple[int, int] = (LARGEST_SIDE, LARGEST_SIDE)
+    zero_points: tuple[int, int] = (0, 0)
+
+    def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
+        """Broadcast the shapes."""
+        require_integers(a, b)
+        for operand, zero_point in zip((a, b), self.zero_points, strict=True):
+            require_zero_point(operand.dtype, zero_point)
+        fits = all(0 <= weight <= LARGEST_SIDE for weight in self.weights)
+        require(fits, f"weights {self.weights}, 0 to {LARGEST_SIDE} wanted")
+        bound = self._bound(a.dtype, b.dtype)
+        return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=bound)
+
+    def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
+        """One rounded root of int64, then one requantization."""
+        x, y = (
+            (side.astype(jnp.int64) - zero_point) * weight
+            for side, zero_point, weight in zip((a, b), self.zero_points, self.weights, strict=True)
+        )
+        bound = self._bound(DType.of(a.dtype), DType.of(b.dtype))
+        return self.finish(rounded_root(x * x + y * y), multiplier, shift, bound)
+
+    def _bound(self, a: DType, b: DType) -> Interval:
+        sides = (centred(dtype, zero_point) for dtype, zero_point in zip((a, b), self.zero_points, strict=True))
+        squares = ((max(-low, high) * weight) ** 2 for (low, high), weight in zip(sides, self.weights, strict=True))
+        return 0, math.isqrt(sum(squares)) + 1

@@ -1,0 +1,89 @@
+"""Integer matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from ...arithmetic import Interval
+from ...errors import require
+from ...op import op
+from ...types import DType, TensorType
+from ..elementwise import broadcast
+from .products import dot, exact_products, whole_bytes
+from .result import Requantized, centred, product, require_zero_point, total
+
+
+@op("npu.matmul")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatMul(Requantized):
+    """x [..., K] times known weights w [K, N], plus bias [N]; M and s are one or per column.
+
+    The bias already holds -zero_point * sum(w) of the operand's zero point.
+    """
+
+    def infer(
+        self, x: TensorType, w: TensorType, bias: TensorType, multiplier: TensorType, shift: TensorType
+    ) -> TensorType:
+        """Take the columns from the weights."""
+        require_weights(x, w, bias)
+        require(x.rank >= 1 and w.rank == 2, f"operands of rank {x.rank} and {w.rank}, at least 1 and 2 wanted")
+        require(x.shape[-1] == w.shape[0], f"{x.shape[-1]} columns times {w.shape[0]} rows")
+        return self.rescaled((*x.shape[:-1], w.shape[1]), multiplier, shift, (1,), (w.shape[1],))
+
+    def evaluate(
+        self, x: jax.Array, w: jax.Array, bias: jax.Array, multiplier: jax.Array, shift: jax.Array
+    ) -> jax.Array:
+        """All leading axes are rows of one product."""
+        rows = x.reshape(-1, x.shape[-1])
+        sums = exact_products(dot, rows, whole_bytes(w), w.shape[0], self.accumulator)
+        y = self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
+        return y.reshape(*x.shape[:-1], w.shape[1])
+
+
+@op("npu.batch_matmul")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchMatMul(Requantized):
+    """(a - za) [..., M, K] times (b - zb) [..., K, N], leading axes broadcast; M and s are i32[1]."""
+
+    zero_points: tuple[int, int] = (0, 0)
+
+    def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
+        """Broadcast the leading axes."""
+        for operand, zero_point in zip((a, b), self.zero_points, strict=True):
+            require(operand.dtype in (DType.I8, DType.I16), f"{operand.dtype} operand, i8 or i16 wanted")
+            require(operand.rank >= 2, f"operand of rank {operand.rank}, at least 2 wanted")
+            require_zero_point(operand.dtype, zero_point)
+        require(a.shape[-1] == b.shape[-2], f"{a.shape[-1]} columns times {b.shape[-2]} rows")
+        shape = (*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        return self.rescaled(shape, multiplier, shift, (1,), bound=self._bound(a.dtype, b.dtype, a.shape[-1]))
+
+    def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
+        """The zero points' share is taken out of the product of the integers as they are."""
+        za, zb = self.zero_points
+        depth = a.shape[-1]
+        bound = self._bound(DType.of(a.dtype), DType.of(b.dtype), depth)
+        if a.dtype == jnp.int16 or b.dtype == jnp.int16:
+            # Centred 16-bit integers need 17 bits.
+            sums = dot(a.astype(jnp.float64) - za, b.astype(jnp.float64) - zb, jnp.float64).astype(jnp.int64)
+            return self.finish(sums, multiplier, shift, bound)
+        sums = exact_products(dot, a, b, depth, bound)
+        if za:
+            sums = sums - za * b.sum(-2, keepdims=True, dtype=sums.dtype)
+        if zb:
+            sums = sums - zb * a.sum(-1, keepdims=True, dtype=sums.dtype)
+        return self.finish(sums + depth * za * zb, multiplier, shift, bound)
+
+    def _bound(self, a: DType, b: DType, depth: int) -> Interval:
+        return total(product(centred(a, self.zero_points[0]), centred(b, self.zero_points[1])), depth)
+
+
+def require_weights(x: TensorType, w: TensorType, bias: TensorType) -> None:
+    """Require 8- or 16-bit data, weights of no more bits, and a bias per output channel, the weights' last axis."""
+    require(x.dtype in (DType.I8, DType.I16), f"{x.dtype} operand, i8 or i16 wanted")
+    weights = (DType.I4, DType.I8) if x.dtype is DType.I8 else (DType.I4, DType.I8, DType.I16)
+    require(w.dtype in weights, f"{w.dtype} weights of {x.dtype} data, {' or '.join(weights)} wanted")
+    require(bias.dtype in (DType.I32, DType.I64), f"{bias.dtype} bias, i32 or i64 wanted")
+    require(w.rank > 0 and bias.shape == w.shape[-1:], f"bias of shape {bias.shape}, {w.shape[-1:]} wanted")

@@ -1,0 +1,344 @@
+"""Recurrent layers of integers: scans of cells whose gates are tables and whose inner state has 32 bits.
+
+Gate sums and inner states are multiples of 2**-20, what functions give is a multiple of 2**-15: rules G1 to G4 of
+`docs/arithmetic.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ...arithmetic import INT32, Interval, require_rounding
+from ...errors import require
+from ...op import op
+from ...requantize import requantize
+from ...types import DType, TensorType
+from ..recurrent import Direction, State, backwards, require_lengths, scan_steps
+from .interpolate import interpolated
+from .products import dot, exact_products
+from .result import Clamped, require_zero_point
+
+Factor = tuple[int, int]
+"""A multiplier and its shift."""
+
+SUM_FRACTION = 20
+UNIT_FRACTION = 15
+UNIT = 1 << UNIT_FRACTION
+SUM_LIMIT = 1 << 30
+STATE_LIMIT = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recurrent(Clamped):
+    """What the cells share. y and h are clamped integers of the scale behind `zero_point`.
+
+    Operands: x [T, N, I], w [D, G*H, I], r [D, G*H, H] of i8 or i16; bias i64, multiplier and shift i32, all
+    [D, 2, G*H], for the sums with w and those with r; table i16 [D, F, 2**n + 1]; states. `inputs` are the fraction
+    bits of what each function reads; `clip` limits it, in 2**-20 (0: no limit). `hidden_in` and `hidden_out` take the
+    state to multiples of 2**-20 and back.
+    """
+
+    gates: ClassVar[int]
+    functions: ClassVar[int]
+
+    direction: Direction = "forward"
+    inputs: tuple[int, ...]
+    hidden_out: Factor
+    clip: int = 0
+    rounding: str = "single_half_up"
+    accumulator: Interval = INT32
+
+    def checked(self, x: TensorType, w: TensorType, r: TensorType, *rest: TensorType) -> tuple[TensorType, TensorType]:
+        """The types of all steps and of the last state; requires operands that fit each other."""
+        bias, multiplier, shift, table, h0 = rest
+        d = len(backwards(self.direction))
+        for type_ in (x, w, r):
+            require(type_.dtype in (DType.I8, DType.I16), f"{type_.dtype} operand, i8 or i16 wanted")
+        require(x.rank == 3 and r.rank == 3, f"operands {x} and {r}, rank 3 wanted")
+        require(w.dtype is r.dtype, f"weights of {w.dtype} and of {r.dtype}, one type wanted")
+        (steps, batch, features), hidden = x.shape, r.shape[2]
+        rows = self.gates * hidden
+        require(w.shape == (d, rows, features), f"weights {w}, {(d, rows, features)} wanted")
+        require(r.shape == (d, rows, hidden), f"recurrent weights {r}, {(d, rows, hidden)} wanted")
+        for what, type_, dtype in (
+            ("bias", bias, DType.I64),
+            ("multiplier", multiplier, DType.I32),
+            ("shift", shift, DType.I32),
+        ):
+            require(
+                type_ == TensorType(dtype, (d, 2, rows)), f"{what} {type_}, {TensorType(dtype, (d, 2, rows))} wanted"
+            )
+        entries = table.shape[-1] if table.rank == 3 else 0
+        sized = entries in {(1 << n) + 1 for n in range(8, 13)} and table.shape[:2] == (d, self.functions)
+        require(
+            table.dtype is DType.I16 and sized, f"table {table}, i16[{d},{self.functions},2^n + 1], n 8 to 12 wanted"
+        )
+        wanted = TensorType(self.dtype, (d, batch, hidden))
+        require(h0.bare == wanted, f"initial state {h0.bare}, {wanted} wanted")
+        count = d * self.functions
+        require(len(self.inputs) == count, f"{len(self.inputs)} input fractions, {count} wanted")
+        require(all(1 <= bits < SUM_FRACTION for bits in self.inputs), f"input fractions {self.inputs}, 1 to 19 wanted")
+        require(0 <= self.clip <= SUM_LIMIT, f"clip {self.clip}, 0 to 2^30 wanted")
+        require_factor(self.hidden_out)
+        require_rounding(self.rounding, self.accumulator)
+        return self.stored((steps, d, batch, hidden)), self.stored(wanted.shape)
+
+    def sums(self, x: jax.Array, w: jax.Array, factors: tuple[jax.Array, ...]) -> jax.Array:
+        """Rule G1: x [..., K] times the rows of w [M, K] plus a bias, in 2^-20."""
+        bias, multiplier, shift = factors
+        rows = x.reshape(-1, x.shape[-1])
+        found = exact_products(dot, rows, w.T, w.shape[1], self.accumulator).astype(jnp.int64) + bias
+        scaled = requantize(
+            found,
+            multiplier,
+            shift,
+            zero_point=0,
+            low=-SUM_LIMIT,
+            high=SUM_LIMIT,
+            rounding=self.rounding,
+            interval=self.accumulator,
+            dtype=DType.I32,
+        )
+        return scaled.astype(jnp.int64).reshape(*x.shape[:-1], -1)
+
+    def function(
+        self, table: jax.Array, direction: int, place: int, x: jax.Array, *, limited: bool = True
+    ) -> jax.Array:
+        """Rule G2: a function of x in 2^-20, by interpolation in its table, in 2^-15."""
+        if self.clip and limited:
+            x = jnp.clip(x, -self.clip, self.clip)
+        drop = SUM_FRACTION - self.inputs[direction * self.functions + place]
+        inputs = jnp.clip(rounded(x, drop), -(1 << 15), (1 << 15) - 1)
+        return interpolated(table[place], inputs).astype(jnp.int64)
+
+    def stored_state(self, x: jax.Array, factor: Factor, zero_point: int, bound: int) -> jax.Array:
+        """A state or result as stored integers."""
+        return scaled_by(
+            x, factor, self.rounding, bound, zero_point=zero_point, low=self.low, high=self.high, dtype=self.dtype
+        )
+
+
+def require_factor(factor: Factor) -> None:
+    """Require a multiplier of 31 bits and a shift."""
+    multiplier, shift = factor
+    require(0 < multiplier < 1 << 31 and 2 <= shift <= 62, f"factor {factor}, (1 to 2^31 - 1, 2 to 62) wanted")
+
+
+def rounded(x: jax.Array, shift: int) -> jax.Array:
+    """x / 2^shift to nearest, halves up."""
+    return (x + (1 << (shift - 1))) >> shift
+
+
+def scaled_by(x: jax.Array, factor: Factor, rounding: str, bound: int, **ends: Any) -> jax.Array:
+    """A requantization by one factor of integers of magnitude at most `bound`."""
+    multiplier, shift = (jnp.asarray(number, jnp.int32) for number in factor)
+    return requantize(x.astype(jnp.int64), multiplier, shift, rounding=rounding, interval=(-bound, bound), **ends)
+
+
+def inner_state(x: jax.Array, zero_point: int, factor: Factor, rounding: str) -> jax.Array:
+    """A stored state in 2^-20, as int64 within 32 bits."""
+    wide = x.astype(jnp.int64) - zero_point
+    ends: dict[str, Any] = {"zero_point": 0, "low": -STATE_LIMIT, "high": STATE_LIMIT, "dtype": DType.I32}
+    return scaled_by(wide, factor, rounding, 1 << 17, **ends).astype(jnp.int64)
+
+
+def mixed(a: jax.Array, x: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
+    """a * x + b * y of factors a, b and y in 2^-15 and a state x in 2^-20: a state, rounded once."""
+    total = rounded(a * x + ((b * y) << (SUM_FRACTION - UNIT_FRACTION)), UNIT_FRACTION)
+    return jnp.clip(total, -STATE_LIMIT, STATE_LIMIT)
+
+
+def _split(x: jax.Array, count: int) -> list[jax.Array]:
+    return jnp.split(x, count, -1)
+
+
+@op("npu.lstm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lstm(_Recurrent):
+    """Long short-term memory, gates i, o, f, c: (y, h, c): rule G3. The cell has a scale of its own outside.
+
+    Peepholes i32 [D, 3*H] are in 2^-20, those of i, o, f.
+    """
+
+    gates: ClassVar[int] = 4
+    functions: ClassVar[int] = 3
+
+    cell_in: Factor
+    cell_out: Factor
+    cell_zero_point: int = 0
+    input_forget: bool = False
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        bias: TensorType,
+        multiplier: TensorType,
+        shift: TensorType,
+        table: TensorType,
+        h0: TensorType,
+        c0: TensorType,
+        peepholes: TensorType | None = None,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType, TensorType]:
+        """All steps' results, the last one, and the last cell."""
+        y, h = self.checked(x, w, r, bias, multiplier, shift, table, h0)
+        require(c0.bare == h, f"initial cell {c0.bare}, {h} wanted")
+        wanted = TensorType(DType.I32, (h.shape[0], 3 * h.shape[2]))
+        require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
+        require_lengths(lengths, x)
+        require_zero_point(self.dtype, self.cell_zero_point)
+        require_factor(self.cell_in)
+        require_factor(self.cell_out)
+        return y, h, h
+
+    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
+        """The sums with x of all steps at once, those with h in a scan."""
+        bias, multiplier, shift, table, h0, c0, *optional = rest
+        holes, lengths = (*optional, None, None)[:2]
+        found = []
+        for d, back in enumerate(backwards(self.direction)):
+            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
+            peep = None if holes is None else _split(holes[d].astype(jnp.int64), 3)
+            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1], peep)
+            states = (h0[d], inner_state(c0[d], self.cell_zero_point, self.cell_in, self.rounding))
+            sums = self.sums(x, w[d], factors[0])
+            outside = self.zero_point
+            every, (h, c) = scan_steps(step, states, sums, lengths, backwards=back, outside=outside)
+            found.append((every, h, self.stored_state(c, self.cell_out, self.cell_zero_point, STATE_LIMIT)))
+        ys, hs, cs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs), jnp.stack(cs)
+
+    def _step(
+        self,
+        function: Any,
+        r: jax.Array,
+        factors: tuple[jax.Array, ...],
+        holes: list[jax.Array] | None,
+        state: State,
+        sums: jax.Array,
+    ) -> State:
+        hidden, cell = state
+        i, o, forget, candidate = _split(sums + self.sums(hidden, r, factors), 4)
+        if holes is not None:
+            i, forget = i + rounded(holes[0] * cell, SUM_FRACTION), forget + rounded(holes[2] * cell, SUM_FRACTION)
+        i = function(0, i)
+        forget = UNIT - i if self.input_forget else function(0, forget)
+        cell = mixed(forget, cell, i, function(1, candidate))
+        if holes is not None:
+            o = o + rounded(holes[1] * cell, SUM_FRACTION)
+        product = function(0, o) * function(2, cell, limited=False)
+        return self.stored_state(product, self.hidden_out, self.zero_point, 1 << (2 * UNIT_FRACTION)), cell
+
+
+@op("npu.gru")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gru(_Recurrent):
+    """Gated recurrent unit, gates z, r, h: (y, h): rule G4."""
+
+    gates: ClassVar[int] = 3
+    functions: ClassVar[int] = 2
+
+    hidden_in: Factor
+    linear_before_reset: bool = False
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        bias: TensorType,
+        multiplier: TensorType,
+        shift: TensorType,
+        table: TensorType,
+        h0: TensorType,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType]:
+        """All steps' results and the last one."""
+        require_lengths(lengths, x)
+        require_factor(self.hidden_in)
+        return self.checked(x, w, r, bias, multiplier, shift, table, h0)
+
+    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
+        """The sums with x of all steps at once, those with h in a scan."""
+        bias, multiplier, shift, table, h0, *optional = rest
+        lengths = optional[0] if optional else None
+        found = []
+        for d, back in enumerate(backwards(self.direction)):
+            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
+            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1])
+            states = (h0[d], inner_state(h0[d], self.zero_point, self.hidden_in, self.rounding))
+            sums = self.sums(x, w[d], factors[0])
+            outside = self.zero_point
+            every, (h, _) = scan_steps(step, states, sums, lengths, backwards=back, outside=outside)
+            found.append((every, h))
+        ys, hs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs)
+
+    def _step(
+        self, function: Any, r: jax.Array, factors: tuple[jax.Array, ...], state: State, sums: jax.Array
+    ) -> State:
+        stored, hidden = state
+        gated = 2 * stored.shape[-1]
+        first, last = (tuple(factor[part] for factor in factors) for part in (slice(gated), slice(gated, None)))
+        z, reset = _split(function(0, sums[..., :gated] + self.sums(stored, r[:gated], first)), 2)
+        if self.linear_before_reset:
+            inner = rounded(reset * self.sums(stored, r[gated:], last), UNIT_FRACTION)
+        else:
+            kept = rounded(reset * hidden, UNIT_FRACTION)
+            inner = self.sums(self.stored_state(kept, self.hidden_out, self.zero_point, STATE_LIMIT), r[gated:], last)
+        candidate = function(1, sums[..., gated:] + inner)
+        hidden = mixed(z, hidden, UNIT - z, candidate)
+        return self.stored_state(hidden, self.hidden_out, self.zero_point, STATE_LIMIT), hidden
+
+
+@op("npu.rnn")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rnn(_Recurrent):
+    """The plain recurrent layer: (y, h), a function of the sums with x and h: rules G1 and G2."""
+
+    gates: ClassVar[int] = 1
+    functions: ClassVar[int] = 1
+
+    def infer(
+        self,
+        x: TensorType,
+        w: TensorType,
+        r: TensorType,
+        bias: TensorType,
+        multiplier: TensorType,
+        shift: TensorType,
+        table: TensorType,
+        h0: TensorType,
+        lengths: TensorType | None = None,
+    ) -> tuple[TensorType, TensorType]:
+        """All steps' results and the last one."""
+        require_lengths(lengths, x)
+        return self.checked(x, w, r, bias, multiplier, shift, table, h0)
+
+    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
+        """The sums with x of all steps at once, those with h in a scan."""
+        bias, multiplier, shift, table, h0, *optional = rest
+        lengths = optional[0] if optional else None
+        found = []
+        for d, back in enumerate(backwards(self.direction)):
+            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
+            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1])
+            sums = self.sums(x, w[d], factors[0])
+            outside = self.zero_point
+            every, (h,) = scan_steps(step, (h0[d],), sums, lengths, backwards=back, outside=outside)
+            found.append((every, h))
+        ys, hs = zip(*found, strict=True)
+        return jnp.stack(ys, 1), jnp.stack(hs)
+
+    def _step(
+        self, function: Any, r: jax.Array, factors: tuple[jax.Array, ...], state: State, sums: jax.Array
+    ) -> State:
+        value = function(0, sums + self.sums(state[0], r, factors))
+        return (self.stored_state(value, self.hidden_out, self.zero_point, 1 << UNIT_FRACTION),)

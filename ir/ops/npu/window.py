@@ -1,0 +1,316 @@
+"""Integer ops of sliding windows: convolution and pooling, NHWC and HWIO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+
+from ...arithmetic import INT32, Interval, within
+from ...errors import require
+from ...op import Op, op
+from ...types import DType, Shape, TensorType
+from ..window import MOST_TAPS, window_sizes
+from .matrix import require_weights
+from .products import dot, exact_products, whole_bytes
+from .result import Requantized, centred, require_integers, require_zero_point, total
+
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+
+_NARROW = 32
+"""XLA:CPU's int8 convolution is fast only where the channels in or out are at least so many."""
+
+
+@op("npu.conv2d")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv2d(Requantized):
+    """2-D convolution: x [N, H, W, C], w [KH, KW, C/groups, O], bias [O]; M and s are one or per output channel.
+
+    Padding, and the `expand - 1` elements that stand between neighbours of x (for a transposed convolution), hold
+    `pad_value`, the operand's zero point; the bias already holds -zero_point * sum(w).
+    """
+
+    stride: Pair = (1, 1)
+    padding: Pads = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    expand: Pair = (1, 1)
+    pad_value: int = 0
+
+    def infer(
+        self, x: TensorType, w: TensorType, bias: TensorType, multiplier: TensorType, shift: TensorType
+    ) -> TensorType:
+        """Spread, pad and shrink each spatial axis; take the channels from the weights."""
+        require_weights(x, w, bias)
+        require(x.rank == 4 and w.rank == 4, f"operands of rank {x.rank} and {w.rank}, 4 and 4 wanted")
+        n, h, width, c = x.shape
+        *window, each, o = w.shape
+        require(self.groups > 0 and c == each * self.groups, f"{c} channels in, {each} x {self.groups} wanted")
+        require(o % self.groups == 0, f"{o} channels out do not divide into {self.groups} groups")
+        require(min(self.expand) > 0, f"expand {self.expand}, at least 1 wanted")
+        require_zero_point(x.dtype, self.pad_value)
+        spread = tuple(max((size - 1) * step + 1, 0) for size, step in zip((h, width), self.expand, strict=True))
+        space = window_sizes(spread, tuple(window), self.stride, self.padding, self.dilation)
+        return self.rescaled((n, *space, o), multiplier, shift, (1,), (o,))
+
+    def evaluate(
+        self, x: jax.Array, w: jax.Array, bias: jax.Array, multiplier: jax.Array, shift: jax.Array
+    ) -> jax.Array:
+        """Sums in the lane that the accumulator's interval allows, one rounding."""
+        sums = self.sums(x, whole_bytes(w))
+        return self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
+
+    def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """The accumulators without the bias, int32 or int64."""
+        kh, kw, each, _ = w.shape
+        if self.groups > 1 and each == 1 and kh * kw <= MOST_TAPS:
+            return self._depthwise(self._padded(x), w)
+        if self._fills_with_zeros and self._is_native(w) and x.dtype == jnp.int8:
+            padding, padded = self.padding, x
+        else:
+            padding, padded = ((0, 0), (0, 0)), self._padded(x)
+
+        def product(x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+            return self._product(x, w, padding, dtype)
+
+        return exact_products(product, padded, w, kh * kw * each, self.accumulator)
+
+    def _product(self, x: jax.Array, w: jax.Array, padding: Pads, dtype: jax.typing.DTypeLike) -> jax.Array:
+        """Sums over a padded operand in one of three forms: native convolution, one product, a product per group."""
+        if self._is_native(w):
+            return _convolution(x, w, self.stride, padding, self.dilation, self.groups, dtype)
+        kh, kw, each, o = w.shape
+        met = self._met(_once(x), kh, kw)
+        if self.groups == 1:
+            return dot(jnp.concatenate(met, -1), w.reshape(-1, o), dtype)
+        n, oh, ow, _ = met[0].shape
+        columns = jnp.stack([tap.reshape(-1, self.groups, each) for tap in met], 2)
+        weights = w.reshape(kh * kw * each, self.groups, o // self.groups).transpose(1, 0, 2)
+        sums = dot(columns.transpose(1, 0, 2, 3).reshape(self.groups, -1, kh * kw * each), weights, dtype)
+        return sums.transpose(1, 0, 2).reshape(n, oh, ow, o)
+
+    def _depthwise(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """One product per place of the window and output channel, summed: any lane is exact that holds the sum."""
+        kh, kw, _, o = w.shape
+        wide = jnp.int32 if within(self.accumulator, INT32) else jnp.int64
+        each = o // self.groups
+        weights = jax.lax.split(w.reshape(kh * kw, 1, 1, o).astype(wide), (1,) * (kh * kw))
+        taps = self._met(_once(x).astype(wide), kh, kw)
+        spread = taps if each == 1 else [jnp.repeat(tap, each, -1) for tap in taps]
+        return reduce(jax.lax.add, map(jnp.multiply, spread, weights))
+
+    def _met(self, x: jax.Array, kh: int, kw: int) -> list[jax.Array]:
+        """For each place of the window, the elements of a padded operand that it meets."""
+        return [
+            _every(_every(x, 1, i, kh, self.stride[0], self.dilation[0]), 2, j, kw, self.stride[1], self.dilation[1])
+            for i in range(kh)
+            for j in range(kw)
+        ]
+
+    def _is_native(self, w: jax.Array) -> bool:
+        """Whether XLA's own convolution is the quick form, or the only one that does not write out a large window."""
+        kh, kw, each, o = w.shape
+        return kh * kw > MOST_TAPS or (self.groups == 1 and kh * kw > 1 and each > 2 and max(each, o) >= _NARROW)
+
+    @property
+    def _fills_with_zeros(self) -> bool:
+        return self.pad_value == 0 and self.expand == (1, 1) and min(map(min, self.padding)) >= 0
+
+    def _padded(self, x: jax.Array) -> jax.Array:
+        """The operand with its padding and the elements between neighbours written out."""
+        none = (0, 0, 0)
+        spaces = [(*pads, step - 1) for pads, step in zip(self.padding, self.expand, strict=True)]
+        return jax.lax.pad(x, jnp.asarray(self.pad_value, x.dtype), [none, *spaces, none])
+
+
+@op("npu.max_pool2d")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool2d(Op):
+    """The greatest element of each window of x [N, H, W, C]; padding never wins. The scale stays."""
+
+    window: Pair
+    stride: Pair = (1, 1)
+    padding: Pads = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Shrink each spatial axis by the window; no window may lie in the padding alone."""
+        require_integers(x)
+        require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
+        _require_inside(x.shape[1:3], self.window, self.padding, self.dilation)
+        space = window_sizes(x.shape[1:3], self.window, self.stride, self.padding, self.dilation)
+        return x.with_shape(x.shape[0], *space, x.shape[3])
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        """One axis after the other."""
+        least = jnp.asarray(DType.of(x.dtype).range[0], x.dtype)
+        padded = jax.lax.pad(x, least, [(0, 0, 0), *((*pads, 0) for pads in self.padding), (0, 0, 0)])
+        return _slide(padded, self.window, self.stride, self.dilation, jnp.maximum)
+
+
+@op("npu.average_pool2d")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragePool2d(Requantized):
+    """The sum of x - input_zero_point over the elements that each window meets inside x [N, H, W, C], requantized.
+
+    M and s divide by the number of elements: one of each, or one per position [OH, OW] where the numbers differ.
+    """
+
+    window: Pair
+    stride: Pair = (1, 1)
+    padding: Pads = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    input_zero_point: int = 0
+
+    def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
+        """Shrink each spatial axis by the window."""
+        require_integers(x)
+        require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
+        require_zero_point(x.dtype, self.input_zero_point)
+        require(min(map(min, self.padding)) >= 0, f"padding {self.padding}, none below 0 wanted")
+        space = window_sizes(x.shape[1:3], self.window, self.stride, self.padding, self.dilation)
+        require(math.prod(self.window) < 1 << 16, f"window {self.window}, less than 65536 elements wanted")
+        return self.rescaled(
+            (x.shape[0], *space, x.shape[3]), multiplier, shift, (1,), space, bound=self._bound(x.dtype)
+        )
+
+    def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
+        """Sum the centred elements one axis after the other."""
+        bound = self._bound(DType.of(x.dtype))
+        wide = jnp.int32 if within(bound, INT32) else jnp.int64
+        centre = x.astype(wide) - self.input_zero_point
+        padded = jnp.pad(centre, ((0, 0), *self.padding, (0, 0)))
+        sums = _slide(padded, self.window, self.stride, self.dilation, jnp.add)
+        if multiplier.ndim == 2:
+            multiplier, shift = multiplier[:, :, None], shift[:, :, None]
+        return self.finish(sums, multiplier, shift, bound)
+
+    def _bound(self, dtype: DType) -> Interval:
+        return total(centred(dtype, self.input_zero_point), math.prod(self.window))
+
+
+@op("npu.reduce_sum")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceSum(Requantized):
+    """The sum of x - input_zero_point over `axes`, requantized by one M and s: a mean has 1/n in M."""
+
+    axes: tuple[int, ...]
+    keep: bool = False
+    input_zero_point: int = 0
+
+    def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
+        """Drop the axes, or leave them at size 1."""
+        require_integers(x)
+        require_zero_point(x.dtype, self.input_zero_point)
+        known = sorted(set(self.axes)) == sorted(self.axes) and all(0 <= axis < x.rank for axis in self.axes)
+        require(known, f"axes {self.axes} of rank {x.rank}")
+        sizes = ((1 if axis in self.axes else size) for axis, size in enumerate(x.shape))
+        shape = tuple(size for axis, size in enumerate(sizes) if self.keep or axis not in self.axes)
+        bound = self._bound(x.dtype, math.prod(x.shape[axis] for axis in self.axes))
+        return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
+
+    def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
+        """Sum the integers as they are, then take out the zero points."""
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        bound = self._bound(DType.of(x.dtype), count)
+        wide = jnp.int32 if within(bound, INT32) else jnp.int64
+        sums = x.sum(self.axes, dtype=wide, keepdims=self.keep) - self.input_zero_point * count
+        return self.finish(sums, multiplier, shift, bound)
+
+    def _bound(self, dtype: DType, count: int) -> Interval:
+        return total(centred(dtype, self.input_zero_point), count)
+
+
+@op("npu.resize_linear")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeLinear(Requantized):
+    """rows [OH, H] times (x - input_zero_point) [N, H, W, C] times columns [OW, W], requantized by one M and s."""
+
+    input_zero_point: int = 0
+
+    def infer(
+        self, x: TensorType, rows: TensorType, columns: TensorType, multiplier: TensorType, shift: TensorType
+    ) -> TensorType:
+        """Take the new height from the rows, the new width from the columns."""
+        require_integers(x)
+        require_zero_point(x.dtype, self.input_zero_point)
+        require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
+        n, h, w, c = x.shape
+        for what, type_, size in (("rows", rows, h), ("columns", columns, w)):
+            fits = type_.dtype is DType.I16 and type_.rank == 2 and type_.shape[1] == size
+            require(fits, f"{what} {type_}, i16[..., {size}] wanted")
+        return self.rescaled((n, rows.shape[0], columns.shape[0], c), multiplier, shift, (1,))
+
+    def evaluate(
+        self, x: jax.Array, rows: jax.Array, columns: jax.Array, multiplier: jax.Array, shift: jax.Array
+    ) -> jax.Array:
+        """Two float64 products: every partial sum lies in the accumulator's interval, far below 2**53."""
+        real = x.astype(jnp.float64) - self.input_zero_point
+        high = jnp.einsum("ih,nhwc->niwc", rows.astype(jnp.float64), real, precision=jax.lax.Precision.HIGHEST)
+        sums = jnp.einsum("jw,niwc->nijc", columns.astype(jnp.float64), high, precision=jax.lax.Precision.HIGHEST)
+        return self.finish(sums.astype(jnp.int64), multiplier, shift)
+
+
+def _convolution(
+    x: jax.Array,
+    w: jax.Array,
+    stride: Pair,
+    padding: Pads,
+    dilation: Pair,
+    groups: int,
+    dtype: jax.typing.DTypeLike,
+) -> jax.Array:
+    """XLA's own convolution, with the channels in filled up to the multiple of 4 that its int8 kernel packs."""
+    missing = -x.shape[3] % 4
+    if missing and groups == 1:
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
+        w = jnp.pad(w, ((0, 0), (0, 0), (0, missing), (0, 0)))
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=dtype,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _once(x: jax.Array) -> jax.Array:
+    """Keep XLA from repeating the ops that made a value in every one of its many uses."""
+    barred: jax.Array = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
+    return barred
+
+
+def _every(x: jax.Array, axis: int, place: int, width: int, stride: int, hole: int) -> jax.Array:
+    """The elements along an axis that one place of a sliding window meets."""
+    if width == stride == 1:
+        return x
+    steps = (x.shape[axis] - (width - 1) * hole - 1) // stride
+    start = place * hole
+    return jax.lax.slice_in_dim(x, start, start + steps * stride + 1, stride, axis)
+
+
+def _slide(
+    x: jax.Array, window: Pair, stride: Pair, dilation: Pair, combine: Callable[[jax.Array, jax.Array], jax.Array]
+) -> jax.Array:
+    """Combine the elements of each window, first down the columns, then along the rows."""
+    for axis, width, step, hole in zip((1, 2), window, stride, dilation, strict=True):
+        x = _once(x)
+        x = reduce(combine, [_every(x, axis, place, width, step, hole) for place in range(width)])
+    return x
+
+
+def _require_inside(space: Shape, window: Pair, padding: Pads, dilation: Pair) -> None:
+    """Require that every window meets an element between the padding."""
+    for size, width, pads, hole in zip(space, window, padding, dilation, strict=True):
+        reach = (width - 1) * hole
+        require(min(pads) >= 0 and max(pads) <= reach, f"padding {pads} of a window that reaches {reach} further")
+        require(size >= hole or max(pads) == 0, f"a padded window with a dilation of {hole} on {size} elements")

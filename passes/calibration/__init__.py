@@ -1,0 +1,1 @@
+"""Samples to statistics, and statistics to ranges."""

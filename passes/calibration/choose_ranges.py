@@ -1,0 +1,99 @@
+"""The range of every value: by the method that was asked for, or by default a better one where a value shows that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from npuq.ir import Graph
+from npuq.ir.ops.layer_norm import LayerNorm
+
+from ..lowering.plan import plan
+from ..precision import CALIBRATED_BITS, Precisions
+from ..quantize.repair_scales import Held
+from ..scales import Range
+from ..target import Target
+from .bounded_ranges import bounded_ranges
+from .masked_ranges import masked_ranges
+from .output_values import output_values
+from .statistics import Statistics
+from .thresholds import Grid, Histogram, squared_errors, thresholds
+
+ENOUGH = 34.0
+"""A value that keeps so many dB is left to the default method, which heeds more than squared errors."""
+
+WORTH = 1.0
+"""What another method must win, in dB."""
+
+threshold = lru_cache(maxsize=512)(thresholds)
+"""`thresholds`, searched once for several programs of the same statistics."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The (low, high) of each value at each width, and (place, what was done) for values of a wide range."""
+
+    ranges: dict[Held, Range]
+    notes: tuple[tuple[str, str], ...]
+
+
+def choose_ranges(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    target: Target,
+    precision: Precisions,
+    percentile: float,
+    layer_threshold: float | None = None,
+) -> Chosen:
+    """Choose the range of every observed value, at each width that holds it, by the method of the node that makes it.
+
+    What reaches an output keeps its whole range, masked scores that of what is not masked, and nothing reaches beyond
+    what its op can give. Where nobody asked for a method and the default one leaves a value, by its own histogram,
+    fewer than `ENOUGH` dB, the range of least squared error takes its place if it wins `WORTH`: products of a gate and
+    the feature that it weighs, and sums over many layers, have few great elements that clipping costs too much.
+    `layer_threshold` is how far, in reals, what layer normalizations read and give reaches at most.
+    """
+    cut = math.inf if layer_threshold is None else layer_threshold
+    normalized = {
+        name for node in graph.nodes if isinstance(node.op, LayerNorm) for name in (node.operands[0], node.result)
+    }
+    whole = output_values(graph)
+    found: dict[Held, Range] = {}
+    notes = []
+    for name, widths in plan(graph, target, precision).held.items():
+        maker = graph.producers.get(name)
+        for bits in widths:
+            if name not in statistics or bits > widths[0]:
+                continue
+            method = "min_max" if name in whole else precision.method(maker, bits)
+            grid = Grid(bits, target.width(bits).symmetric)
+            range_ = _range(statistics[name], method, grid, percentile)
+            if name not in whole and bits <= CALIBRATED_BITS and not precision.is_asked(maker):
+                least = _range(statistics[name], "mse", grid, percentile)
+                kept, better = (kept_db(statistics[name], one, grid) for one in (range_, least))
+                if kept < ENOUGH and better >= kept + WORTH:
+                    place = maker.place if maker is not None else name
+                    notes.append((place, f"calibrated by mse, not {method}: keeps {better:.1f} dB, not {kept:.1f}"))
+                    range_ = least
+            factor = precision.headroom(maker, bits)
+            low, high = range_[0] * factor, range_[1] * factor
+            found[name, bits] = (max(low, -cut), min(high, cut)) if name in normalized else (low, high)
+    extremes = {name: one.range for name, one in statistics.items()}
+    return Chosen(masked_ranges(graph, bounded_ranges(graph, found), extremes), tuple(notes))
+
+
+def kept_db(statistics: Statistics, range_: Range, grid: Grid) -> float:
+    """The SQNR of a value's elements, each at the centre of its histogram's cell, on a grid over a range."""
+    histogram = Histogram.of(statistics, grid.symmetric)
+    low, high = (0.0 if grid.symmetric else range_[0] / histogram.width), range_[1] / histogram.width
+    noise = float(squared_errors(histogram, np.asarray([low]), np.asarray([high]), grid)[0])
+    signal = float((histogram.counts * np.square(histogram.centres / histogram.width)).sum())
+    return 10 * math.log10(signal / noise) if noise > 0 < signal else math.inf
+
+
+def _range(statistics: Statistics, method: str, grid: Grid, percentile: float) -> Range:
+    return threshold(statistics, method, bits=grid.bits, symmetric=grid.symmetric, percentile=percentile)

@@ -1,0 +1,1 @@
+"""Float graph to canonical float graph: folding, cleaning, recognition, fusion."""

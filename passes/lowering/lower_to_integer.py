@@ -1,0 +1,244 @@
+"""Lowering: the fake-quant graph becomes integers throughout, with marked host segments for what the target lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from npuq.ir import Builder, Graph, Node, NpuqError, TensorType, verify
+from npuq.ir.arithmetic import within
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+from ..canonical.fold_constants import fold_constants
+from ..pipeline import chain, graph_pass
+from ..target import Target
+from . import LOWERINGS, Kind, activations
+from .context import Context, Emitted, Result, clamp_of
+from .plan import CLAMPS, Role, role
+from .prove_accumulators import prove_accumulators
+from .registry import is_known
+from .tables import require_length
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The integer graph, and where each quantized float value lies in it.
+
+    `repairs` (place, repair) tell what the target's limits asked for, `tables` (place, note) how near tables are.
+    """
+
+    graph: Graph
+    values: Mapping[str, Emitted]
+    repairs: tuple[tuple[str, str], ...]
+    tables: tuple[tuple[str, str], ...] = ()
+
+
+@graph_pass("lower-to-integer")
+def lower_to_integer(graph: Graph, *, target: Target, lut_len: int | None = None) -> Graph:
+    """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers.
+
+    16-bit functions are interpolated in tables of 2^`lut_len` + 1 entries; None chooses table by table.
+    """
+    return lower(graph, target, lut_len).graph
+
+
+def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
+    """`lower_to_integer`, with what there is to say about it.
+
+    Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
+    """
+    require_length(lut_len, target)
+    context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
+    finish = chain(fold_constants(), prove_accumulators(target=target))
+    integers = finish(verify(_Lowering(context).run()))
+    values = {
+        node.operands[0]: emitted
+        for node in graph.nodes
+        if isinstance(node.op, Quantize) and not context.is_dequantized(node.operands[0])
+        for emitted in context.emitted(node.result)
+        if emitted.name in integers.types
+    }
+    return Lowered(integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
+
+
+@dataclass
+class _Lowering:
+    """One run of the pass."""
+
+    context: Context
+    floats: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+
+    def run(self) -> Graph:
+        graph, builder = self.context.source, self.context.builder
+        self.roles = _roles(graph, self.context.target)
+        for name, type_ in graph.inputs.items():
+            self.input(name, type_)
+        for node in graph.nodes:
+            if isinstance(node.op, Quantize) and node.operands[0] not in graph.inputs:
+                self.quantize(node)
+        outputs = {name: self.output(value) for name, value in graph.outputs.items()}
+        return builder.build(outputs)
+
+    def input(self, name: str, type_: TensorType) -> None:
+        """An input that is quantized at once, and no other way, arrives as integers."""
+        users = self.context.source.users[name]
+        builder = self.context.builder
+        if type_.quant is not None:
+            self.context.give(name, Emitted(builder.input(name, type_), last=False))
+            return
+        if users and all(isinstance(user.op, Quantize) for user in users) and len({user.types for user in users}) == 1:
+            builder.input(name, users[0].type)
+            for user in users:
+                self.context.give(user.result, Emitted(name, last=False))
+            return
+        self.floats[name] = builder.input(name, type_)
+        for user in users:
+            if isinstance(user.op, Quantize):
+                self.edge(user)
+
+    def quantize(self, node: Node) -> None:
+        """Emit the integer op that ends in this quantize; a host segment where there is none."""
+        core, result = self.core(node)
+        if core is not None and isinstance(core.op, Dequantize):
+            self.context.give(node.result, self.converted(core, replace(result, name=node.result)))
+            return
+        if core is None:
+            self.edge(node)
+            return
+        lowering = LOWERINGS[type(core.op)]
+        try:
+            emitted = lowering.emit(self.context, core, result)
+        except NpuqError as error:
+            raise type(error)(f"{core.place}: {error}" if core.place not in str(error) else str(error)) from None
+        self.context.give(node.result, emitted)
+
+    def core(self, node: Node) -> tuple[Node | None, Result]:
+        """The integer-capable node whose clamped result is quantized here, and what it must produce."""
+        graph, op = self.context.source, node.op
+        assert isinstance(op, Quantize)
+        core = graph.producers[node.operands[0]]
+        loc = core.loc or node.loc
+        result = Result(op.quant, op.dtype, op.low, op.high, node.operands[0], loc)
+        if self.is_conversion(core, op) or self.lowerable(core):
+            return core, result
+        low, high = op.low, op.high
+        inner = core
+        while inner.op.name in CLAMPS and graph.only_user(inner.operands[0]) is inner:
+            least, greatest = clamp_of(inner, op.quant, low, high)
+            low, high = max(low, least), min(high, greatest)
+            producer = graph.producers.get(inner.operands[0])
+            if producer is None:
+                break
+            inner = producer
+            if self.lowerable(inner) and self.role(inner).kind is Kind.COMPUTE:
+                return inner, replace(result, low=low, high=max(low, high), loc=inner.loc or loc)
+        return None, result
+
+    def is_conversion(self, core: Node, op: Quantize) -> bool:
+        """Whether a quantize gives integers another scale or width, one of each for all elements."""
+        integers = self.context.source.types[core.operands[0]] if isinstance(core.op, Dequantize) else None
+        if integers is None or core.operands[0] in self.context.source.constants:
+            return False
+        return op.axis is None and integers.dtype.bits <= 32 and core.op.axis is None  # type: ignore[attr-defined]
+
+    def converted(self, core: Node, result: Result) -> Emitted:
+        """The integers behind a dequantize at another scale or width, in the layout in which they are at hand."""
+        (at_hand,) = self.context.emitted(core.operands[0])
+        old = self.context.builder.types[at_hand.name]
+        whole = within(old.dtype.range, (result.low, result.high))
+        if whole and (old.quant, old.dtype) == (result.quant, result.dtype):
+            return at_hand
+        return Emitted(self.context.rescaled(at_hand.name, result), at_hand.last)
+
+    def lowerable(self, node: Node) -> bool:
+        """Whether a node has an integer form and all its data are integers."""
+        kind = self.role(node).kind
+        if kind is Kind.HOST:
+            return False
+        if kind is Kind.POINTWISE:
+            return self.is_table(node)
+        graph = self.context.source
+        lowering = LOWERINGS[type(node.op)]
+        wanted = [*activations(graph, node), *(node.operands[i] for i in lowering.parameters if i < len(node.operands))]
+        return all(self.context.is_dequantized(operand) for operand in wanted)
+
+    def is_table(self, node: Node) -> bool:
+        """Whether a pointwise node and those before it read one dequantized value."""
+        graph = self.context.source
+        waiting, sources = [node.result], set()
+        while waiting:
+            value = waiting.pop()
+            if is_known(graph, value):
+                continue
+            producer = graph.producers.get(value)
+            if producer is None or self.role_or_source(producer) is Kind.HOST:
+                return False
+            if isinstance(producer.op, Dequantize):
+                sources.add(value)
+            else:
+                waiting.extend(producer.operands)
+        return len(sources) == 1
+
+    def role_or_source(self, node: Node) -> Kind:
+        if isinstance(node.op, Dequantize):
+            return Kind.POINTWISE
+        kind = self.role(node).kind
+        return kind if kind is Kind.POINTWISE else Kind.HOST
+
+    def role(self, node: Node) -> Role:
+        return self.roles[node.results[0]]
+
+    def edge(self, node: Node) -> None:
+        """Quantize a value that the host makes."""
+        value = self.float(node.operands[0])
+        name = self.context.builder.add(node.op, value, name=node.result, loc=node.loc, host=HOST_EDGE)
+        self.context.give(node.result, Emitted(name, last=False))
+
+    def float(self, value: str) -> str:
+        """The float value on the host: dequantized where the NPU makes it, computed where it does not."""
+        if value in self.floats:
+            return self.floats[value]
+        graph, builder = self.context.source, self.context.builder
+        if value in graph.constants:
+            self.floats[value] = builder.constant(graph.constants[value], value)
+            return self.floats[value]
+        node = graph.producers[value]
+        if isinstance(node.op, Dequantize):
+            integers = self.context.take(value)
+            self.floats[value] = builder.add(node.op, integers, name=value, loc=node.loc, host=HOST_EDGE)
+            return self.floats[value]
+        operands = tuple(self.float(operand) for operand in node.operands)
+        reason = node.host or self.role(node).reason or "an operand has no scale"
+        results = builder.copy(replace(node, host=reason), operands)
+        self.floats.update(zip(node.results, results, strict=True))
+        return self.floats[value]
+
+    def output(self, value: str) -> str:
+        """A graph output: integers where the NPU makes it, else the host's float."""
+        graph = self.context.source
+        node = graph.producers.get(value)
+        if node is not None and isinstance(node.op, Dequantize):
+            return self.context.take(value)
+        if node is not None and self.role(node).kind is Kind.INDEX and self.lowerable(node):
+            quant, dtype = self.context.quant(node.operands[0]), self.context.dtype(node.operands[0])
+            result = Result(quant, dtype, 0, 0, value, node.loc)
+            return LOWERINGS[type(node.op)].emit(self.context, node, result).name
+        return self.float(value)
+
+
+def _roles(graph: Graph, target: Target) -> dict[str, Role]:
+    """The role of every node by its first result; its width is that of the integers that it goes back to."""
+    bits: dict[str, int] = {}
+    found: dict[str, Role] = {}
+    for node in graph.nodes:
+        width = target.width_of(graph.types[node.operands[0]].dtype) if isinstance(node.op, Dequantize) else None
+        read = (bits[operand] for operand in node.operands if operand in bits)
+        own = width.bits if width is not None else next(read, target.default_bits)
+        found[node.results[0]] = role(graph, node, target, own)
+        if not isinstance(node.op, Dequantize) or node.operands[0] not in graph.constants:
+            bits.update(dict.fromkeys(node.results, own))
+    return found
+
+
+HOST_EDGE = "at the edge of a host segment"

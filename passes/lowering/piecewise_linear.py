@@ -1,0 +1,73 @@
+"""Functions of one 16-bit element that are made of straight lines through zero: exact without a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from npuq.ir import Node
+from npuq.ir.arithmetic import MULTIPLIERS, common_multipliers
+from npuq.ir.ops.activation import Clip, LeakyRelu, Relu
+from npuq.ir.ops.elementwise import Abs, Maximum, Minimum, Neg
+from npuq.ir.ops.npu.pointwise import Add
+
+from .context import Context, Emitted, Result, clamp_of
+
+
+def pieces(context: Context, nodes: list[Node], source: str, result: Result) -> Emitted | None:
+    """The rescaled operand in one to three ops, each rounded once; None where the function is another one.
+
+    Clamps limit it, a slope below zero is the greater or the less of two lines. A result whose steps are too fine for
+    the target's shifts is left to a table.
+    """
+    if not _reaches(context, nodes, source, result):
+        return None
+    if all(isinstance(node.op, (Relu, Clip)) for node in nodes):
+        return _clamped(context, nodes, source, result)
+    match [node.op for node in nodes]:
+        case [Neg()]:
+            return _line(context, source, -1.0, result)
+        case [Abs()]:
+            return _two_lines(context, source, -1.0, result)
+        case [LeakyRelu(alpha=alpha)] if alpha:
+            return _two_lines(context, source, alpha, result)
+    return None
+
+
+def _reaches(context: Context, nodes: list[Node], source: str, result: Result) -> bool:
+    """Whether the rescalings fit the target's shifts."""
+    slope = max(1.0, *(abs(node.op.alpha) for node in nodes if isinstance(node.op, LeakyRelu)), 0.0)
+    least = context.target.rescale_shift_range[0]
+    return slope * context.quant(source).scale / result.quant.scale * 2.0**least < MULTIPLIERS[1]
+
+
+def _clamped(context: Context, nodes: list[Node], source: str, result: Result) -> Emitted:
+    """One after the other the clamps narrow the limits; a later one that excludes them all leaves its nearer end."""
+    low, high = result.low, result.high
+    for node in nodes:
+        least, greatest = clamp_of(node, result.quant, result.low, result.high)
+        low, high = (min(max(end, least), greatest) for end in (low, high))
+    last = context.is_last(source)
+    x = context.take(source, last=last)
+    return Emitted(context.rescaled(x, replace(result, low=low, high=high)), last)
+
+
+def _line(context: Context, source: str, slope: float, result: Result) -> Emitted:
+    """slope * x: a sum of x and nothing else, whose multipliers may be negative."""
+    quant, last = context.quant(source), context.is_last(source)
+    reals = np.array([slope * quant.scale / result.quant.scale, 0.0])
+    multipliers, shift = common_multipliers(reals, context.target.rescale_shift_range)
+    constants = (context.builder.constant(multipliers, "m"), context.builder.constant(shift, "s"))
+    x = context.take(source, last=last)
+    op = Add(zero_points=(quant.zero_point, quant.zero_point), **context.tail(result))
+    return Emitted(context.emit(op, x, x, *constants, result=result), last)
+
+
+def _two_lines(context: Context, source: str, slope: float, result: Result) -> Emitted:
+    """x above zero and slope * x below it: rounding is monotone, so the greater line rounds to the greater integer."""
+    last = context.is_last(source)
+    upper = context.rescaled(context.take(source, last=last), replace(result, name=f"{result.name}.above"))
+    lower = _line(context, source, slope, replace(result, name=f"{result.name}.below")).name
+    extreme = Maximum() if slope <= 1 else Minimum()
+    return Emitted(context.emit(extreme, upper, lower, result=result), last)

@@ -1,0 +1,134 @@
+"""Where the width of an op touches a number: the points of a float graph at which quantization adds noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import jax
+
+from npuq.ir import Graph, Node
+
+from ..calibration.float_forward import LOWERINGS as FAST
+from ..lowering import LOWERINGS, activations
+from ..lowering.registry import is_weight
+from .units import Units
+
+
+class Place(StrEnum):
+    """What is narrow or wide at a point."""
+
+    KNOWN = "known"
+    """the constants of an op: weights, bias, known data"""
+    MADE = "made"
+    """a result, for all that read it"""
+    READ = "read"
+    """what one op reads, where others may read it at another width"""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One place of one unit; `value` is the value there, empty for the constants, which have one width together."""
+
+    place: Place
+    unit: str
+    value: str = ""
+
+
+Parameters = Mapping[str, jax.Array]
+Touch = Callable[[Point, str, jax.Array], jax.Array]
+Instrumented = Callable[[Parameters, Sequence[jax.Array], Touch], list[jax.Array]]
+
+
+def points_of(units: Units) -> tuple[Point, ...]:
+    """All points of a graph in order; a value that one op alone reads has none but that of its making."""
+    found: dict[Point, None] = {}
+    for unit in units:
+        reads = (Point(Place.READ, unit.name, value) for value in unit.reads if not read_alone(units, value))
+        found.update(dict.fromkeys(reads))
+        if any(known_values(units.graph, units.graph.producers[member]) for member in unit.members):
+            found[Point(Place.KNOWN, unit.name)] = None
+        needed = (value for value in unit.makes if units.graph.users[value] or value in units.graph.returned)
+        found.update(dict.fromkeys(Point(Place.MADE, unit.name, value) for value in needed))
+    return tuple(found)
+
+
+def known_values(graph: Graph, node: Node) -> tuple[str, ...]:
+    """The constants of a node that are integers of its width: weights, bias and data, nothing that a table takes in."""
+    lowering = LOWERINGS[type(node.op)]
+    data = activations(graph, node)
+    weights = [node.operands[index] for index in lowering.parameters if is_weight(graph, node, index)]
+    return tuple(dict.fromkeys(name for name in (*weights, *data) if name in graph.constants))
+
+
+def read_alone(units: Units, value: str) -> bool:
+    """Whether a value comes from a unit and nothing but one unit reads it, whatever moves its elements on the way."""
+    maker = units.sources[value]
+    if maker is None:
+        return False
+    reach, readers = [origin_of(units, value)], 0
+    while reach:
+        name = reach.pop()
+        if name in units.graph.returned:
+            return False
+        for user in units.graph.users[name]:
+            moves = units.sources[user.results[0]] == maker and user.results[0] not in units.by_name[maker].members
+            reach += user.results if moves else ()
+            readers += not moves
+    return readers == 1
+
+
+def origin_of(units: Units, value: str) -> str:
+    """The result of a unit that a value moved from."""
+    maker = units.sources[value]
+    while maker is not None and value not in units.by_name[maker].makes:
+        node = units.graph.producers[value]
+        value = next(name for name in activations(units.graph, node) if units.sources[name] == maker)
+    return value
+
+
+def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -> Instrumented:
+    """The float graph as a function of (parameters, inputs, touch) to the values of `wanted`.
+
+    Every number at a point passes through `touch(point, name of the value, array)`. The function is pure where `touch`
+    is, to be jitted, differentiated and vmapped at will.
+    """
+    graph, there = units.graph, frozenset(points)
+    unit_of = {member: unit.name for unit in units for member in unit.members}
+    known = {member: known_values(graph, graph.producers[member]) for member in unit_of}
+
+    def run(parameters: Parameters, inputs: Sequence[jax.Array], touch: Touch) -> list[jax.Array]:
+        def at(place: Place, node: Node, name: str, array: jax.Array) -> jax.Array:
+            result = node.results[0]
+            if result not in unit_of or (place is Place.KNOWN) != (name in known[result]):
+                return array
+            point = Point(place, unit_of[result], "" if place is Place.KNOWN else name)
+            return touch(point, name, array) if point in there else array
+
+        values: dict[str, jax.Array] = dict(parameters)
+        values.update(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
+            operands = [at(Place.READ, node, name, at(Place.KNOWN, node, name, values[name])) for name in node.operands]
+            compute = FAST.get(type(node.op))
+            computed = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
+            results = computed if isinstance(computed, tuple) else (computed,)
+            values.update(
+                (name, at(Place.MADE, node, name, array)) for name, array in zip(node.results, results, strict=True)
+            )
+        return [values[name] for name in wanted]
+
+    return run
+
+
+def measured_values(graph: Graph) -> tuple[str, ...]:
+    """The real values that errors are measured at: graph outputs or, where those are no floats, what they come from."""
+    found: dict[str, None] = {}
+    waiting = list(graph.outputs.values())[::-1]
+    while waiting:
+        name = waiting.pop()
+        if graph.types[name].dtype.is_float:
+            found[name] = None
+        elif name in graph.producers:
+            waiting.extend(graph.producers[name].operands[::-1])
+    return tuple(name for name in found if name not in graph.constants)

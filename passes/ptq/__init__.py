@@ -1,0 +1,1 @@
+"""Post-training corrections: equalization, bias correction, learned rounding."""

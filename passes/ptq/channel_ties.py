@@ -1,0 +1,230 @@
+"""Which channels of which values must be scaled by the same factor, so that scaling them changes no result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from npuq.ir import Graph, Node
+from npuq.ir.ops.activation import Clip, LeakyRelu, PRelu, Relu
+from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
+from npuq.ir.ops.elementwise import Abs, Add, Identity, Maximum, Minimum, Mul, Neg, Sub
+from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.pool import AveragePool, MaxPool
+from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum
+from npuq.ir.ops.resize import Resize
+from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
+
+from ..lowering import Kind
+from ..lowering.plan import EVERYWHERE, Plan, plan
+from ..lowering.registry import is_weight
+from ..precision import Precisions
+from ..target import Target
+
+HOMOGENEOUS = (Relu, LeakyRelu, PRelu, Abs, Neg, Identity, MaxPool, AveragePool)
+"""Ops of one computed operand, each channel apart, that give k times as much for k times the operand, k > 0."""
+
+
+TABLE_BITS = 8
+"""Wider values have interpolated tables, too large to be made for each channel, and steps too fine to need it."""
+
+
+@dataclass
+class Ties:
+    """One number per channel of every value: channels of equal numbers are scaled together, `pinned` ones never.
+
+    `ids[value]` are the numbers along `axes[value]`; a value without entry keeps its scale. `weighted` lists the nodes
+    whose known weights take the factors in, `tables` those whose table does, by their first results; `limited` the
+    values that a clip from 0 to `limit` gives.
+    """
+
+    axes: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, np.ndarray] = field(default_factory=dict)
+    parents: list[int] = field(default_factory=list)
+    pinned: set[int] = field(default_factory=set)
+    weighted: list[Node] = field(default_factory=list)
+    tables: list[Node] = field(default_factory=list)
+    normalized: list[Node] = field(default_factory=list)
+
+    def root(self, one: int) -> int:
+        while self.parents[one] != one:
+            self.parents[one] = self.parents[self.parents[one]]
+            one = self.parents[one]
+        return one
+
+    def roots(self, value: str) -> np.ndarray:
+        """The numbers of a value's channels, equal where they are tied."""
+        return np.array([self.root(int(one)) for one in self.ids[value]])
+
+    def fresh(self, graph: Graph, value: str, axis: int) -> None:
+        """Give a value channels of its own."""
+        count = graph.types[value].shape[axis]
+        self.axes[value], self.ids[value] = axis, np.arange(len(self.parents), len(self.parents) + count)
+        self.parents.extend(range(len(self.parents), len(self.parents) + count))
+
+    def tie(self, first: np.ndarray, second: np.ndarray) -> None:
+        for one, other in zip(first.tolist(), second.tolist(), strict=True):
+            low, high = sorted((self.root(one), self.root(other)))
+            self.parents[high] = low
+
+    def pin(self, *values: str) -> None:
+        for value in values:
+            if value in self.ids:
+                self.pinned.update(self.ids[value].tolist())
+
+    def free(self) -> np.ndarray:
+        """Whether each root may be scaled, by its number."""
+        fixed = {self.root(one) for one in self.pinned}
+        return np.array([one not in fixed for one in range(len(self.parents))], bool)
+
+
+def channel_ties(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Ties:
+    """The ties of a float graph as `target` will run it.
+
+    A convolution or matrix product with known weights takes factors in on both sides; a pointwise function of channels
+    does too, as one table per channel; a normalization does on its result; homogeneous ops, sums and moves hand them
+    on; all else pins. Clips do: a channel that never comes near the limit would have to be clipped at what the data
+    reached, and new data reach further.
+    """
+    ties, where = Ties(), plan(graph, target, precision)
+    for node in graph.nodes:
+        if not _visit(ties, graph, node, where):
+            ties.pin(*node.operands)
+    ties.pin(*graph.returned)
+    return ties
+
+
+def _visit(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
+    """Tie a node's operands and results; whether its operands need no pinning."""
+    kind = where.of(node).kind
+    if kind in (Kind.HOST, Kind.INDEX) or len(node.results) != 1:
+        return False
+    op, x = node.op, node.operands[0]
+    known = [operand in graph.constants for operand in node.operands]
+    if isinstance(op, (Conv, ConvTranspose, MatMul)):
+        return _weights(ties, graph, node)
+    if isinstance(op, (LayerNorm, RmsNorm)) and all(known[1:]) and op.axis % node.type.rank == node.type.rank - 1:
+        ties.pin(x)
+        ties.fresh(graph, node.result, node.type.rank - 1)
+        ties.normalized.append(node)
+        return True
+    if isinstance(op, HOMOGENEOUS) and (x in where.quantized or _absorbed(graph, x, where)):
+        return _same(ties, node, x)
+    if isinstance(op, (Add, Sub, Maximum, Minimum)) and not any(known):
+        return _sum(ties, graph, node)
+    if isinstance(op, Mul) and not any(known):
+        return _gated(ties, graph, node)
+    if isinstance(op, (ReduceMean, ReduceSum, ReduceMax, ReduceMin)):
+        return _reduced(ties, node)
+    if isinstance(op, (Concat, Slice, Pad, Transpose, Reshape, Resize)):
+        return _moved(ties, graph, node)
+    if kind is Kind.POINTWISE and not isinstance(op, Clip):
+        return _table(ties, graph, node, where)
+    return False
+
+
+def _absorbed(graph: Graph, x: str, where: Plan) -> bool:
+    """Whether a clamp's operand is the inside of an op that accumulates."""
+    producer = graph.producers.get(x)
+    return producer is not None and where.of(producer).kind is Kind.COMPUTE
+
+
+def _weights(ties: Ties, graph: Graph, node: Node) -> bool:
+    known = node.operands[0] not in graph.constants and all(operand in graph.constants for operand in node.operands[1:])
+    if not known or not is_weight(graph, node, 1):
+        return False
+    axis = node.type.rank - 1 if isinstance(node.op, MatMul) else 1
+    ties.fresh(graph, node.result, axis)
+    ties.weighted.append(node)
+    x = node.operands[0]
+    if x in ties.ids and ties.axes[x] != (graph.types[x].rank - 1 if isinstance(node.op, MatMul) else 1):
+        ties.pin(x)
+    return True
+
+
+def _same(ties: Ties, node: Node, x: str) -> bool:
+    if x in ties.ids:
+        ties.axes[node.result], ties.ids[node.result] = ties.axes[x], ties.ids[x]
+    return True
+
+
+def _sum(ties: Ties, graph: Graph, node: Node) -> bool:
+    """Operands of full shape share their factors with the result."""
+    values = [operand for operand in node.operands if operand in ties.ids]
+    full = all(graph.types[operand].shape == node.type.shape for operand in node.operands)
+    if len(values) < len(node.operands) or not full or len({ties.axes[value] for value in values}) != 1:
+        return False
+    for other in values[1:]:
+        ties.tie(ties.ids[values[0]], ties.ids[other])
+    return _same(ties, node, values[0])
+
+
+def _gated(ties: Ties, graph: Graph, node: Node) -> bool:
+    """A product with a gate per channel: the gate stays, the value and the result are scaled together."""
+    full = [operand for operand in node.operands if graph.types[operand].shape == node.type.shape]
+    if len(full) != 1:
+        return False
+    ties.pin(*(operand for operand in node.operands if operand != full[0]))
+    return _same(ties, node, full[0])
+
+
+def _reduced(ties: Ties, node: Node) -> bool:
+    x = node.operands[0]
+    op = node.op
+    assert isinstance(op, (ReduceMean, ReduceSum, ReduceMax, ReduceMin))
+    if x not in ties.ids or ties.axes[x] in op.axes:
+        return False
+    axis = ties.axes[x]
+    ties.ids[node.result] = ties.ids[x]
+    ties.axes[node.result] = axis if op.keep else axis - sum(other < axis for other in op.axes)
+    return True
+
+
+def _moved(ties: Ties, graph: Graph, node: Node) -> bool:
+    """Follow the channels through an op that moves elements; False where they are torn apart."""
+    x, op, shape = node.operands[0], node.op, node.type.shape
+    if any(operand not in ties.ids for operand in node.operands[: 1 if not isinstance(op, Concat) else None]):
+        return False
+    axis, ids = ties.axes[x], ties.ids[x]
+    match op:
+        case Concat():
+            if len({ties.axes[operand] for operand in node.operands}) != 1:
+                return False
+            if op.axis == axis:
+                ids = np.concatenate([ties.ids[operand] for operand in node.operands])
+            else:
+                for other in node.operands[1:]:
+                    ties.tie(ids, ties.ids[other])
+        case Slice():
+            ids = ids[slice(op.starts[axis], op.stops[axis] if op.stops[axis] >= 0 else None, op.steps[axis])]
+        case Pad():
+            if op.padding[axis] != (0, 0) or (op.mode == "constant" and op.value != 0):
+                return False
+        case Transpose():
+            axis = op.order.index(axis)
+        case Reshape():
+            before = graph.types[x].shape
+            lead = int(np.prod(before[:axis]))
+            found = [at for at, size in enumerate(shape) if size == len(ids) and int(np.prod(shape[:at])) == lead]
+            if not found:
+                return False
+            axis = found[0]
+    if shape[axis] != len(ids):
+        return False
+    ties.axes[node.result], ties.ids[node.result] = axis, ids
+    return True
+
+
+def _table(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
+    """Free on both sides, as one table per channel takes any factors; where channels are not on axis 1, on none."""
+    computed = {operand for operand in node.operands if operand not in graph.constants}
+    if len(computed) != 1 or node.type.rank < 3 or where.bits[node.result] > TABLE_BITS:
+        return False
+    x = computed.pop()
+    if ties.axes.get(x, 1) != 1 or graph.types[x].shape != node.type.shape:
+        return False
+    if node.result in where.quantized:
+        ties.fresh(graph, node.result, 1)
+    ties.tables.append(node)
+    return True

@@ -1,0 +1,109 @@
+"""Bias correction: what the rounding of weights adds to each output channel on average is taken from its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+
+from npuq.ir import Builder, Graph, Node, Op, PassError, TensorType, rewrite
+from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.quant import Dequantize
+
+from ..calibration.channel_sums import Channels
+from ..canonical.affine import bias_of
+from ..lowering import LOWERINGS, Kind
+from ..lowering.plan import EVERYWHERE, plan
+from ..lowering.registry import is_weight
+from ..pipeline import graph_pass
+from ..precision import Precisions
+from ..quantize.insert_fake_quant import Ranges, insert_fake_quant
+from ..target import Target
+
+Means = Mapping[Channels, np.ndarray]
+
+
+@graph_pass("correct-bias")
+def correct_bias(
+    graph: Graph, *, ranges: Ranges, means: Means, target: Target, precision: Precisions = EVERYWHERE
+) -> Graph:
+    """Subtract from every bias the mean error of its output channel that the rounded weights will cause.
+
+    The mean error of a sum of products is the error of its weights times the mean of its input, (W - Wq) E[x] (Nagel
+    et al., Data-free quantization through weight equalization and bias correction, 2019, section 4.2), with one mean
+    per channel and zeros for padding. `means` holds E[x] of what `weighted_inputs` names; `ranges`, `target` and
+    `precision` are those of `insert_fake_quant`, whose weights these are. Nodes without a bias get one. Raises
+    PassError where a mean is missing.
+    """
+    rounded = insert_fake_quant(ranges=ranges, target=target, precision=precision)(graph)
+    inputs = _weighted(graph, target, precision)
+
+    def correct(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        channels = inputs.get(node.result) if len(node.results) == 1 else None
+        if channels is None:
+            return None
+        if channels not in means:
+            raise PassError(f"{node.place}: no mean of %{channels[0]} along axis {channels[1]}; calibrate first")
+        weights = graph.constants[node.operands[1]].array
+        error = weights.astype(np.float64) - _dequantized(rounded, rounded.producers[node.result].operands[1])
+        shift = expected(node.op, graph.types[node.operands[0]], node.type, means[channels], error)
+        bias = (bias_of(graph, node, len(shift)) + shift).astype(node.type.dtype.numpy)
+        named = builder.constant(bias, f"{node.result}.bias")
+        return builder.add(node.op, *operands[:2], named, name=node.result, loc=node.loc)
+
+    return rewrite(graph, correct)
+
+
+def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
+    """The values, with the axes of their channels, whose means `correct_bias` wants."""
+    return tuple(dict.fromkeys(_weighted(graph, target, precision).values()))
+
+
+def _weighted(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
+    """The input and its channel axis of every node with weights that the target computes, by the node's result."""
+    where = plan(graph, target, precision)
+    found: dict[str, Channels] = {}
+    for node in graph.nodes:
+        lowering = LOWERINGS.get(type(node.op))
+        if where.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
+            continue
+        x = node.operands[0]
+        if is_weight(graph, node, 1) and x not in graph.constants:
+            spatial = isinstance(node.op, (Conv, ConvTranspose))
+            found[node.result] = (x, 1 if spatial else graph.types[x].rank - 1)
+    return found
+
+
+def _dequantized(graph: Graph, name: str) -> np.ndarray:
+    """The weights that integers stand for."""
+    node = graph.producers[name]
+    assert isinstance(node.op, Dequantize)
+    array, quant = graph.constants[node.operands[0]].array, node.op.quant
+    along = [-1 if index == quant.axis else 1 for index in range(array.ndim)]
+    scales = np.asarray(quant.scales).reshape(along) if quant.axis is not None else np.asarray(quant.scale)
+    return np.asarray(array.astype(np.float64) * scales)
+
+
+def expected(op: Op, x: TensorType, y: TensorType, means: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean result per channel, f64[channels], of an input that is equal to its channel's mean everywhere."""
+    if not isinstance(op, (Conv, ConvTranspose)):
+        return np.asarray(means @ weights)
+    axes = range(weights.ndim - 2)
+    shares = reduce(np.multiply.outer, [_shares(op, axis, x, y, weights.shape[axis + 2]) for axis in axes])
+    sums = (weights * shares).sum(axis=tuple(axis + 2 for axis in axes))
+    grouped = means.reshape(op.groups, -1)
+    if isinstance(op, Conv):
+        per_group = sums.reshape(op.groups, -1, sums.shape[1])
+        return np.asarray(np.einsum("gi,goi->go", grouped, per_group)).reshape(-1)
+    per_group = sums.reshape(op.groups, -1, sums.shape[1])
+    return np.asarray(np.einsum("gi,gio->go", grouped, per_group)).reshape(-1)
+
+
+def _shares(op: Conv | ConvTranspose, axis: int, x: TensorType, y: TensorType, width: int) -> np.ndarray:
+    """For each tap of a window along a spatial axis: its meetings with an element, not with padding, per result."""
+    size, results = x.shape[axis + 2], y.shape[axis + 2]
+    steps, reached = (results, size) if isinstance(op, Conv) else (size, results)
+    taps = np.arange(width)[:, None] * op.dilation[axis] - op.padding[axis][0]
+    at = np.arange(steps) * op.stride[axis] + taps
+    return np.asarray(((at >= 0) & (at < reached)).sum(axis=1) / results)

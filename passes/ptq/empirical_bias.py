@@ -1,0 +1,112 @@
+"""Empirical bias correction: what a channel is off by on average, as a few samples measure it, goes into its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from npuq.ir import Builder, Graph, Node, PassError, parameters, rewrite
+from npuq.ir.evaluate import Parameters
+from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
+from npuq.ir.ops.quant import Dequantize
+
+from ..calibration.float_forward import compile_options, computed
+from ..calibration.samples import Sample
+from ..pipeline import graph_pass
+
+SAMPLES = "samples"
+
+Correct = Callable[[Node, jax.Array], jax.Array]
+
+
+@graph_pass("empirical-bias")
+def empirical_bias(graph: Graph, *, exact: Graph, samples: Sequence[Sample]) -> Graph:
+    """Move the biases of a fake-quant graph until channels have the means over `samples` that the float graph's have.
+
+    Node by node in order, each seeing what the nodes before it now give (Nagel et al., Data-free quantization through
+    weight equalization and bias correction, 2019), so the errors of activations count as well as those of weights.
+    `exact` is the float graph. Sums of products that add a known bias are corrected, by whole steps of it; scales stay.
+    Raises PassError where there is no sample.
+    """
+    if not samples:
+        raise PassError(f"{graph.name}: empirical bias correction: no samples; at least one wanted")
+    biases = {
+        node.result: graph.producers[node.operands[2]]
+        for node in graph.nodes
+        if _has_bias(graph, node) and node.result in exact.producers
+    }
+    found: dict[str, np.ndarray] = {}
+    for name, steps in _steps(graph, exact, samples, biases).items():
+        known = graph.constants[biases[name].operands[0]]
+        integers = np.clip(known.array + steps, *known.type.dtype.range)
+        found[biases[name].result] = integers.astype(known.array.dtype)
+
+    def put(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if node.results[0] not in found:
+            return None
+        constant = builder.constant(found[node.result], node.operands[0], graph.types[node.operands[0]].quant)
+        return builder.add(node.op, constant, name=node.result, loc=node.loc)
+
+    return rewrite(graph, put)
+
+
+def _has_bias(graph: Graph, node: Node) -> bool:
+    """Whether a node sums products and adds a known bias that nothing else reads."""
+    if not isinstance(node.op, (Conv, ConvTranspose, MatMul)) or len(node.operands) < 3:
+        return False
+    held = graph.producers.get(node.operands[2])
+    known = held is not None and isinstance(held.op, Dequantize) and held.operands[0] in graph.constants
+    return known and len(graph.users[node.operands[2]]) == 1
+
+
+def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mapping[str, Node]) -> dict[str, np.ndarray]:
+    """By how many steps each bias must move, i64[channels].
+
+    All samples go through both graphs side by side.
+    """
+    scales = {name: np.asarray(_scales(held), np.float32) for name, held in biases.items()}
+
+    def run(known: Parameters, real: Parameters, inputs: Sequence[jax.Array]) -> dict[str, jax.Array]:
+        right: dict[str, jax.Array] = {}
+        steps: dict[str, jax.Array] = {}
+
+        def note(node: Node, value: jax.Array) -> jax.Array:
+            right[node.result] = value
+            return value
+
+        def correct(node: Node, value: jax.Array) -> jax.Array:
+            axis = value.ndim - 1 if isinstance(node.op, MatMul) else 1
+            others = tuple(index for index in range(value.ndim) if index != axis)
+            off = jnp.mean(right[node.result] - value, axis=others)
+            off = jax.lax.pmean(off, SAMPLES)  # type: ignore[no-untyped-call]
+            steps[node.result] = jnp.rint(off / scales[node.result])
+            return value + jnp.expand_dims(steps[node.result] * scales[node.result], others)
+
+        _run(exact, real, inputs, dict.fromkeys(biases, note))
+        _run(graph, known, inputs, dict.fromkeys(biases, correct))
+        return steps
+
+    mapped = jax.vmap(run, (None, None, 0), axis_name=SAMPLES)
+    compiled = jax.jit(mapped, compiler_options=compile_options(jax.default_backend()))
+    with jax.enable_x64(True):
+        stacked = [np.stack(arrays) for arrays in zip(*samples, strict=True)]
+        found = compiled(parameters(graph), parameters(exact), stacked)
+        return {name: np.asarray(counts[0], np.int64) for name, counts in found.items()}
+
+
+def _scales(held: Node) -> Sequence[float]:
+    assert isinstance(held.op, Dequantize)
+    return held.op.quant.scales
+
+
+def _run(graph: Graph, known: Parameters, inputs: Sequence[jax.Array], change: dict[str, Correct]) -> None:
+    """Compute every value in order; those that `change` names go on as it returns them."""
+    values: dict[str, jax.Array] = {**known, **dict(zip(graph.inputs, inputs, strict=True))}
+    for node in graph.nodes:
+        results = computed(node, [values[name] for name in node.operands])
+        if node.results[0] in change:
+            results = (change[node.result](node, *results),)
+        values.update(zip(node.results, results, strict=True))

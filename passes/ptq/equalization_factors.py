@@ -1,0 +1,223 @@
+"""The factors of an equalization: of a few ways to bring channels to like ranges, the one of least noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from npuq.ir import Graph, Node
+from npuq.ir.ops.conv import Conv, ConvTranspose
+
+from ..target import Width, weight_range
+from .channel_ties import Ties
+
+EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""How far ranges are equalized: a factor is the channel's share of the range to this power, and that of the weights."""
+
+LEAST = 2.0**-4
+"""The least factor: what hardly moves in the calibration may move more in other data."""
+
+WORTH = 0.9
+"""Factors must bring the noise at least down to this part of what it is without them."""
+
+Arrays = Mapping[str, np.ndarray]
+"""A number per channel, by value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the calibration saw of a value, f64 per channel.
+
+    `peaks` are the greatest magnitudes of all samples, `usual` the means of each sample's own greatest, `squares` the
+    mean squares; a sample has `elements` in each channel.
+    """
+
+    peaks: np.ndarray
+    usual: np.ndarray
+    squares: np.ndarray
+    samples: int
+    elements: int
+
+    def clipped(self, limit: np.ndarray) -> np.ndarray:
+        """The mean squared error per element, where a further sample goes beyond `limit`, at least the peaks.
+
+        The greatest of S exponential excesses is expected H - 1 of their means above the mean, H = 1 + ... + 1 / S;
+        so the peaks tell that mean, b, and beyond the limit lie 2 b^2 exp(-excess / b), in one element.
+        """
+        harmonic = float((1 / np.arange(1, self.samples + 1)).sum())
+        mean = np.maximum(self.peaks - self.usual, 1e-30) / max(harmonic - 1, 0.5)
+        return np.asarray(2 * np.square(mean) * np.exp(-(limit - self.usual) / mean - 1) / self.elements)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Values whose channels are tied, directly or through others, with the indices of their channels in the block.
+
+    `readers` are the nodes whose weights sum over channels of the block, each with the value that it reads; `apart` the
+    values that something reads channel by channel.
+    """
+
+    size: int
+    values: Arrays
+    readers: tuple[tuple[Node, str], ...]
+    apart: frozenset[str]
+
+
+def choose_factors(graph: Graph, ties: Ties, seen: Mapping[str, Seen], width: Width) -> dict[str, np.ndarray]:
+    """The factors of every value that gets others than 1, along its channels."""
+    chosen = np.ones(len(ties.parents))
+    peaks = {value: one.peaks for value, one in seen.items()}
+    for roots, block in blocks(graph, ties, peaks):
+        shares = _shares(block, peaks)
+        options = [np.ones(block.size), *candidates(graph, block, shares)]
+        noises = [noise(graph, block, factors, seen, width) for factors in options]
+        best = int(np.argmin(noises))
+        if noises[best] < WORTH * noises[0]:
+            chosen[roots] = options[best]
+    return {
+        value: factors
+        for value in ties.ids
+        if not np.array_equal(factors := chosen[ties.roots(value)], 1.0 + 0 * factors)
+    }
+
+
+def blocks(graph: Graph, ties: Ties, peaks: Arrays) -> Iterator[tuple[np.ndarray, Block]]:
+    """The independent sets of channels that may be scaled, with their numbers in `ties`."""
+    free = ties.free()
+    group = {value: value for value in ties.ids}
+
+    def first(value: str) -> str:
+        while group[value] != value:
+            value = group[value]
+        return value
+
+    owner: dict[int, str] = {}
+    for value in ties.ids:
+        for root in ties.roots(value).tolist():
+            one, other = first(owner.setdefault(root, value)), first(value)
+            group[other] = one
+    members: dict[str, list[str]] = {}
+    for value in ties.ids:
+        members.setdefault(first(value), []).append(value)
+    for values in members.values():
+        roots = np.unique(np.concatenate([ties.roots(value) for value in values]))
+        counted = [value for value in values if value in peaks]
+        if not counted or not free[roots].all():
+            continue
+        indices = {value: np.searchsorted(roots, ties.roots(value)) for value in counted}
+        yield roots, _block(graph, ties, len(roots), indices)
+
+
+def _block(graph: Graph, ties: Ties, size: int, indices: Arrays) -> Block:
+    weighted = {node.result for node in ties.weighted}
+    readers, apart = [], set()
+    for value in indices:
+        for node in graph.users[value]:
+            if node.result in weighted and not _depthwise(graph, node):
+                readers.append((node, value))
+            else:
+                apart.add(value)
+    return Block(size, indices, tuple(readers), frozenset(apart))
+
+
+def _depthwise(graph: Graph, node: Node) -> bool:
+    return isinstance(node.op, Conv) and graph.types[node.operands[1]].shape[1] == 1
+
+
+def _shares(block: Block, peaks: Arrays) -> np.ndarray:
+    """Each channel's part of the whole range: the geometric mean over the block's values."""
+    logs, counts = np.zeros(block.size), np.zeros(block.size)
+    for value, index in block.values.items():
+        share = np.maximum(peaks[value] / max(peaks[value].max(), 1e-30), LEAST)
+        np.add.at(logs, index, np.log(share))
+        np.add.at(counts, index, 1)
+    return np.asarray(np.exp(logs / np.maximum(counts, 1)))
+
+
+def candidates(graph: Graph, block: Block, shares: np.ndarray) -> Iterator[np.ndarray]:
+    """Powers of the shares, over powers of the weights' shares where weights sum over the channels."""
+    columns = np.zeros(block.size)
+    for node, value in block.readers:
+        weights = np.abs(graph.constants[node.operands[1]].array.astype(np.float64))
+        relative = weights / np.maximum(by_result(node, weights, _rows(node, weights)), 1e-30)
+        np.maximum.at(columns, block.values[value], _columns(node, relative))
+    columns = np.maximum(columns, LEAST)
+    for power in EXPONENTS:
+        for other in EXPONENTS if block.readers else (0.0,):
+            factors = shares**power / columns**other
+            yield np.clip(factors / factors.max(), LEAST, 1.0)
+
+
+def _rows(node: Node, weights: np.ndarray) -> np.ndarray:
+    """The greatest weight of each result channel."""
+    match node.op:
+        case Conv():
+            return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
+        case ConvTranspose(groups=groups):
+            grouped = weights.reshape(groups, -1, *weights.shape[1:])
+            return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
+    return np.asarray(weights.max(axis=0))
+
+
+def _columns(node: Node, weights: np.ndarray) -> np.ndarray:
+    """The greatest weight of each input channel."""
+    match node.op:
+        case Conv(groups=groups):
+            grouped = weights.reshape(groups, -1, *weights.shape[1:])
+            return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
+        case ConvTranspose():
+            return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
+    return np.asarray(weights.max(axis=1))
+
+
+def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Seen], width: Width) -> float:
+    """The noise in each reader's result and in values read apart, relative to the signal.
+
+    Steps make noise of step^2 / 12 per element, and what goes beyond the ranges is clipped; elements and weights are
+    taken as independent.
+    """
+    total = 0.0
+    levels, weight_levels = width.activation_range[1], weight_range(width.weight_dtype(None))[1]
+    lost = {}
+    for value, index in block.values.items():
+        limit = (seen[value].peaks / factors[index]).max() * factors[index]
+        lost[value] = np.square(limit / levels) / 12 + seen[value].clipped(limit)
+    for value in block.apart:
+        total += float(np.mean(np.minimum(lost[value] / np.maximum(seen[value].squares, 1e-30), 1.0)))
+    for node, value in block.readers:
+        index, squares = block.values[value], seen[value].squares
+        weights = graph.constants[node.operands[1]].array.astype(np.float64)
+        power = np.square(weights)
+        scaled = np.abs(weights * by_input(node, weights, factors[index]))
+        steps = np.square(by_result(node, weights, _rows(node, scaled) / weight_levels))
+        unscaled = by_input(node, weights, squares / np.square(factors[index]))
+        rounding = (unscaled * np.broadcast_to(steps, weights.shape)).sum() / 12
+        activations = (power * by_input(node, weights, lost[value])).sum()
+        total += float((activations + rounding) / max((power * by_input(node, weights, squares)).sum(), 1e-30))
+    return total
+
+
+def by_input(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """One number per input channel, shaped to multiply the weights."""
+    window = (1,) * (weights.ndim - 2)
+    match node.op:
+        case Conv(groups=groups):
+            grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
+            return grouped.reshape(*grouped.shape, *window)
+        case ConvTranspose():
+            return numbers.reshape(-1, 1, *window)
+    return numbers[:, None]
+
+
+def by_result(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """One number per result channel, shaped to multiply the weights."""
+    window = (1,) * (weights.ndim - 2)
+    match node.op:
+        case Conv():
+            return numbers.reshape(-1, 1, *window)
+        case ConvTranspose(groups=groups):
+            grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
+            return grouped.reshape(*grouped.shape, *window)
+    return numbers

@@ -1,0 +1,162 @@
+"""Equalization: channels of one value are brought to like ranges, by factors that weights and tables take in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from npuq.ir import Builder, Graph, Node, rewrite
+from npuq.ir.ops.activation import Clip
+from npuq.ir.ops.conv import Conv, ConvTranspose
+from npuq.ir.ops.elementwise import Mul
+
+from ..calibration.channel_sums import Channels, ChannelSums
+from ..lowering.plan import EVERYWHERE, plan
+from ..pipeline import graph_pass
+from ..precision import Precision, Precisions
+from ..target import Target
+from .channel_ties import channel_ties
+from .equalization_factors import Seen, by_input, by_result, choose_factors
+from .saturation import saturation
+
+EQUALIZED_BITS = 8
+"""Wider activations have steps to spare."""
+
+
+@graph_pass("equalize")
+def equalize(
+    graph: Graph, *, channels: Mapping[Channels, ChannelSums], target: Target, precision: Precisions = EVERYWHERE
+) -> Graph:
+    """Divide channels by factors that bring them to like ranges, and multiply what reads them by the same.
+
+    Cross-layer equalization (Nagel et al., Data-free quantization through weight equalization and bias correction,
+    2019, section 4.1), with the ranges of activations measured instead of assumed, and through any pointwise function,
+    whose table becomes one per channel. Behind a normalization it is the migration of SmoothQuant (Xiao et al., 2023):
+    its scale and bias hand outliers on to the matrix products that read it. The factors are those of a small set that
+    make the least noise: that of the activations' steps and of the weights'. `channels` holds the statistics of what
+    `equalizable` names.
+
+    The graph computes the same as before up to float rounding; only where a function saturates is its operand cut at
+    what the calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
+    """
+    ties = channel_ties(graph, target, precision)
+    seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}
+    factors = choose_factors(graph, ties, seen, target.width(target.default_bits))
+    tables = {node.result for node in ties.tables}
+    weighted = {node.result for node in ties.weighted}
+    normalized = {node.result for node in ties.normalized}
+
+    def scale(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if not any(name in factors for name in (*node.operands, *node.results)):
+            return None
+        after = factors.get(node.result)
+        name = node.result if after is None else f"{node.result}.equalized"
+        if node.result in weighted:
+            return _reweighted(graph, builder, node, operands, factors.get(node.operands[0]), after, name)
+        if node.result in normalized and after is not None:
+            divided = [graph.constants[one].array / after for one in node.operands[1:]]
+            constants = [builder.constant(one.astype(node.type.dtype.numpy), f"{name}.factors") for one in divided]
+            return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)
+        if node.result not in tables:
+            return builder.add(node.op, *operands, name=name, loc=node.loc)
+        chosen = list(operands)
+        for index, operand in enumerate(node.operands):
+            if operand in factors:
+                limit = float((seen[operand].peaks / factors[operand]).max())
+                cut = _cut(builder, node, operands[index], limit) if _clamps(graph, operand) else operands[index]
+                chosen[index] = _times(builder, cut, factors[operand], node, f"{operand}.restored")
+        inner = builder.add(node.op, *chosen, name=node.result, loc=node.loc)
+        return inner if after is None else _times(builder, inner, 1.0 / after, node, name)
+
+    return rewrite(graph, scale)
+
+
+def equalizable(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
+    """The values, with the axes of their channels, whose statistics `equalize` wants."""
+    ties, where = channel_ties(graph, target, precision), plan(graph, target, precision)
+    return tuple((value, axis) for value, axis in ties.axes.items() if value in where.quantized)
+
+
+def by_source(precision: Mapping[str, Precision], source: Graph) -> dict[str, Precision]:
+    """The precision by the names of the graph before its equalization, whichever of both named the nodes."""
+    found: dict[str, Precision] = {}
+    for name, said in precision.items():
+        stem = name.partition(".equalized")[0]
+        if name in source.producers or not name.endswith((".equalized", ".cut", ".restored")):
+            found[name] = said
+        elif name == f"{stem}.equalized" and stem in source.producers:
+            found.setdefault(stem, said)
+    return found
+
+
+def inherited(precision: Mapping[str, Precision], before: Graph, after: Graph) -> dict[str, Precision]:
+    """The precision of an equalized graph's nodes: what equalization has put around a node has the node's own."""
+    found = dict(precision)
+    for node in reversed(after.nodes):
+        name = node.results[0]
+        user = after.only_user(name)
+        if name in before.producers or name in found:
+            continue
+        source = name.partition(".equalized")[0] if ".equalized" in name else user.results[0] if user else name
+        if source in found:
+            found[name] = found[source]
+    return {name: said for name, said in found.items() if name in after.producers or name not in before.producers}
+
+
+def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
+    """What the calibration saw of a value, as far as the function that alone reads it tells its elements apart."""
+    user = graph.only_user(name)
+    low, high = (-math.inf, math.inf) if user is None else saturation(user.op)
+
+    def magnitudes(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        ends = (np.abs(np.clip(one.astype(np.float64), low, high)) for one in (lows, highs))
+        return np.maximum(*ends)
+
+    peaks, usual = magnitudes(found.lows, found.highs), magnitudes(*found.mean_extremes())
+    return Seen(peaks, usual, found.mean_squares(), found.samples, found.elements // found.samples)
+
+
+def _clamps(graph: Graph, name: str) -> bool:
+    """Whether weights make the value, so that a clamp behind it is free, and a single function reads it."""
+    producer = graph.producers.get(name)
+    return graph.only_user(name) is not None and producer is not None and isinstance(producer.op, (Conv, ConvTranspose))
+
+
+def _cut(builder: Builder, node: Node, x: str, limit: float) -> str:
+    """What a saturating function tells apart of its operand."""
+    low, high = saturation(node.op)
+    if math.isinf(low) and math.isinf(high):
+        return x
+    clip = Clip(low=-math.inf if math.isinf(low) else -limit, high=math.inf if math.isinf(high) else limit)
+    return builder.add(clip, x, name=f"{x}.cut", loc=node.loc)
+
+
+def _times(builder: Builder, x: str, factors: np.ndarray, node: Node, name: str) -> str:
+    shape = [-1 if axis == 1 else 1 for axis in range(node.type.rank)]
+    constant = builder.constant(factors.reshape(shape).astype(node.type.dtype.numpy), f"{name}.factors")
+    return builder.add(Mul(), x, constant, name=name, loc=node.loc)
+
+
+def _reweighted(
+    graph: Graph,
+    builder: Builder,
+    node: Node,
+    operands: tuple[str, ...],
+    before: np.ndarray | None,
+    after: np.ndarray | None,
+    name: str,
+) -> str:
+    """The node with weights that multiply its input's factors back in and divide by its result's."""
+    weights = graph.constants[node.operands[1]].array.astype(np.float64)
+    if before is not None:
+        weights = weights * by_input(node, weights, before)
+    if after is not None:
+        weights = weights / by_result(node, weights, after)
+    constants = [builder.constant(weights.astype(node.type.dtype.numpy), f"{node.result}.w")]
+    if len(node.operands) > 2:
+        bias = graph.constants[node.operands[2]].array.astype(np.float64)
+        divided = bias if after is None else bias / after
+        constants.append(builder.constant(divided.astype(node.type.dtype.numpy), f"{node.result}.b"))
+    return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)

@@ -1,0 +1,79 @@
+"""A graph run piece by piece on a few samples, so that what is found at one node can change what runs behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from npuq.ir import Graph, Node
+from npuq.ir.ops.quant import Dequantize
+
+from ..calibration.float_forward import compile_options, computed
+from ..calibration.observe import MOST_WORKERS
+from ..calibration.samples import Sample
+
+Values = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Stepwise:
+    """A float or fake-quant graph that has run up to `at` on each of `samples`.
+
+    `known` has the constants, dequantized ones by the name of the dequantized value; what runs later sees its changes.
+    `held` are each sample's values that something still reads.
+    """
+
+    graph: Graph
+    samples: Sequence[Sample]
+    at: int = 0
+    known: Values = field(init=False)
+    held: list[Values] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known = {name: constant.array for name, constant in self.graph.constants.items()}
+        with jax.enable_x64(True):
+            for node in self.graph.nodes:
+                if self._is_known(node):
+                    self.known[node.result] = np.asarray(node.op.evaluate(self.known[node.operands[0]]))
+        self.held = [dict(zip(self.graph.inputs, sample, strict=True)) for sample in self.samples]
+
+    def run(self, stop: int, wanted: Collection[str]) -> list[Values]:
+        """Run all nodes before `stop`; give, per sample, the values of `wanted` and all that is read from there on."""
+        nodes = [node for node in self.graph.nodes[self.at : stop] if not self._is_known(node)]
+        made = (*self.held[0], *(result for node in nodes for result in node.results))
+        kept = tuple(name for name in made if name in wanted or self._last.get(name, -1) >= stop)
+        known = {name: self.known[name] for node in nodes for name in node.operands if name in self.known}
+
+        def piece(known: Values, values: Values) -> Values:
+            values = {**known, **values}
+            for node in nodes:
+                results = computed(node, [values[name] for name in node.operands])
+                values.update(zip(node.results, results, strict=True))
+            return {name: values[name] for name in kept}
+
+        compiled = jax.jit(piece, compiler_options=compile_options(jax.default_backend()))
+
+        def one(values: Values) -> Values:
+            with jax.enable_x64(True):
+                found: Values = compiled(known, values)
+                return found
+
+        first = one(self.held[0])
+        with ThreadPoolExecutor(MOST_WORKERS) as pool:
+            self.held = [first, *pool.map(one, self.held[1:])]
+        self.at = stop
+        return self.held
+
+    def _is_known(self, node: Node) -> bool:
+        return isinstance(node.op, Dequantize) and node.operands[0] in self.graph.constants
+
+    @cached_property
+    def _last(self) -> dict[str, int]:
+        """Where each value is read last."""
+        return {name: index for index, node in enumerate(self.graph.nodes) for name in node.operands}

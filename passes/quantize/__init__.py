@@ -1,0 +1,1 @@
+"""Ranges to scales, and scales to a fake-quant graph."""

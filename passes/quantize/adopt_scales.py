@@ -1,0 +1,196 @@
+"""A model's own scales, on a target: pairs where the model had them, its weights' integers, and the rest as given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from npuq.ir import Constant, DType, Graph, Node, NpuqError, Quantization, TensorType
+
+from ..lowering import LOWERINGS, Kind, activations
+from ..lowering.plan import Plan, plan
+from ..lowering.reduction import softmax_quantization
+from ..lowering.registry import is_weight
+from ..pipeline import graph_pass
+from ..precision import Precision, Precisions
+from ..scales import Range, activation_quantization
+from ..target import Target, Width, weight_range
+from .insert_fake_quant import Scales, weights_quantization
+from .repair_scales import Held, Quants
+from .take_scales import Taken
+
+Types = Mapping[str, tuple[TensorType, ...]]
+"""What values are quantized to: a type for each width, the one that it is made at first."""
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What a canonical float graph takes over of a model's scales, and the values that are left without one."""
+
+    where: Plan
+    precision: Precisions
+    quants: Quants
+    missing: tuple[str, ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+@graph_pass("adopt-scales")
+def adopt_scales(
+    graph: Graph, *, taken: Taken, ranges: Mapping[str, Range], target: Target, bits: int | None = None
+) -> Graph:
+    """Put a quantize/dequantize pair wherever the model that `taken` comes from had one, with its scale.
+
+    Unsigned integers become signed ones with another zero point, which changes no real number. What the target lacks is
+    quantized anew over the same reals: activations with a zero point where it wants none; weights with a zero point, or
+    with the least integer. `ranges` holds the (low, high) of the values that need a scale and have none.
+    """
+    return adopted_scales(graph, taken, ranges, target, bits).insert()
+
+
+def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -> Adoption:
+    """Match a model's scales with the values of its canonical float graph that a target holds as integers.
+
+    Each node has the width of its result's integers; nodes without any have `bits`, by default what most values have.
+    Raises `NpuqError` for element types and scales per axis that the target does not have.
+    """
+    values = _passed_on(graph, {name: types for name, types in taken.values.items() if name in graph.types})
+    widths = {name: _width(name, types[0], target) for name, types in values.items()}
+    usual = Counter(width.bits for width in widths.values()).most_common(1)
+    every = Precision(bits or (usual[0][0] if usual else None))
+    nodes = {
+        node.results[0]: Precision(widths[node.results[0]].bits) for node in graph.nodes if node.results[0] in widths
+    }
+    precision = Precisions(every, nodes)
+    where = plan(graph, target, precision)
+    held = {**where.held, **{name: (width.bits,) for name, width in widths.items() if name not in where.held}}
+    quants: dict[Held, Quantization] = {}
+    notes = []
+    for name, types in values.items():
+        for width in map(target.width, held[name]):
+            own = [type_ for type_ in types if type_.dtype.bits == width.bits]
+            quants[name, width.bits], exact = quantization_on((own or types)[0], width)
+            if not exact and width is widths[name]:
+                notes.append((name, f"its zero point is left out: {target.name} has none"))
+    missing = tuple(name for name in held if name not in values and name not in graph.constants)
+    order = {name: held[name] for name in graph.types if name in held}
+    return Adoption(replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
+
+
+def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]:
+    """What values are quantized to, also through ops that move elements: quantizing commutes with these.
+
+    A result has its operands' scale where that is one; an operand that nothing else reads has its result's.
+    """
+    known, before = dict(values), -1
+    movers = [
+        (node, [name for name in activations(graph, node) if name not in graph.constants])
+        for node in graph.nodes
+        if type(node.op) in LOWERINGS and LOWERINGS[type(node.op)].kind_of(graph, node) is Kind.MOVE
+    ]
+    while before < len(known):
+        before = len(known)
+        for node, operands in movers:
+            given = [known[name] for name in operands if name in known]
+            kinds = {tuple((type_.dtype, type_.quant) for type_ in types) for types in given}
+            if len(given) == len(operands) and len(kinds) == 1:
+                known.setdefault(node.results[0], given[0])
+            if node.results[0] in known:
+                known.update(
+                    {
+                        name: known[node.results[0]]
+                        for name in operands
+                        if name not in known and graph.only_user(name) is node
+                    }
+                )
+    return known
+
+
+def _width(name: str, type_: TensorType, target: Target) -> Width:
+    width = next((width for width in target.widths if width.bits == type_.dtype.bits), None)
+    if width is None or type_.quant is None or type_.quant.axis is not None:
+        wanted = " or ".join(str(width.bits) for width in target.widths)
+        raise NpuqError(f"%{name}: is quantized to {type_}, but {target.name} has {wanted} bits with one scale")
+    return width
+
+
+def quantization_on(type_: TensorType, width: Width) -> tuple[Quantization, bool]:
+    """The quantization of integers from elsewhere at a width, and whether each real stays what it was."""
+    quant, dtype = type_.quant, type_.dtype
+    assert quant is not None
+    zero_point = quant.zero_point - (0 if dtype.is_signed else 1 << (dtype.bits - 1))
+    if width.bits == dtype.bits and (zero_point == 0 or not width.symmetric):
+        return Quantization.per_tensor(quant.scale, zero_point), True
+    low, high = ((limit - quant.zero_point) * quant.scale for limit in dtype.range)
+    return activation_quantization((low, high), width), False
+
+
+def adopted_scales(
+    graph: Graph, taken: Taken, ranges: Mapping[str, Range], target: Target, bits: int | None = None
+) -> Scales:
+    """The model's own scales, and those that `ranges` lead to."""
+    found = adopt(graph, taken, target, bits)
+    where, quants, notes = found.where, dict(found.quants), list(found.notes)
+    for name, widths in where.held.items():
+        for width in widths:
+            if (name, width) not in quants:
+                quants[name, width] = _rest(graph, taken, ranges, name, target.width(width))
+    weights, dtypes = dict[str, Quantization](), dict[str, DType]()
+    for node in graph.nodes:
+        if where.of(node).kind is not Kind.COMPUTE:
+            continue
+        for index in filter(partial(is_weight, graph, node), LOWERINGS[type(node.op)].weights):
+            name, width_ = node.results[0], target.width(where.bits[node.results[0]])
+            own = taken.integers(graph, node.operands[index])
+            misfit = None if own is None else _misfit(graph, node, own, quants, width_, target)
+            if own is None or own.type.quant is None or misfit:
+                notes += [(node.place, f"its weights are quantized anew: {misfit}")] if misfit else []
+                dtypes[name] = width_.weight_dtype()
+                weights[name] = weights_quantization(graph, node, dtypes[name], where, quants, target)
+            else:
+                dtypes[name], quant = signed(own.type.dtype), own.type.quant
+                weights[name] = replace(quant, zero_points=(0,) * len(quant.scales))
+    return Scales(graph, where, quants, weights, dtypes, target, tuple(notes))
+
+
+def _misfit(graph: Graph, node: Node, own: Constant, quants: Quants, width: Width, target: Target) -> str | None:
+    """Why the integers of a model's weights cannot be the target's."""
+    quant, dtype, lowering = own.type.quant, signed(own.type.dtype), LOWERINGS[type(node.op)]
+    assert quant is not None
+    shift = own.type.dtype.range[0] - dtype.range[0]
+    ((_, channels),) = lowering.weights.items()
+    if dtype not in width.weight_dtypes:
+        return f"they are {own.type.dtype}"
+    if set(quant.zero_points) != {shift}:
+        return "they have a zero point"
+    if int(own.array.astype(np.int64).min()) - shift < weight_range(dtype)[0]:
+        return f"they hold {dtype.range[0]}"
+    if quant.axis not in (None, channels) or (quant.axis is not None and target.weight_granularity != "channel"):
+        return f"they have scales on axis {quant.axis}"
+    if lowering.bias is not None and len(node.operands) > lowering.bias:
+        bias = np.abs(graph.constants[node.operands[lowering.bias]].array.astype(np.float64))
+        steps = quants[node.operands[0], width.bits].scale * np.resize(quant.scales, bias.shape)
+        if (bias > steps * width.bias_dtype.range[1]).any():
+            return f"their bias takes more than {width.bias_bits} bits"
+    return None
+
+
+def signed(dtype: DType) -> DType:
+    """The signed element type of as many bits."""
+    return dtype if dtype.is_signed else DType(f"i{dtype.bits}")
+
+
+def _rest(graph: Graph, taken: Taken, ranges: Mapping[str, Range], name: str, width: Width) -> Quantization:
+    """The scale of a value that the model gave none."""
+    constant, own = graph.constants.get(name), taken.integers(graph, name)
+    if own is not None and own.type.dtype.bits == width.bits and own.type.quant and own.type.quant.axis is None:
+        return quantization_on(own.type, width)[0]
+    if constant is not None:
+        return activation_quantization((float(constant.array.min()), float(constant.array.max())), width)
+    maker = graph.producers.get(name)
+    if maker is not None and maker.op.name == "softmax":
+        return softmax_quantization(width)
+    return activation_quantization(ranges[name], width)

@@ -1,0 +1,119 @@
+"""Result scales that a target's shifts can reach: the least repair before lowering would have to give up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from npuq.ir import Graph, Node, PassError, Quantization
+from npuq.ir.arithmetic import MULTIPLIERS
+from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.elementwise import Add, Mul, Sub
+from npuq.ir.ops.pool import AveragePool
+from npuq.ir.ops.reduce import ReduceMean, ReduceSum
+
+from ..lowering import Kind, activations
+from ..lowering.plan import Plan
+from ..target import Target
+
+Held = tuple[str, int]
+"""A value and the bits of a width at which it is held."""
+
+Quants = dict[Held, Quantization]
+
+
+def repair_scales(
+    graph: Graph,
+    where: Plan,
+    quants: Quants,
+    weights: Mapping[str, Quantization],
+    groups: Collection[frozenset[Held]],
+    target: Target,
+) -> tuple[Quants, tuple[tuple[str, str], ...]]:
+    """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
+
+    A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s; sums
+    and rescalings, which may shift their operands left first, reach further. The values that share the scale share the
+    repair; a raised scale may ask for the next one, until all hold. Raises PassError where a repair would leave a value
+    that is not zero no integer but 0.
+    """
+    shared = {held: group for group in groups for held in group}
+    given, quants, notes = quants, dict(quants), []
+    changed = True
+    while changed:
+        changed = False
+        for node in graph.nodes:
+            bits = where.bits[node.results[0]]
+            name = _quantized_result(graph, node, where)
+            if name is None or where.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
+                continue
+            rescales = _rescales(graph, where, node)
+            gain = _rescaled_gain(graph, node, quants, bits) if rescales else _gain(graph, node, quants, bits, weights)
+            shift = (target.rescale_shift_range if rescales else target.shift_range)[0]
+            least = gain * 2.0**shift / MULTIPLIERS[1]
+            old = quants[name, bits]
+            if least <= old.scale:
+                continue
+            raised = float(np.nextafter(np.float32(least), np.float32(np.inf)))
+            for member in shared.get((name, bits), frozenset({(name, bits)})) & quants.keys():
+                _check_signal(node, member, raised, given[member], target, shift)
+                quants[member] = replace(quants[member], scales=(raised,))
+            notes.append((node.place, f"scale raised from {old.scale:.3g} to {raised:.3g}, so that its shift fits"))
+            changed = True
+    return quants, tuple(notes)
+
+
+def _check_signal(node: Node, held: Held, raised: float, given: Quantization, target: Target, least_shift: int) -> None:
+    """Half a step of the raised scale is still less than the value's greatest magnitude."""
+    name, bits = held
+    low, high = target.width(bits).activation_range
+    peak = given.scale * max(high - given.zero_point, given.zero_point - low)
+    if raised > 2 * peak:
+        raise PassError(
+            f"{node.place}: {node.op.name}: %{name} reaches {peak:.3g}, less than half of the step {raised:.3g} that "
+            f"the target's least shift, {least_shift}, allows: all its integers would be 0; "
+            f"calibrate with other data, give it more bits, or train with quantization"
+        )
+
+
+def _quantized_result(graph: Graph, node: Node, where: Plan) -> str | None:
+    """The value at which the node's result is quantized: its own, or that of the clamps behind it."""
+    name = node.results[0]
+    while name not in where.held:
+        user = graph.only_user(name)
+        if user is None:
+            return None
+        name = user.results[0]
+    return name
+
+
+def _rescales(graph: Graph, where: Plan, node: Node) -> bool:
+    """Whether each operand's scale is changed to the result's by itself."""
+    return where.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
+
+
+def _rescaled_gain(graph: Graph, node: Node, quants: Quants, bits: int) -> float:
+    """The greatest scale of the operands, where it is another than the result's."""
+    held = ((operand, bits) for operand in activations(graph, node))
+    return max((quants[one].scale for one in held if one in quants), default=0.0)
+
+
+def _gain(graph: Graph, node: Node, quants: Quants, bits: int, weights: Mapping[str, Quantization]) -> float:
+    """The factor of a node's sums, its result scale aside."""
+    if node.results[0] in weights:
+        return quants[node.operands[0], bits].scale * max(weights[node.results[0]].scales)
+    match node.op:
+        case Mul() | MatMul():
+            return math.prod(quants[operand, bits].scale for operand in node.operands)
+        case ReduceSum():
+            return quants[node.operands[0], bits].scale
+        case ReduceMean(axes=axes):
+            shape = graph.types[node.operands[0]].shape
+            return quants[node.operands[0], bits].scale / math.prod(shape[axis] for axis in axes)
+        case AveragePool():
+            counts = node.op.counts(graph.types[node.operands[0]].shape[2:])
+            return quants[node.operands[0], bits].scale / float(counts.min())
+    return 0.0

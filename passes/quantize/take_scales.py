@@ -1,0 +1,114 @@
+"""What a model from elsewhere says about its integers, and the float network under it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npuq.ir import Builder, Constant, DType, Graph, Node, Op, Quantization, TensorType, rewrite, verify
+from npuq.ir.ops.activation import Relu
+from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.shape import Pad
+
+from ..calibration.bounded_ranges import EVERYTHING, result_bounds
+from ..scales import Range
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A float graph, what its values were quantized to, and the integers of its constants, by name.
+
+    A value has a type for each width that it was quantized to; the first is the one that it was made at.
+    """
+
+    graph: Graph
+    values: Mapping[str, tuple[TensorType, ...]]
+    constants: Mapping[str, Constant]
+
+    def integers(self, graph: Graph, name: str) -> Constant | None:
+        """The integers of a constant of `graph`, where it is still what they stand for."""
+        constant, now = self.constants.get(name), graph.constants.get(name)
+        if constant is None or now is None or constant.type.quant is None:
+            return None
+        reals = dequantized(constant.array, constant.type.quant)
+        return constant if np.array_equal(now.array, reals) else None
+
+
+def has_scales(graph: Graph) -> bool:
+    """Whether a graph quantizes, or holds integers with scales."""
+    quantized = any(isinstance(node.op, (Quantize, Dequantize)) for node in graph.nodes)
+    return quantized or any(type_.quant is not None for type_ in graph.types.values())
+
+
+def take_scales(graph: Graph) -> Taken:
+    """Leave out all quantizes and dequantizes; ops on integers with scales become ops on their reals.
+
+    A value that is quantized more than once to one width has the first of its scales. Where a computed value is
+    quantized without integers for what is less than zero, that is a ReLU as well, which other tools leave out for that
+    reason: it comes back.
+    """
+    values: dict[str, tuple[TensorType, ...]] = {}
+    constants: dict[str, Constant] = {}
+    bounds: dict[str, Range] = {}
+
+    def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
+        if isinstance(node.op, Quantize):
+            real = operands[0]
+            negative = real not in graph.inputs and bounds.get(real, EVERYTHING)[0] < 0
+            if negative and set(node.op.quant.zero_points) == {node.op.low}:
+                real = builder.add(Relu(), real, name=f"{real}.relu", loc=node.loc)
+                bounds[real] = (0.0, math.inf)
+            if node.type.dtype.bits not in [type_.dtype.bits for type_ in values.get(real, ())]:
+                values[real] = (*values.get(real, ()), node.type)
+            return (real,)
+        if all(graph.types[operand].quant is None for operand in node.operands):
+            results = builder.copy(node, operands)
+        else:
+            reals = tuple(_real(builder, constants, operand) for operand in operands)
+            if isinstance(node.op, Dequantize):
+                return reals
+            results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
+            each = zip(results, node.types, strict=True)
+            values.update({name: (type_,) for name, type_ in each if type_.quant is not None})
+        bounds[results[0]] = result_bounds(node, [bounds.get(operand, EVERYTHING) for operand in operands])
+        return results
+
+    def entry(builder: Builder, name: str) -> str:
+        type_ = builder.types[name]
+        if type_.quant is not None:
+            values[name] = (type_,)
+            builder.inputs[name] = builder.types[name] = TensorType(DType.F32, type_.shape)
+        return name
+
+    return Taken(verify(rewrite(graph, drop, entry=entry)), values, constants)
+
+
+def _real(builder: Builder, constants: dict[str, Constant], name: str) -> str:
+    """A known array of integers as reals; what is computed is real already."""
+    constant = builder.constants.get(name)
+    if constant is None or constant.type.quant is None:
+        return name
+    real = builder.constant(dequantized(constant.array, constant.type.quant), f"{name}.real")
+    constants[real] = constant
+    return real
+
+
+def dequantized(integers: np.ndarray, quant: Quantization) -> np.ndarray:
+    """The reals of integers: rule Q2."""
+    shape = [-1 if axis == quant.axis else 1 for axis in range(integers.ndim)]
+    scales, zero_points = (np.asarray(part, np.float64) for part in (quant.scales, quant.zero_points))
+    if quant.axis is None:
+        shape = [1] * integers.ndim
+    reals: np.ndarray = (integers.astype(np.float64) - zero_points.reshape(shape)) * scales.reshape(shape)
+    return reals.astype(np.float32)
+
+
+def _on_reals(graph: Graph, node: Node) -> Op:
+    """The op for the reals of what it moves, selects or compares."""
+    quant = graph.types[node.operands[0]].quant
+    if isinstance(node.op, Pad) and node.op.mode == "constant" and quant is not None:
+        return replace(node.op, value=(node.op.value - quant.zero_point) * quant.scale)
+    return node.op

@@ -1,0 +1,131 @@
+"""What can be compared: a graph that is run, or a dump that is read, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from npuq.ir import Graph, NpuqError, TensorType
+from npuq.ir.ops.quant import Dequantize, Quantize
+
+from ..probe import Probe
+from .dump import Dump, Dumped
+
+Arrays = list[np.ndarray]
+Read = Callable[[int, Sequence[np.ndarray]], Arrays]
+"""The named values of one run, by its number and its inputs."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A value that a side computes: its number in the program, its op, and its place in the user's file."""
+
+    index: int
+    name: str
+    op: str
+    place: str
+
+
+class GraphSide:
+    """A graph of any level, run as it is asked."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.name = graph, graph.name
+
+    @cached_property
+    def layers(self) -> Mapping[str, Layer]:
+        return {
+            name: Layer(index, name, node.op.name, node.place)
+            for index, node in enumerate(self.graph.nodes)
+            for name in node.results
+        }
+
+    def type(self, name: str) -> TensorType:
+        """The type of the value that stands for a name."""
+        return self.graph.types[self.used(name)]
+
+    def used(self, name: str) -> str:
+        """The value that stands for a name: behind its quantize/dequantize pair where only the pair reads it."""
+        graph = self.graph
+        user = graph.only_user(name) if name not in graph.returned else None
+        if user is None or not isinstance(user.op, Quantize):
+            return name
+        readers = [node for node in graph.users[user.result] if isinstance(node.op, Dequantize)]
+        return readers[0].result if readers else name
+
+    def reader(self, names: Sequence[str]) -> Read:
+        """The values that stand for the names."""
+        probe = Probe(self.graph, [self.used(name) for name in names])
+        return lambda _, inputs: probe(inputs)
+
+
+class DumpSide:
+    """A dump; `other` has the types of values that no index tells of."""
+
+    def __init__(self, dump: Dump, other: Mapping[str, TensorType]) -> None:
+        self.dump, self.name, self.other = dump, dump.name, other
+
+    @cached_property
+    def layers(self) -> Mapping[str, Layer]:
+        known = [value for value in self.dump.results.values() if value.type or self._fits(value)]
+        return {value.name: Layer(index, value.name, value.op, value.place) for index, value in enumerate(known)}
+
+    def type(self, name: str) -> TensorType:
+        """The type of a value, from the index or from the other side."""
+        value = self.dump.results[name]
+        if value.type is not None:
+            return value.type
+        other = self.other[name]
+        dtype = other.dtype.of(value.read().dtype)
+        return TensorType(dtype, other.shape, other.quant if dtype is other.dtype else None)
+
+    def reader(self, names: Sequence[str]) -> Read:
+        """The values as they were dumped."""
+        return reader(self.dump, {name: self.type(name) for name in names}, self.dump.results)
+
+    def _fits(self, value: Dumped) -> bool:
+        shape = self.other[value.name].shape if value.name in self.other else None
+        return shape is not None and value.read().size % max(int(np.prod(shape)), 1) == 0
+
+
+Side = GraphSide | DumpSide
+
+
+def reader(dump: Dump, types: Mapping[str, TensorType], values: Mapping[str, Dumped]) -> Read:
+    """Values of a dump by run."""
+    arrays = {name: values[name].read().reshape(-1, *type_.shape) for name, type_ in types.items()}
+
+    def read(index: int, inputs: Sequence[np.ndarray]) -> Arrays:
+        short = next((name for name, array in arrays.items() if index >= len(array)), None)
+        if short is not None:
+            raise NpuqError(
+                f"{values[short].file}: {len(arrays[short])} samples, but the other side has more; "
+                "compare the same samples"
+            )
+        return [array[index] for array in arrays.values()]
+
+    return read
+
+
+def recorded_inputs(dump: Dump, types: Mapping[str, TensorType]) -> Iterator[Arrays]:
+    """The inputs that a dump was made with, as floats or integers of its own, one run after another.
+
+    Raises `NpuqError` where the dump has no such inputs: the data must be given then.
+    """
+    lacking = [name for name in types if name not in dump.inputs]
+    if lacking:
+        raise NpuqError(f"{dump.folder}: it does not hold the input {lacking[0]!r}; give --data")
+    known = {name: value.type for name, value in dump.inputs.items() if name in types and value.type is not None}
+    read = reader(dump, {name: known[name] for name in types}, dump.inputs)
+    for index in range(samples_of(dump)):
+        yield read(index, ())
+
+
+def samples_of(dump: Dump) -> int:
+    """How many samples each value with an index holds."""
+    return min(
+        (len(value.read()) for value in (*dump.inputs.values(), *dump.results.values()) if value.type), default=0
+    )

@@ -1,0 +1,1 @@
+"""What npuq reads and writes: data, graphs, results."""

@@ -1,0 +1,61 @@
+"""From quantized graphs to programs, and from programs and data to results in files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from npuq.backends.npu import Program
+from npuq.ir import Graph, NpuqError
+from npuq.ir.ops.quant import Quantize
+from npuq.passes.calibration.samples import require_all_rows, rows_of
+from npuq.passes.canonical.canonicalize import canonicalize
+from npuq.passes.lowering.lower_to_integer import lower_to_integer
+from npuq.passes.pipeline import chain
+from npuq.passes.target import Target
+
+
+def program_of(graph: Graph, target: Target) -> Program:
+    """The program of a fake-quant or integer graph.
+
+    Raises `NpuqError` where nothing is quantized yet, or the graph breaks a rule of the target.
+    """
+    if any(node.op.name.startswith("npu.") for node in graph.nodes):
+        return Program.make(graph, target)
+    if not any(isinstance(node.op, Quantize) for node in graph.nodes):
+        raise NpuqError(f"{graph.name}: nothing in it is quantized; start with npuq quantize")
+    return Program.make(chain(canonicalize(), lower_to_integer(target=target))(graph), target)
+
+
+def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *, raw: bool) -> dict[str, np.ndarray]:
+    """All outputs by name, over all batches in a row; indices beyond their table are refused."""
+    rows, results = rows_of(program.graph), []
+    for batch in batches:
+        require_all_rows(rows, batch)
+        results.append(program.run(batch, raw=raw))
+    return {
+        name: np.concatenate([result[name] for result in results]) if results[0][name].ndim else results[0][name]
+        for name in program.graph.outputs
+    }
+
+
+def require_result_file(path: Path, outputs: Sequence[str]) -> None:
+    """Raise `NpuqError` unless a file of this name can hold these outputs: one an .npy, any number an .npz."""
+    if path.suffix not in (".npy", ".npz"):
+        raise NpuqError(f"{path}: results are written to .npy or .npz files")
+    if path.suffix == ".npy" and len(outputs) != 1:
+        raise NpuqError(f"{path}: the {len(outputs)} outputs {', '.join(outputs)} want an .npz file")
+
+
+def pack(arrays: Mapping[str, np.ndarray], path: Path) -> bytes:
+    """The bytes of the .npy or .npz file at `path`."""
+    require_result_file(path, tuple(arrays))
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names beside its one flag
+    else:
+        np.save(buffer, next(iter(arrays.values())))
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Widths chosen op by op for a calibrated network."""
