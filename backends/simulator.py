@@ -1,4 +1,4 @@
-"""The edge of the integer world: floats in and out of a graph of integers, in batches of any size."""
+"""The simulator: an integer graph run on arrays, floats or integers in and out, in batches of any size."""
 
 from __future__ import annotations
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from . import matrix, movement, nonlinear, pointwise, recurrent, window
-from . import quantize as edge
+from . import matrix, movement, nonlinear, pointwise, quantize, recurrent, window
 from .writer import EMITTERS, Interface, as_interface, to_exact_onnx
 
 __all__ = [
     "EMITTERS",
     "Interface",
     "as_interface",
-    "edge",
     "matrix",
     "movement",
     "nonlinear",
     "pointwise",
+    "quantize",
     "recurrent",
     "to_exact_onnx",
     "window",

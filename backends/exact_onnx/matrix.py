@@ -5,21 +5,17 @@ from __future__ import annotations
 from npuq.ir import DType, Node
 from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
 
-from .products import matrix_product
+from .products import matrix_product, weights_product
 from .rounding import clamped, requantized
 from .writer import ExactWriter, emits
 
 
 @emits(MatMul)
 def matmul(write: ExactWriter, node: Node) -> None:
-    """The weights are stored as they are and widened by the model."""
     op = node.op
     assert isinstance(op, MatMul)
     x, *_ = write.operands(node)
-    weights = write.known(node, 1, "weights")
-    narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
-    w = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
-    sums = matrix_product(write, node, write.cast(node, x, DType.F64), w)
+    sums = weights_product(write, node, x, write.known(node, 1, "weights"))
     sums = write.step(node, "Add", sums, write.constant(write.known(node, 2, "bias"), "bias"))
     write.store(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 3))))
 

@@ -48,6 +48,13 @@ def matrix_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
     return write.cast(node, write.step(node, "MatMul", a, b), DType.I64)
 
 
+def weights_product(write: ExactWriter, node: Node, x: str, weights: np.ndarray) -> str:
+    """x [..., M, K] times known integers [K, N], as int64; they are stored as they are and widened by the model."""
+    narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
+    w = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
+    return matrix_product(write, node, write.cast(node, x, DType.F64), w)
+
+
 def _data_lanes(write: ExactWriter, node: Node, x: str, dtype: DType) -> list[Lane]:
     """x = sum of factor * (bytes - zero)."""
     low = write.cast(node, x, DType.U8)

@@ -7,6 +7,7 @@ import numpy as np
 from npuq.ir import DType, Node
 from npuq.ir.ops.quant import Dequantize, Quantize
 
+from ..qdq.writer import along
 from .writer import ExactWriter, emits
 
 
@@ -16,11 +17,11 @@ def quantize(write: ExactWriter, node: Node) -> None:
     op = node.op
     assert isinstance(op, Quantize)
     (x,) = write.operands(node)
-    reciprocals = _along(1.0 / np.asarray(op.scales, np.float64), op.axis, node.type.rank)
+    reciprocals = along(1.0 / np.asarray(op.scales, np.float64), op.axis, node.type.rank)
     scaled = write.step(node, "Mul", write.cast(node, x, DType.F64), write.constant(reciprocals, "reciprocal"))
     rounded = write.step(node, "Round", scaled)
     if any(op.zero_points):
-        zero_points = _along(np.asarray(op.zero_points, np.float64), op.axis, node.type.rank)
+        zero_points = along(np.asarray(op.zero_points, np.float64), op.axis, node.type.rank)
         rounded = write.step(node, "Add", rounded, write.constant(zero_points, "zero"))
     limits = (write.scalar(limit, np.float64) for limit in (op.low, op.high))
     write.store(node, write.step(node, "Clip", rounded, *limits))
@@ -33,14 +34,7 @@ def dequantize(write: ExactWriter, node: Node) -> None:
     assert isinstance(op, Dequantize)
     (q,) = write.operands(node)
     if any(op.zero_points):
-        zero_points = _along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
+        zero_points = along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
         q = write.step(node, "Sub", write.cast(node, q, DType.I64), write.constant(zero_points, "zero"))
-    scales = _along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
+    scales = along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
     write.last(node, "Mul", write.cast(node, q, DType.F32), write.constant(scales, "scale"))
-
-
-def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
-    """Values shaped to broadcast along one axis; a single one is for all of it."""
-    if axis is None or values.size == 1:
-        return values.reshape(())
-    return values.reshape([-1 if index == axis else 1 for index in range(rank)])

@@ -13,7 +13,7 @@ from npuq.ir.ops.npu.recurrent import STATE_LIMIT, SUM_FRACTION, SUM_LIMIT, UNIT
 from npuq.ir.ops.recurrent import backwards
 
 from .pointwise import interpolated
-from .products import matrix_product
+from .products import weights_product
 from .rounding import limited, requantized, rescaled, shifted
 from .writer import ExactWriter, emits
 
@@ -156,10 +156,7 @@ class _Cell:
     def sums(self, x: str, kind: int, rows: slice = slice(None)) -> str:
         """Rule G1, of x (kind 0) or of the state (kind 1)."""
         write, node = self.write, self.node
-        weights = self.weights[kind][rows].T
-        narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
-        real = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
-        products = matrix_product(write, node, write.cast(node, x, DType.F64), real)
+        products = weights_product(write, node, x, self.weights[kind][rows].T)
         total = self.step("Add", products, write.constant(self.bias[kind][rows], "bias"))
         m, s = self.multipliers[kind][rows], self.shifts[kind][rows]
         return self.within(requantized(write, node, total, self.op, m, s), SUM_LIMIT)

@@ -9,6 +9,7 @@ import numpy as np
 from npuq.ir import DType, Node
 from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 
+from ..qdq.writer import pads
 from .products import convolution, matrix_product
 from .rounding import clamped, requantized
 from .writer import ExactWriter, emits
@@ -23,12 +24,12 @@ def conv2d(write: ExactWriter, node: Node) -> None:
     """Rule B3: padding of zeros is the operator's, what else surrounds x is written out."""
     op = node.op
     assert isinstance(op, Conv2d)
-    x, pads = write.first(node, 0), _pads(op.padding)
-    if op.pad_value or op.expand != (1, 1) or min(pads) < 0:
-        x, pads = _surrounded(write, node, x, op), NONE
+    x, border = write.first(node, 0), pads(op.padding)
+    if op.pad_value or op.expand != (1, 1) or min(border) < 0:
+        x, border = _surrounded(write, node, x, op), NONE
     weights = write.known(node, 1, "weights").transpose(3, 2, 0, 1)
     attributes = {"strides": op.stride, "dilations": op.dilation, "group": op.groups}
-    sums = convolution(write, node, x, write.types[node.operands[0]].dtype, weights, pads, **attributes)
+    sums = convolution(write, node, x, write.types[node.operands[0]].dtype, weights, border, **attributes)
     bias = write.known(node, 2, "bias").reshape(-1, 1, 1)
     sums = write.step(node, "Add", sums, write.constant(bias, "bias"))
     m, s = (factor.reshape(-1, 1, 1) for factor in write.factors(node, 3))
@@ -42,7 +43,7 @@ def max_pool(write: ExactWriter, node: Node) -> None:
     assert isinstance(op, MaxPool2d)
     real = write.cast(node, write.first(node, 0), DType.F32)
     attributes = {"kernel_shape": op.window, "strides": op.stride, "dilations": op.dilation}
-    write.store_first(node, write.step(node, "MaxPool", real, pads=_pads(op.padding), **attributes))
+    write.store_first(node, write.step(node, "MaxPool", real, pads=pads(op.padding), **attributes))
 
 
 @emits(AveragePool2d)
@@ -54,7 +55,7 @@ def average_pool(write: ExactWriter, node: Node) -> None:
     channels = type_.shape[3]
     ones = np.ones((channels, 1, *op.window), np.int64)
     attributes = {"strides": op.stride, "dilations": op.dilation, "group": channels}
-    sums = convolution(write, node, write.first(node, 0), type_.dtype, ones, _pads(op.padding), **attributes)
+    sums = convolution(write, node, write.first(node, 0), type_.dtype, ones, pads(op.padding), **attributes)
     if op.input_zero_point:
         inside = np.multiply.outer(*(_counts(op, axis, type_.shape[1 + axis]) for axis in (0, 1)))
         sums = write.step(node, "Sub", sums, write.constant(inside * op.input_zero_point, "zero"))
@@ -88,11 +89,6 @@ def resize_linear(write: ExactWriter, node: Node) -> None:
     wide = write.step(node, "MatMul", x, write.constant(columns.T, "columns"))
     sums = matrix_product(write, node, write.constant(rows, "rows"), wide)
     write.store_first(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 3))))
-
-
-def _pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    """All widths before, then all after."""
-    return tuple(before for before, _ in padding) + tuple(after for _, after in padding)
 
 
 def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:

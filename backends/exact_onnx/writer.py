@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -13,10 +13,10 @@ from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, TensorType, requ
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.quant import Dequantize, Quantize
 
-from ..qdq.writer import EXPORTERS, Writer
+from ..qdq.writer import EXPORTERS, Writer, element_type, registers
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import ModelProto
 
 Interface = Literal["integer", "fixed", "float"]
 """What a model takes and gives: the program's integers; floats in and integers spelled as floats out; floats."""
@@ -28,22 +28,10 @@ Emit = Callable[["ExactWriter", Node], None]
 Body = Callable[[list[str], list[str]], tuple[list[str], str]]
 """From the states and entries of one step to the states behind it and what it gives."""
 
-E = TypeVar("E", bound=Emit)
-
 EMITTERS: dict[type[Op], Emit] = {}
-"""Who writes each op so that its integers are exact; float ops of host segments are not here."""
+"""The function that writes each op so that its integers are exact; float ops of host segments are not here."""
 
-
-def emits(*ops: type[Op]) -> Callable[[E], E]:
-    """Register the function that writes nodes of these ops."""
-
-    def register(emit: E) -> E:
-        for op in ops:
-            assert op not in EMITTERS, op.name
-            EMITTERS[op] = emit
-        return emit
-
-    return register
+emits = registers(EMITTERS)
 
 
 def to_exact_onnx(graph: Graph, *, interface: Interface = "fixed") -> ModelProto:
@@ -160,10 +148,6 @@ class ExactWriter(Writer):
         wide = self.cast(node, self.operands(node)[index], dtype)
         return self.step(node, "Sub", wide, self.scalar(zero_point, dtype.numpy)) if zero_point else wide
 
-    def cast(self, node: Node, x: str, dtype: DType) -> str:
-        """x in another element type; of integers, ONNX keeps the low bits."""
-        return self.step(node, "Cast", x, to=_number(dtype))
-
     def first(self, node: Node, index: int) -> str:
         """An operand [N, H, W, C] as [N, C, H, W]."""
         value = node.operands[index]
@@ -171,13 +155,9 @@ class ExactWriter(Writer):
             self.planes[value] = self.step(node, "Transpose", self.names[value], perm=FIRST)
         return self.planes[value]
 
-    def store(self, node: Node, x: str) -> None:
-        """Let x, of a wider element type, be the node's result."""
-        self.last(node, "Cast", x, to=_number(node.type.dtype))
-
     def cast_to(self, name: str, x: str, dtype: DType) -> None:
         """Let x in another element type be the value `name`."""
-        self._append("Cast", (x,), [name], {"to": _number(dtype)})
+        self._append("Cast", (x,), [name], {"to": element_type(dtype)})
 
     def scan(
         self, node: Node, body: Body, states: list[str], entries: list[str], *, backwards: bool
@@ -199,10 +179,10 @@ class ExactWriter(Writer):
             inside,
             f"{self.names[node.results[0]]}.step",
             [
-                helper.make_tensor_value_info(name, _number(kind), None)
+                helper.make_tensor_value_info(name, element_type(kind), None)
                 for name, kind in zip(before + now, kinds, strict=True)
             ],
-            [helper.make_tensor_value_info(name, _number(DType.I64), None) for name in results],
+            [helper.make_tensor_value_info(name, element_type(DType.I64), None) for name in results],
         )
         way = [int(backwards)]
         outputs = [self.fresh(f"{self.names[node.results[0]]}.scan") for _ in results]
@@ -215,12 +195,6 @@ class ExactWriter(Writer):
         self._append("Scan", (*states, *entries), outputs, attributes)
         return outputs[-1], outputs[:-1]
 
-    def _open(self, name: str, dtype: DType) -> ValueInfoProto:
-        """A declared value of any shape."""
-        from onnx import helper
-
-        return helper.make_tensor_value_info(name, _number(dtype), None)
-
     def store_first(self, node: Node, x: str) -> None:
         """Let x [N, C, H, W], of a wider element type, be the node's result [N, H, W, C]."""
         plane = self.cast(node, x, node.type.dtype)
@@ -230,9 +204,3 @@ class ExactWriter(Writer):
     def scalar(self, value: Any, dtype: Any = np.int64) -> str:
         """One number as a constant."""
         return self.constant(np.asarray(value, dtype), "c")
-
-
-def _number(dtype: DType) -> int:
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(dtype.numpy))

@@ -1,4 +1,4 @@
-"""The edge of the generated FlatBuffers code: tables by name, vectors, and reading that trusts no length."""
+"""The generated FlatBuffers code behind tables by name, vectors and packed arrays; reading trusts no length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from npuq.ir import DType, ParseError
+from npuq.ir import Constant, DType, ParseError, TensorType
 
 from . import schema as generated
 
@@ -103,3 +103,30 @@ class Reader:
     def blob(self, numbers: Any) -> np.ndarray:
         """The bytes of a vector, without a copy."""
         return np.zeros(0, np.uint8) if isinstance(numbers, int) else np.asarray(numbers)
+
+
+def pack(array: np.ndarray) -> bytes:
+    """The bytes of an array: little endian, row major, two 4-bit elements to a byte.
+
+    The first of the two is the low half; a last odd one is padded with zero.
+    """
+    if DType.of(array.dtype) is not DType.I4:
+        data: bytes = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        return data
+    halves = array.astype(np.int8).ravel().view(np.uint8) & 15
+    pairs = np.append(halves, np.zeros(len(halves) % 2, np.uint8)).reshape(-1, 2)
+    return bytes((pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8))
+
+
+def unpack(data: np.ndarray, type_: TensorType) -> Constant:
+    """The array of `type_` in exactly its bytes, given as uint8; raises `ParseError` where their number is wrong."""
+    if data.size != type_.bytes:
+        raise ParseError(f"{data.size} bytes of data for {type_.bytes} of a {type_}")
+    if type_.dtype is DType.I4:
+        halves = np.stack([data & 15, data >> 4], axis=-1).ravel()[: type_.size]
+        array = (halves.astype(np.int8) ^ 8) - 8
+        return Constant(type_, array.astype(DType.I4.numpy).reshape(type_.shape))
+    if type_.dtype is DType.BOOL and data.size and data.max() > 1:
+        raise ParseError("a bool is neither 0 nor 1")
+    little = type_.dtype.numpy.newbyteorder("<")
+    return Constant(type_, data.view(little).astype(type_.dtype.numpy, copy=False).reshape(type_.shape))

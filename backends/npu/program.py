@@ -16,8 +16,7 @@ from npuq.passes.target import Target
 from ..memory import make_plan
 from ..simulator import simulator, to_edge
 from ..write_file import write_file
-from .check import check
-from .contents import Contents, KnownAnswer
+from .contents import Contents, KnownAnswer, check
 from .cost import CostTable, cost_of
 from .disassemble import disassemble
 from .read import from_bytes

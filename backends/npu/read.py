@@ -12,11 +12,9 @@ from npuq.ir import Constant, DType, Graph, Node, NpuqError, ParseError, Quantiz
 from npuq.passes.target import Target
 
 from ..memory import ALIGNMENT, LARGEST, Plan, Slot
-from .check import check
-from .contents import Contents, KnownAnswer
-from .flat import ELEMENT_TYPES, Reader, schema
+from .contents import Contents, KnownAnswer, check
+from .flat import ELEMENT_TYPES, Reader, schema, unpack
 from .layout import Placement, Role, place_constants
-from .packing import unpack
 from .write import HEADER, MAGIC, VERSION, content_digest
 
 DEEPEST = 6

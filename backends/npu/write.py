@@ -14,9 +14,8 @@ from npuq.ir import Constant, DType, Graph, Node, TensorType
 
 from ..memory import ALIGNMENT, Plan
 from .contents import Contents
-from .flat import ELEMENT_TYPES, Writer, schema
+from .flat import ELEMENT_TYPES, Writer, pack, schema
 from .layout import LAYER_ALIGNMENT, place_constants
-from .packing import pack
 
 MAGIC = b"NPUQ"
 VERSION = 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from . import indexing as places
-from . import movement, normalization, window
-from . import pointwise as calculation
+from . import indexing, movement, normalization, pointwise, window
 from .writer import EXPORTERS, require_opset, to_onnx
 
-__all__ = ["EXPORTERS", "calculation", "movement", "normalization", "places", "require_opset", "to_onnx", "window"]
+__all__ = ["EXPORTERS", "indexing", "movement", "normalization", "pointwise", "require_opset", "to_onnx", "window"]

@@ -1,13 +1,13 @@
-"""Exporters of ops that read, write and find elements at computed places."""
+"""Exporters of ops that read, write and find elements at computed indices."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import DType, Node, TensorType, require
+from npuq.ir import DType, Node, require
 from npuq.ir.ops import order, pool, reduce, sample, scatter
 
-from .writer import Writer, element_type, exports
+from .writer import Writer, exports, pads
 
 
 @exports(scatter.GatherNd)
@@ -26,19 +26,10 @@ def scatter_nd(write: Writer, node: Node) -> None:
 
 def _with_wide_indices(write: Writer, node: Node) -> list[str]:
     """The operands, the second of them in 64 bits, the only indices that ONNX takes here."""
-    from onnx import TensorProto
-
     operands = write.operands(node)
     if write.types[node.operands[1]].dtype is not DType.I64:
-        operands[1] = write.step(node, "Cast", operands[1], to=TensorProto.INT64)
+        operands[1] = write.cast(node, operands[1], DType.I64)
     return operands
-
-
-@exports(scatter.ScatterElements)
-def scatter_elements(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, scatter.ScatterElements)
-    write.last(node, "ScatterElements", *write.operands(node), axis=op.axis, reduction=op.reduction)
 
 
 @exports(reduce.CumSum)
@@ -71,7 +62,7 @@ def max_pool_places(write: Writer, node: Node) -> None:
         kernel_shape=op.window,
         strides=op.stride,
         dilations=op.dilation,
-        pads=(*(before for before, _ in op.padding), *(after for _, after in op.padding)),
+        pads=pads(op.padding),
         storage_order=int(op.column_major),
     )
 
@@ -98,7 +89,7 @@ def roi_align(write: Writer, node: Node) -> None:
     assert isinstance(op, sample.RoiAlign)
     x, regions, samples = write.operands(node)
     if write.types[node.operands[2]].dtype is not DType.I64:
-        samples = write.step(node, "Cast", samples, to=element_type(TensorType(DType.I64, ())))
+        samples = write.cast(node, samples, DType.I64)
     places = "half_pixel" if op.centred else "output_half_pixel"
     write.last(
         node,

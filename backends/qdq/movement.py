@@ -10,7 +10,7 @@ from npuq.ir import Node
 from npuq.ir.ops import resize as resizing
 from npuq.ir.ops import shape
 
-from .writer import Writer, exports
+from .writer import Writer, exports, pads
 
 
 @exports(shape.Reshape)
@@ -38,19 +38,11 @@ def slice_(write: Writer, node: Node) -> None:
     write.last(node, "Slice", *write.operands(node), *(write.integers(values, name) for name, values in bounds))
 
 
-@exports(shape.Concat)
-def concat(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, shape.Concat)
-    write.last(node, "Concat", *write.operands(node), axis=op.axis)
-
-
 @exports(shape.Pad)
 def pad(write: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, shape.Pad)
-    widths = tuple(before for before, _ in op.padding) + tuple(after for _, after in op.padding)
-    operands = [*write.operands(node), write.integers(widths, "pads")]
+    operands = [*write.operands(node), write.integers(pads(op.padding), "pads")]
     if op.mode == "constant":
         operands.append(write.constant(np.asarray(op.value).astype(node.type.dtype.numpy), "value"))
     write.last(node, "Pad", *operands, mode=op.mode)
@@ -66,14 +58,6 @@ def tile(write: Writer, node: Node) -> None:
 @exports(shape.Expand)
 def expand(write: Writer, node: Node) -> None:
     write.last(node, "Expand", *write.operands(node), write.integers(node.type.shape, "shape"))
-
-
-@exports(shape.Gather, shape.GatherElements)
-def gather(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, shape.Gather | shape.GatherElements)
-    operator = "Gather" if isinstance(op, shape.Gather) else "GatherElements"
-    write.last(node, operator, *write.operands(node), axis=op.axis)
 
 
 @exports(resizing.Resize)

@@ -1,4 +1,4 @@
-"""Exporters of pointwise ops, comparisons, reductions, matrix products and quantization."""
+"""Exporters of ops that ONNX has as they are, of pointwise ops, reductions, matrix products and quantization."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from npuq.ir import DType, Node, Op, TensorType, require
-from npuq.ir.ops import activation, bits, conv, elementwise, logic, norm, quant, reduce, trigonometry
+from npuq.ir.ops import activation, bits, conv, elementwise, logic, norm, quant, reduce, scatter, shape, trigonometry
 
-from .writer import EXPORTERS, OPSET, Writer, element_type, exports
+from .writer import EXPORTERS, OPSET, Writer, along, exports
 
 SAME: Mapping[type[Op], tuple[str, ...]] = {
     elementwise.Identity: ("Identity",),
@@ -72,9 +72,12 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     norm.BatchNorm: ("BatchNormalization", "epsilon"),
     reduce.Softmax: ("Softmax", "axis"),
     reduce.LogSoftmax: ("LogSoftmax", "axis"),
+    shape.Concat: ("Concat", "axis"),
+    shape.Gather: ("Gather", "axis"),
+    shape.GatherElements: ("GatherElements", "axis"),
+    scatter.ScatterElements: ("ScatterElements", "axis", "reduction"),
 }
 """Ops that ONNX has as they are: its name for them, and the attributes of the same name and meaning."""
-
 
 SIGNED_SHIFTS = 28
 """The first opset whose BitShift takes signed integers."""
@@ -177,7 +180,7 @@ def is_inf(write: Writer, node: Node) -> None:
 
 @exports(logic.Cast)
 def cast(write: Writer, node: Node) -> None:
-    write.last(node, "Cast", *write.operands(node), to=element_type(node.type))
+    write.store(node, *write.operands(node))
 
 
 @exports(conv.MatMul)
@@ -236,7 +239,7 @@ def quantize(write: Writer, node: Node) -> None:
         # QuantizeLinear has no such type; on the way into a normalization zero points are 0.
         require(not any(op.zero_points), f"zero points {op.zero_points} of {op.dtype}, 0 wanted")
         steps = write.step(node, "Round", write.step(node, "Div", x, _scale(write, op.scales, op.axis)))
-        write.last(node, "Cast", steps, to=element_type(node.type))
+        write.store(node, steps)
         return
     _require_width(write, op.dtype)
     zero_point = _zero_point(write, op.quant.zero_points, op.axis, op.dtype)
@@ -256,10 +259,10 @@ def dequantize(write: Writer, node: Node) -> None:
         write.last(node, "DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))
         return
     rank = node.type.rank
-    zero_points = _along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
+    zero_points = along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
     centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
-    reals = write.step(node, "Cast", centred, to=element_type(node.type))
-    write.last(node, "Mul", reals, write.constant(_along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
+    reals = write.cast(node, centred, node.type.dtype)
+    write.last(node, "Mul", reals, write.constant(along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
 
 
 def _require_width(write: Writer, dtype: DType) -> None:
@@ -270,8 +273,8 @@ def _require_width(write: Writer, dtype: DType) -> None:
 
 def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
     """The operand limited to the reals of the quantization's least and greatest integers."""
-    scales = _along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
-    zero_points = _along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
+    scales = along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
+    zero_points = along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
     low, high = (((limit - zero_points) * scales).astype(np.float32) for limit in (op.low, op.high))
     above = write.step(node, "Max", x, write.constant(low, "low"))
     return write.step(node, "Min", above, write.constant(high, "high"))
@@ -289,11 +292,6 @@ def _zero_point(write: Writer, zero_points: tuple[int, ...], axis: int | None, d
 
 def _axis(axis: int | None) -> dict[str, int]:
     return {} if axis is None else {"axis": axis}
-
-
-def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
-    """Values shaped to broadcast along one axis."""
-    return values.reshape(() if axis is None else [-1 if index == axis else 1 for index in range(rank)])
 
 
 def _scalar(write: Writer, value: float, type_: TensorType) -> str:

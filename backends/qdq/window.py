@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import Node
 from npuq.ir.ops import conv, pool
 
-from .writer import Writer, exports
+from .writer import Writer, exports, pads
 
 
 @exports(conv.Conv)
@@ -30,9 +30,9 @@ def transposed_convolution(write: Writer, node: Node) -> None:
     if all(width >= 0 for around in op.padding for width in around):
         write.last(node, "ConvTranspose", x, w, *bias, **attributes)
         return
-    attributes["pads"] = _pads(tuple((max(before, 0), max(after, 0)) for before, after in op.padding))
+    attributes["pads"] = pads(tuple((max(before, 0), max(after, 0)) for before, after in op.padding))
     grown = ((0, 0), (0, 0), *((max(-before, 0), max(-after, 0)) for before, after in op.padding))
-    widths = write.integers(_pads(grown), "pads")
+    widths = write.integers(pads(grown), "pads")
     cropped = write.step(node, "ConvTranspose", x, w, **attributes)
     if not bias:
         write.last(node, "Pad", cropped, widths)
@@ -51,7 +51,7 @@ def max_pool(write: Writer, node: Node) -> None:
     if _wide(op):
         dtype = node.type.dtype
         least = np.asarray(-math.inf if dtype.is_float else dtype.range[0]).astype(dtype.numpy)
-        x, attributes["pads"] = _padded(write, node, x, op, least), _pads(((0, 0),) * len(op.window))
+        x, attributes["pads"] = _padded(write, node, x, op, least), pads(((0, 0),) * len(op.window))
     write.last(node, "MaxPool", x, **attributes)
 
 
@@ -66,7 +66,7 @@ def average_pool(write: Writer, node: Node) -> None:
         write.last(node, "AveragePool", x, **attributes, count_include_pad=int(op.count_padding))
         return
     dtype = node.type.dtype
-    attributes["pads"] = _pads(((0, 0),) * len(op.window))
+    attributes["pads"] = pads(((0, 0),) * len(op.window))
     padded = _padded(write, node, x, op, np.zeros((), dtype.numpy))
     factor = math.prod(op.window) / op.counts(write.types[node.operands[0]].shape[2:])
     mean = write.step(node, "AveragePool", padded, **attributes)
@@ -77,12 +77,7 @@ Windowed = conv.Conv | conv.ConvTranspose | pool.MaxPool | pool.AveragePool
 
 
 def _window(op: Windowed) -> dict[str, Any]:
-    return {"strides": op.stride, "dilations": op.dilation, "pads": _pads(op.padding)}
-
-
-def _pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    """All widths before, then all after."""
-    return tuple(before for before, _ in padding) + tuple(after for _, after in padding)
+    return {"strides": op.stride, "dilations": op.dilation, "pads": pads(op.padding)}
 
 
 def _wide(op: pool.MaxPool | pool.AveragePool) -> bool:
@@ -92,5 +87,5 @@ def _wide(op: pool.MaxPool | pool.AveragePool) -> bool:
 
 def _padded(write: Writer, node: Node, x: str, op: pool.MaxPool | pool.AveragePool, value: np.ndarray) -> str:
     """The operand with its border written out."""
-    widths = write.integers(_pads(((0, 0), (0, 0), *op.padding)), "pads")
+    widths = write.integers(pads(((0, 0), (0, 0), *op.padding)), "pads")
     return write.step(node, "Pad", x, widths, write.constant(value, "value"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from npuq.ir import Graph, Node, NpuqError, Op, RuleError, TensorType, require
+from npuq.ir import DType, Graph, Node, NpuqError, Op, RuleError, TensorType, require
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -27,22 +27,28 @@ LARGEST = (1 << 31) - 1
 """The most bytes that one protobuf message holds."""
 
 Export = Callable[["Writer", Node], None]
-E = TypeVar("E", bound=Export)
+E = TypeVar("E", bound=Callable[..., None])
+
+
+def registers(table: dict[type[Op], E]) -> Callable[..., Callable[[E], E]]:
+    """A decorator with ops as arguments: it enters the function that writes their nodes into a table."""
+
+    def of(*ops: type[Op]) -> Callable[[E], E]:
+        def register(write: E) -> E:
+            for op in ops:
+                assert op not in table, op.name
+                table[op] = write
+            return write
+
+        return register
+
+    return of
+
 
 EXPORTERS: dict[type[Op], Export] = {}
-"""Who writes each op."""
+"""The function that writes each op."""
 
-
-def exports(*ops: type[Op]) -> Callable[[E], E]:
-    """Register the function that writes nodes of these ops."""
-
-    def register(export: E) -> E:
-        for op in ops:
-            assert op not in EXPORTERS, op.name
-            EXPORTERS[op] = export
-        return export
-
-    return register
+exports = registers(EXPORTERS)
 
 
 def to_onnx(graph: Graph, *, opset: int = OPSET) -> ModelProto:
@@ -149,6 +155,14 @@ class Writer:
         """A list of integers as ONNX takes shapes and axes."""
         return self.constant(np.asarray(values, np.int64), stem)
 
+    def cast(self, node: Node, x: str, dtype: DType) -> str:
+        """x in another element type; of integers, ONNX keeps the low bits."""
+        return self.step(node, "Cast", x, to=element_type(dtype))
+
+    def store(self, node: Node, x: str) -> None:
+        """Let x, of another element type, be the node's result."""
+        self.last(node, "Cast", x, to=element_type(node.type.dtype))
+
     def over(self, op: str, axes: tuple[int, ...], **attributes: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         """What a reduction over axes takes beside its data: operands and attributes."""
         if self.opset < AXES_AS_OPERAND and op != "ReduceSum":
@@ -207,11 +221,23 @@ def _versions(op: str) -> dict[int, tuple[int, frozenset[str]]]:
     return {one.since_version: (one.max_input, frozenset(one.attributes)) for one in schemas}
 
 
-def element_type(type_: TensorType) -> int:
+def pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """All widths before, then all after."""
+    return tuple(before for before, _ in padding) + tuple(after for _, after in padding)
+
+
+def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """Values shaped to broadcast along one axis; a single one is for all of it."""
+    if axis is None or values.size == 1:
+        return values.reshape(())
+    return values.reshape([-1 if index == axis else 1 for index in range(rank)])
+
+
+def element_type(dtype: DType) -> int:
     """The number by which ONNX calls an element type."""
     from onnx import helper
 
-    return int(helper.np_dtype_to_tensor_dtype(type_.dtype.numpy))
+    return int(helper.np_dtype_to_tensor_dtype(dtype.numpy))
 
 
 def _needed(nodes: Iterable[NodeProto], outputs: Iterable[str]) -> tuple[list[NodeProto], set[str]]:
@@ -230,7 +256,7 @@ def _needed(nodes: Iterable[NodeProto], outputs: Iterable[str]) -> tuple[list[No
 def _info(name: str, type_: TensorType) -> ValueInfoProto:
     from onnx import helper
 
-    return helper.make_tensor_value_info(name, element_type(type_), type_.shape)
+    return helper.make_tensor_value_info(name, element_type(type_.dtype), type_.shape)
 
 
 def _tensor(array: np.ndarray, name: str) -> TensorProto:

@@ -1,4 +1,4 @@
-"""Targets by name: the TOML files beside this module, or the user's own."""
+"""Targets by name: TOML files of this folder, or the user's own."""
 
 from __future__ import annotations
 

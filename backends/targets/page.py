@@ -1,6 +1,6 @@
-"""The page about targets, from their files and the docstrings of the constraints.
+"""docs/targets.md, from the target files and the docstrings of the constraints.
 
-`python -m npuq.backends.targets.page > docs/targets.md` makes it again.
+`python -m npuq.backends.targets.page > docs/targets.md` writes it.
 """
 
 from __future__ import annotations

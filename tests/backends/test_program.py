@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from npuq.backends.npu import KnownAnswer, Program, VerificationError
-from npuq.backends.npu.packing import pack, unpack
+from npuq.backends.npu.flat import pack, unpack
 from npuq.backends.targets import load_target
 from npuq.ir import Builder, Constant, DType, Graph, NpuqError, Quantization, parse_type
 from npuq.ir.ops.activation import Sigmoid
