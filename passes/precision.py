@@ -9,8 +9,10 @@ from types import MappingProxyType
 
 from npuq.ir import Graph, Node, NpuqError
 
-from .calibration.thresholds import require_method
 from .target import Target, Width
+
+METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
+"""The calibration methods by name; `calibration/thresholds.py` holds their searches."""
 
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
@@ -91,6 +93,12 @@ class Precisions:
                 require_method(precision.method)
             except NpuqError as error:
                 raise NpuqError(f"{place}{error}") from None
+
+
+def require_method(method: str | None) -> None:
+    """Raise `NpuqError` unless a calibration method is one, or is left to the rest."""
+    if method is not None and method not in METHODS:
+        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
 
 
 def width_of(graph: Graph, node: Node, target: Target) -> Width:

@@ -9,7 +9,7 @@ from npuq.ir import Graph, Node, Op
 from npuq.ir.ops import activation, elementwise, pool, reduce, scatter, trigonometry
 
 from ..intervals import GATHERS, MOVERS
-from ..quantize.repair_scales import Held
+from ..lowering.plan import Held
 from ..scales import Range
 
 EVERYTHING = (-math.inf, math.inf)

@@ -12,9 +12,8 @@ import numpy as np
 from npuq.ir import Graph
 from npuq.ir.ops.layer_norm import LayerNorm
 
-from ..lowering.plan import plan
+from ..lowering.plan import Held, plan
 from ..precision import CALIBRATED_BITS, Precisions
-from ..quantize.repair_scales import Held
 from ..scales import Range
 from ..target import Target
 from .bounded_ranges import bounded_ranges

@@ -14,7 +14,7 @@ from npuq.ir.ops.logic import Where
 from npuq.ir.ops.reduce import Softmax
 
 from ..canonical.make_masks_finite import MASKED, MOVES
-from ..quantize.repair_scales import Held
+from ..lowering.plan import Held
 from ..scales import Range
 
 UNKNOWN = (-math.inf, math.inf)

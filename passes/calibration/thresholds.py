@@ -10,6 +10,7 @@ import numpy as np
 
 from npuq.ir import NpuqError
 
+from ..precision import METHODS, require_method
 from .statistics import Statistics
 
 Range = tuple[float, float]
@@ -89,14 +90,8 @@ def thresholds(
     if low == high:
         return (-1.0 if symmetric else 0.0), 1.0
     grid = Grid(bits, symmetric)
-    found = METHODS[method](statistics, grid, percentile)
+    found = SEARCHES[method](statistics, grid, percentile)
     return _widened(max(low, float(found[0])), min(high, float(found[1])))
-
-
-def require_method(method: str | None) -> None:
-    """Raise `NpuqError` unless a calibration method is one, or is left to the rest."""
-    if method is not None and method not in METHODS:
-        raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
 
 
 def require_share(percentile: float) -> None:
@@ -299,14 +294,14 @@ def _x_log_x(x: np.ndarray) -> np.ndarray:
     return np.asarray(x * np.log(np.where(x > 0, x, 1.0)))
 
 
-METHODS: Mapping[str, Callable[[Statistics, Grid, float], Range]] = {
+SEARCHES: Mapping[str, Callable[[Statistics, Grid, float], Range]] = {
     "min_max": min_max,
     "percentile": keep_share,
     "mse": least_squares,
     "kl": kl,
     "kl_v2": kl_v2,
 }
-"""All calibration methods by name; each needs the same statistics only."""
+"""The search of each calibration method; all need the same statistics only."""
 
 
 def sweep(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from . import division, matrix, movement, norm, pointwise, recurrent, reduction, window
-from . import indexing as places
+from . import division, indexing, matrix, movement, norm, pointwise, recurrent, reduction, window
 from .registry import LOWERINGS, Kind, Lowering, activations
 
 __all__ = [
@@ -12,10 +11,10 @@ __all__ = [
     "Lowering",
     "activations",
     "division",
+    "indexing",
     "matrix",
     "movement",
     "norm",
-    "places",
     "pointwise",
     "recurrent",
     "reduction",

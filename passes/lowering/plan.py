@@ -21,6 +21,9 @@ from .tables import lengths
 EVERYWHERE = Precisions()
 """The target's default width for all nodes."""
 
+Held = tuple[str, int]
+"""A value and the bits of a width at which it is held."""
+
 
 @dataclass(frozen=True)
 class Role:

@@ -12,7 +12,7 @@ import numpy as np
 from npuq.ir import Constant, DType, Graph, Node, NpuqError, Quantization, TensorType
 
 from ..lowering import LOWERINGS, Kind, activations
-from ..lowering.plan import Plan, plan
+from ..lowering.plan import Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import graph_pass
@@ -20,7 +20,7 @@ from ..precision import Precision, Precisions
 from ..scales import Range, activation_quantization
 from ..target import Target, Width, weight_range
 from .insert_fake_quant import Scales, weights_quantization
-from .repair_scales import Held, Quants
+from .repair_scales import Quants
 from .take_scales import Taken
 
 Types = Mapping[str, tuple[TensorType, ...]]

@@ -12,14 +12,14 @@ from npuq.ir.ops.npu.norm import WIDE_BITS
 from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
 from ..lowering import LOWERINGS, Kind, activations
-from ..lowering.plan import EVERYWHERE, Plan, plan
+from ..lowering.plan import EVERYWHERE, Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import graph_pass
 from ..precision import Precisions
 from ..scales import LEAST, Range, activation_quantization, weight_quantization
 from ..target import Target, Width, weight_range
-from .repair_scales import Held, Quants, repair_scales
+from .repair_scales import Quants, repair_scales
 from .scale_groups import Port, parts_apart, scale_groups, unify
 from .visible_ranges import span, visible_range
 

@@ -16,11 +16,8 @@ from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 
 from ..lowering import Kind, activations
-from ..lowering.plan import Plan
+from ..lowering.plan import Held, Plan
 from ..target import Target
-
-Held = tuple[str, int]
-"""A value and the bits of a width at which it is held."""
 
 Quants = dict[Held, Quantization]
 

@@ -23,7 +23,7 @@ from npuq.backends.simulator import simulator, to_edge
 from npuq.backends.targets import FOLDER
 from npuq.files.graphs import load_text, read_graph
 from npuq.ir import Graph, evaluate
-from npuq.passes.calibration.thresholds import METHODS
+from npuq.passes.precision import METHODS
 
 from .conftest import Files, Run
 

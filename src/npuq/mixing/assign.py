@@ -12,13 +12,12 @@ import numpy as np
 from npuq.backends.targets import load_target
 from npuq.ir import Graph, NpuqError
 from npuq.mixing import templates
-from npuq.passes.calibration.thresholds import require_method
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.mixed.hessian import Loss
 from npuq.passes.mixed.problem import outer_first, precisions_of
 from npuq.passes.mixed.rules import unit_ties
 from npuq.passes.mixed.units import units_of
-from npuq.passes.precision import Precision
+from npuq.passes.precision import Precision, require_method
 from npuq.passes.target import Target
 
 from ..quantization.calibrated import Data, calibrate

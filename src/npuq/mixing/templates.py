@@ -10,10 +10,9 @@ from typing import Any
 
 from npuq.ir import NpuqError
 from npuq.ir.op import registry
-from npuq.passes.calibration.thresholds import METHODS
 from npuq.passes.mixed.rules import violations
 from npuq.passes.mixed.units import Unit, Units
-from npuq.passes.precision import CALIBRATED_BITS, Precision
+from npuq.passes.precision import CALIBRATED_BITS, METHODS, Precision
 from npuq.passes.target import Target
 
 Entry = Mapping[str, Any]

@@ -17,7 +17,7 @@ from npuq.ir import Graph
 from npuq.passes.calibration.samples import Sample, require_all_rows, rows_of
 from npuq.passes.calibration.statistics import Observed
 from npuq.passes.lowering.lower_to_integer import Lowered, lower
-from npuq.passes.quantize.repair_scales import Held
+from npuq.passes.lowering.plan import Held
 from npuq.passes.scales import Range
 from npuq.passes.target import Target
 

@@ -14,10 +14,10 @@ from npuq.ir import DType, Graph, NpuqError
 from npuq.passes.calibration.thresholds import require_share
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.canonical.normalize_input import normalize_input
+from npuq.passes.lowering.plan import Held
 from npuq.passes.lowering.tables import require_length
 from npuq.passes.pipeline import Pipeline, chain
 from npuq.passes.precision import CALIBRATED_BITS, Precision, Precisions
-from npuq.passes.quantize.repair_scales import Held
 from npuq.passes.target import Target
 
 EFFORTS = (0, 1, 2)

@@ -22,15 +22,13 @@ from npuq.ir.errors import NpuqError, one_line
 from npuq.ir.graph import Graph
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.types import Quantization
+from npuq.passes.lowering.plan import Held
 from npuq.passes.scales import Range, activation_quantization
 from npuq.passes.target import Target, Width
 
 FORMAT = "npuq-scales"
 VERSION = 1
 KEYS = ("bits", "scale", "zero_point", "range")
-
-Held = tuple[str, int]
-"""A value and the bits at which it is held."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 from npuq.ir import NpuqError
 from npuq.passes.calibration import thresholds as module
 from npuq.passes.calibration.statistics import Statistics
-from npuq.passes.calibration.thresholds import METHODS, Grid, Histogram, divergences, squared_errors, sweep, thresholds
+from npuq.passes.calibration.thresholds import SEARCHES, Grid, Histogram, divergences, squared_errors, sweep, thresholds
+from npuq.passes.precision import METHODS
 
 
 def statistics_of(values: np.ndarray, bins: int = 64) -> Statistics:
@@ -231,5 +232,5 @@ def test_arguments_are_checked() -> None:
         thresholds(statistics, "mse", bits=1)
     with pytest.raises(NpuqError, match=r"percentile 99\.9, a share above 0.5 and up to 1 wanted"):
         thresholds(statistics, "percentile", percentile=99.9)
-    assert list(METHODS) == ["min_max", "percentile", "mse", "kl", "kl_v2"]
+    assert tuple(SEARCHES) == METHODS == ("min_max", "percentile", "mse", "kl", "kl_v2")
     assert module.CANDIDATES >= 2048
