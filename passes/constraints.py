@@ -1,6 +1,6 @@
-"""What an NPU cannot do: each limit is a function whose docstring is the rule and whose result is a reason or None.
+"""The limits of an NPU: each is a function whose docstring is the rule and whose result is a reason or None.
 
-`docs/targets.md` is made from the docstrings; a program is refused where one of them gives a reason.
+`docs/targets.md` prints the docstrings. A program that gives a reason is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def supported_op(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def no_floats(graph: Graph, node: Node, target: Target) -> str | None:
-    """Operands and results are integers or bools; floats live on the host."""
+    """Operands and results are integers or bools; floats run on the host."""
     for name in (*node.operands, *node.results):
         if graph.types[name].dtype.is_float:
             return f"%{name} is {graph.types[name]}, an integer type wanted"
@@ -52,7 +52,7 @@ def few_axes(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Results with a scale have one and a width's `activation_dtype`, i32 into a norm; zero points 0 if `symmetric`."""
+    """A quantized result has one scale, a width's `activation_dtype` (i32 before a norm), zero point 0 if symmetric."""
     for name, type_ in zip(node.results, node.types, strict=True):
         if type_.quant is None or (type_.dtype is DType.I32 and _normalized_soon(graph, name)):
             continue
@@ -74,7 +74,7 @@ def _normalized_soon(graph: Graph, name: str) -> bool:
 
 
 def wide_operands_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Operands of i32 are made by an op that clamps them to 20 bits, which leaves room for their sums."""
+    """An op clamps operands of i32 to 20 bits, which leaves room for their sums."""
     limit = 1 << (WIDE_BITS - 1)
     for name in node.operands[: {"npu.add": 2}.get(node.op.name, int(node.op.name in NORMS))]:
         if graph.types[name].dtype is not DType.I32:
@@ -98,7 +98,7 @@ def clamp_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
-    """Weights are constants of the data's `weight_dtypes`, without the least integer, scaled per channel or as one."""
+    """Weights are constants of the width's `weight_dtypes`, without the least integer, scaled per channel or tensor."""
     if node.op.name not in WEIGHTED:
         return None
     constant = graph.constants.get(node.operands[1])
@@ -127,7 +127,7 @@ def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """The biases of a normalization are constants of magnitude at most 2^59, so that their sums stay inside 63 bits."""
+    """The biases of a normalization are constants of magnitude at most 2^59, so that their sums fit 63 bits."""
     if node.op.name not in NORMS:
         return None
     constant = graph.constants.get(node.operands[2])
@@ -138,7 +138,7 @@ def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def recurrent_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Weights and biases of a recurrent layer are constants, weights of one of the width's `weight_dtypes`."""
+    """Weights and biases of a recurrent layer are constants; weights have one of the width's `weight_dtypes`."""
     if node.op.name not in RECURRENT:
         return None
     for what, name in zip(("weights", "recurrent weights", "bias"), node.operands[1:4], strict=True):
@@ -160,7 +160,7 @@ def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def stride_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """No stride is greater than `max_stride`; neither is the spreading of a transposed convolution."""
+    """No stride, and no expansion of a transposed convolution, is greater than `max_stride`."""
     strides = (*getattr(node.op, "stride", ()), *getattr(node.op, "expand", ()))
     return _at_most(strides, target.max_stride, "stride")
 
@@ -171,7 +171,7 @@ def dilation_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def rounding_matches(graph: Graph, node: Node, target: Target) -> str | None:
-    """A requantization rounds by the target's profile, `rounding`, unless its `kernels` say otherwise."""
+    """A requantization rounds by the target's profile, `rounding`, unless its `kernels` use another."""
     wanted = target.rounding_of(node.op.name)
     rounding = getattr(node.op, "rounding", wanted)
     return None if rounding == wanted else f"rounds by {rounding}, {wanted} wanted"
@@ -189,7 +189,7 @@ def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Shifts are constants inside `shift_field` + 31; rescalers reach `rescale_pre_shift` further down."""
+    """Shifts are constants in `shift_field` + 31; rescalers may be lower by `rescale_pre_shift`."""
     constant, reason = _operand(graph, node, "shift")
     if constant is None:
         return reason
@@ -208,7 +208,7 @@ def accumulator_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
-    """Tables are constants with `table_sizes` entries each; exponentials are not negative, the last one positive."""
+    """Tables are constants with `table_sizes` entries each; exponentials are not negative, the last is positive."""
     constant, reason = _operand(graph, node, "table")
     if constant is None:
         return reason

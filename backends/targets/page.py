@@ -1,6 +1,6 @@
-"""docs/targets.md, from the target files and the docstrings of the constraints.
+"""`docs/targets.md`, generated from the targets' files and the docstrings of the constraints.
 
-`python -m npuq.backends.targets.page > docs/targets.md` writes it.
+python -m npuq.backends.targets.page > docs/targets.md
 """
 
 from __future__ import annotations
@@ -17,40 +17,38 @@ from . import load_target, targets
 
 HEAD = """# Targets
 
-A target is a TOML file: `npuq targets` lists those that come with npuq, and `--target my.toml` takes your own. Every
-field below is wanted; a wrong one is an error that names it.
+A target is a TOML file. `npuq targets` lists those of npuq; `--target my.toml` selects your own. Every field below is
+required. An error names a wrong field.
 
-Made by `python -m npuq.backends.targets.page > docs/targets.md`.
+`python -m npuq.backends.targets.page > docs/targets.md` writes this page.
 """
 
 WIDTHS = """
 ## Widths
 
-Each `[[widths]]` table is one width of activations, the first one the default. `--bits` asks for another, for all
-layers; where layers of different widths meet, an `npu.requantize` stands between them. Data of a width come with its
-weights, its accumulator and its bias. A product takes one multiplier as many turns as `mac_turns` says for its
-weights' type.
+Each `[[widths]]` table is one width of activations; the first is the default. `--bits` selects another for all layers;
+an `npu.requantize` converts between layers of different widths. A width has its weights, its accumulator and its bias.
+`mac_turns` says how many turns of a multiplier a product takes, for each type of weights.
 """
 
 SHIFTS = """
 ## Multipliers and shifts
 
-A requantization is `y = clamp(((acc * M + 2^(s-1)) >> s) + zero_point)` with M in [2^30, 2^31)
-(less only at the greatest shift). The machine's shift
-register holds q = s - 31 (`npuq.ir.arithmetic.right_shift`), what is left of the shift after the multiplier's 31
-fraction bits; `shift_field` bounds it. With q in [0, 31] the shifts s lie in [31, 62], and the real multipliers M / 2^s
-in [2^-32, 1): whatever an 8-bit layer needs whose result has a coarser scale than its products. Sums and rescalings of
-activations may need more than 1; there the operands are shifted left by up to `rescale_pre_shift` first, which the
-disassembly writes as a negative q.
+A requantization is `y = clamp(((acc * M + 2^(s-1)) >> s) + zero_point)` with M in [2^30, 2^31), or less only at the
+greatest shift. The machine's shift register holds q = s - 31 (`npuq.ir.arithmetic.right_shift`): the shift without the
+multiplier's 31 fraction bits. `shift_field` bounds q. With q in [0, 31] the shifts s are in [31, 62] and the real
+multipliers M / 2^s in [2^-32, 1). An 8-bit layer whose result has a coarser scale than its products needs no others.
+Sums and rescalings of activations may need more than 1: they first shift their operands left by up to
+`rescale_pre_shift`, which the disassembly writes as a negative q.
 
-Symmetric activations use the whole range of their type, their scale is max(|low|, |high|) / 127 at 8 bits and / 32767
-at 16. Weights leave the least integer out (int8: [-127, 127]), so that their products with activations negate.
+Symmetric activations use the whole range of their type. Their scale is max(|low|, |high|) / 127 at 8 bits and / 32767
+at 16. Weights exclude the least integer (int8: [-127, 127]), so that their products with activations can be negated.
 
 """
 
 
 def targets_page() -> str:
-    """The page's Markdown: fields of every target, the meaning of shifts, and the rules in order."""
+    """Write the page in Markdown: the fields of every target, the meaning of shifts, the rules."""
     loaded = [load_target(name) for name in targets()]
     lines = [
         HEAD,
@@ -69,7 +67,7 @@ def targets_page() -> str:
         lines.append(f"\n`{target.name}` runs: {', '.join(f'`{name}`' for name in target.integer_ops)}.")
     lines.append(SHIFTS + "## Rules\n")
     lines.append(
-        "Every instruction that is not marked for the host obeys all of these; a program that breaks one is refused.\n"
+        "Every instruction that is not marked for the host obeys these rules; a program that violates one is refused.\n"
     )
     for rule in (*CONSTRAINTS, accumulator_proven):
         lines.append(f"* **{rule.__name__.replace('_', ' ')}**: {inspect.cleandoc(rule.__doc__ or '')}")

@@ -17,11 +17,11 @@ from .onnx_places import place
 
 REASONS = {
     r"FLOAT8|FLOAT4|INT2|UINT4|quantizelinear_(e\dm\d|float4|u?int2|uint4)": "element types that npuq lacks",
-    r"dynamicquantizelinear_expanded": "a quotient that float32 rounds up to a half, and the test up from there",
+    r"dynamicquantizelinear_expanded": "a quotient that float32 rounds up to a half, which the test rounds up again",
     r"quantizelinear_blocked": "scales per block",
-    r"FLOAT(16)?_to_INT4": "numbers beyond int4's range, which npuq clamps and the test wraps",
+    r"FLOAT(16)?_to_INT4": "numbers outside int4, which npuq clamps and the test wraps",
     r"STRING|_string": "strings",
-    r"1\.12\.0/test_cast(like)?_.*BFLOAT16": "the test's data are not of the types that its model declares",
+    r"1\.12\.0/test_cast(like)?_.*BFLOAT16": "test data of other types than the model's",
     r"identity_(opt|sequence)": "sequences and optional values",
     r"training_dropout|_training_mode": "training",
     r"split_to_sequence": "sequences as a network's outputs",
@@ -30,7 +30,7 @@ REASONS = {
 
 
 def reason(test: NodeTest) -> str | None:
-    """Why a test is known not to pass; None where it must."""
+    """Return why a test fails, or None if it must pass."""
     return next((said for pattern, said in REASONS.items() if re.search(pattern, test.place)), None)
 
 
@@ -46,26 +46,26 @@ def table() -> str:
     lines = [
         "# ONNX operators",
         "",
-        f"Opsets 7 to {newest} can be read. Definitions are the opsets at which ONNX changed the operator; tests are",
-        f"the different ones that ONNX {sources} have for it. `python -m tests.frontends.onnx_table` writes this page.",
+        f"npuq supports opsets 7 to {newest}. Definitions are the opsets at which ONNX changed the operator; tests are",
+        f"the distinct ones of ONNX {sources}. `python -m tests.frontends.onnx_table` writes this page.",
         "",
-        "An operator runs on the NPU, as integers, or on the host, in float; then the reasons follow that its tests",
-        "give: ops of npuq that have no integer form, and rules. They are those of the target `npu` for float32;",
-        "computed integers and bools are the host's. The cell is empty where nothing is left to run, or ONNX has no",
-        "test. Quantized operators give their scales to those around them (frontends.md). `npuq check` tells where the",
-        "layers of a network run.",
+        "An operator runs on the NPU, as integers, or on the host, in float. The reasons for the host come from the",
+        "operator's tests: ops without an integer form, and rules of the target `npu`. They hold for float32; computed",
+        "integers and bools run on the host. An empty cell means that nothing remains to run or that ONNX has no test.",
+        "Quantized operators set the scales of their neighbours (frontends.md). `npuq check` lists where a network's",
+        "layers run.",
         "",
-        "| operator | runs on | definitions | passed | of | the rest |",
+        "| operator | runs on | definitions | passed | of | failing |",
         "|---|---|---|---:|---:|---|",
         *(_row(name, by_operator[name], newest) for name in operators()),
         "",
-        "Control flow ends at import: an If with a known condition is its branch, another one a choice between the",
-        "results of both, which must be of one type; a Loop of a known number of iterations and a Scan are unrolled.",
-        "Sequences exist at import only: a network's inputs and outputs are tensors.",
+        "The import removes control flow. An If with a known condition becomes its branch; another If selects between",
+        "the results of both, which must have one type. A Scan, and a Loop with a known number of iterations, are",
+        "unrolled. Sequences exist only during the import: a network's inputs and outputs are tensors.",
         "",
-        "Operators that ONNX itself defines by others are replaced by that definition:",
+        "Operators that ONNX defines by others are replaced by that definition:",
         "",
-        "| operator | runs on | definitions | passed | of | the rest |",
+        "| operator | runs on | definitions | passed | of | failing |",
         "|---|---|---|---:|---:|---|",
         *(_row(name, by_operator[name], newest) for name in passing),
         "",
@@ -89,7 +89,7 @@ def _rest(tests: list[NodeTest]) -> str:
 
 
 def definitions(name: str, newest: int) -> list[int]:
-    """The opsets at which an operator was defined anew, as far as they are in force from opset 7 on."""
+    """Return the opsets that define an operator, of those in force from opset 7 on."""
     versions = (onnx.defs.get_schema(name, opset) for opset in range(7, newest + 1) if _defined(name, opset))
     return sorted({schema.since_version for schema in versions})
 
