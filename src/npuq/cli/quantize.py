@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,7 +143,7 @@ def quantize(
             else:
                 (folder / name).write_bytes(content)
         steps.start("measuring the layers", len(quantized.samples))
-        report = replace(quantized.measure(steps.done), curve=points)
+        report = quantized.measure(steps.done).with_curve(points)
         (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
         report.save_html(folder / "report.html")
         if scales:

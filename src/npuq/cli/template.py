@@ -49,7 +49,7 @@ def template(
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
     from npuq.mixing.assign import assign, write_template
-    from npuq.report import curve_json, points
+    from npuq.report import curve_json
 
     chosen = load_target(target)
     if curve and strategy in ("initial", "iohigh"):
@@ -77,5 +77,5 @@ def template(
         )
         write_file(place, write_template(graph, found.precision, target=chosen).encode())
         if drawn:
-            write_file(drawn, curve_json(points(found)).encode())
+            write_file(drawn, curve_json(found.points).encode())
     show.console().print(show.assignment(found))

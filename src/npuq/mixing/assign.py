@@ -23,6 +23,7 @@ from npuq.passes.target import Target
 from ..quantization.calibrated import Data, calibrate
 from ..quantization.quantized import Quantized
 from ..quantization.recipe import Recipe, is_number, is_whole, require_kind
+from ..report.curve import CurvePoint
 from .mixing import Choice, Kept, Mixing, Progress
 
 Metric = Callable[[Quantized], float]
@@ -58,6 +59,21 @@ class Assignment:
     def wide_ops(self) -> float:
         """The share of wide ops."""
         return 1 - self.chosen.narrow_ops
+
+    @property
+    def points(self) -> tuple[CurvePoint, ...]:
+        """The curve as the report draws it, rising in the share of wide ops."""
+        made = [
+            CurvePoint(
+                1 - choice.narrow_ops,
+                _decibels(choice.predicted),
+                _decibels(choice.measured),
+                choice.cycles,
+                choice.precision == self.precision,
+            )
+            for choice in self.curve
+        ]
+        return tuple(sorted(made, key=lambda point: point.wide))
 
 
 def assign(
@@ -238,10 +254,17 @@ class _Trials:
         return self.found[-1]
 
 
+def _decibels(error: float | None) -> float | None:
+    """The SQNR of a relative error."""
+    if error is None:
+        return None
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
 def _told(choice: Choice, metric: Metric | None) -> str:
     if metric is not None or not choice.measured:
         return "the metric is too low"
-    return f"the SQNR is {-10 * math.log10(choice.measured):z.1f} dB"
+    return f"the SQNR is {_decibels(choice.measured):z.1f} dB"
 
 
 def _unmeasured(strategy: str, recipe: Recipe) -> Iterator[str]:

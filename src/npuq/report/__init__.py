@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .contents import Agreement, Details, Layer, Report, Tensor
-from .curve import CurvePoint, curve_json, points, read_curve
+from .contents import Agreement, Details, Layer, Tensor
+from .curve import CurvePoint, curve_json, read_curve
 from .make import make_report
+from .report import Report
 
 __all__ = [
     "Agreement",
@@ -15,6 +16,5 @@ __all__ = [
     "Tensor",
     "curve_json",
     "make_report",
-    "points",
     "read_curve",
 ]

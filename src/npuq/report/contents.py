@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from npuq.backends.memory import Plan
 from npuq.backends.npu.cost import Cost
-from npuq.comparison.measures import plain
 
-from .curve import CurvePoint, points
-
-if TYPE_CHECKING:
-    from npuq.mixing.assign import Assignment
+from .curve import CurvePoint
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ class Details:
 
 
 @dataclass(frozen=True)
-class Report:
+class Contents:
     """All layers in the order of execution, the totals, and where they come from.
 
     `samples` calibrated, `measured` of them gave the errors. `outputs` holds the SQNR of each output. `wide_ranges` are
@@ -133,24 +126,3 @@ class Report:
     def output_sqnr_db(self) -> float | None:
         """The SQNR of the worst output; None where no output was measured."""
         return min((sqnr for sqnr in self.outputs.values() if sqnr is not None), default=None)
-
-    def with_curve(self, found: Assignment) -> Report:
-        """The report with the choices of `npuq.assign`, rising in the share of wide ops."""
-        return replace(self, curve=points(found))
-
-    def to_json(self) -> str:
-        """The report less its details as JSON, an infinite SQNR as null: the same report gives the same text."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "details"}
-        return json.dumps(plain(kept), indent=2, sort_keys=False) + "\n"
-
-    def to_html(self) -> str:
-        """The report as one HTML page that needs nothing else: always the same text for the same report."""
-        from .page import page
-
-        return page(self)
-
-    def save_html(self, path: str | Path) -> None:
-        """Write the page, whole or not at all; raises `NpuqError` where the disk refuses."""
-        from npuq.backends.write_file import write_file
-
-        write_file(path, self.to_html().encode())

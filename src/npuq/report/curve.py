@@ -12,13 +12,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from npuq.comparison.measures import plain
 from npuq.ir.errors import NpuqError, one_line
-
-if TYPE_CHECKING:
-    from npuq.mixing.assign import Assignment
 
 FORMAT = "npuq-curve"
 VERSION = 1
@@ -33,21 +30,6 @@ class CurvePoint:
     measured_db: float | None
     cycles: int | None
     chosen: bool
-
-
-def points(found: Assignment) -> tuple[CurvePoint, ...]:
-    """The choices of `npuq.assign`, rising in the share of wide ops."""
-    made = [
-        CurvePoint(
-            1 - choice.narrow_ops,
-            _decibels(choice.predicted),
-            _decibels(choice.measured),
-            choice.cycles,
-            choice.precision == found.precision,
-        )
-        for choice in found.curve
-    ]
-    return tuple(sorted(made, key=lambda point: point.wide))
 
 
 def curve_json(curve: Sequence[CurvePoint]) -> str:
@@ -83,10 +65,3 @@ def _is_point(row: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _decibels(error: float | None) -> float | None:
-    """The SQNR of a relative error."""
-    if error is None:
-        return None
-    return -10 * math.log10(error) if error > 0 else math.inf

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .contents import Details, Report, Tensor
+from .contents import Contents, Details, Tensor
 from .curve import CurvePoint
 from .words import bytes_text, count_text
 
@@ -58,7 +58,7 @@ LEFT, RIGHT = 0.062, 0.985
 """Where the axes of a wide picture begin and end: the page's script finds the layer under a pointer by it."""
 
 
-def errors(report: Report) -> str:
+def errors(report: Contents) -> str:
     """SQNR per layer in the order of execution: accumulated as a line, alone as dots."""
     measured = [layer for layer in report.layers if layer.sqnr_db is not None]
     shown = [

@@ -21,7 +21,8 @@ from npuq.passes.lowering.context import Emitted, order
 from npuq.passes.lowering.lower_to_integer import Lowered
 
 from . import wide
-from .contents import Agreement, Details, Layer, Report, Tensor
+from .contents import Agreement, Details, Layer, Tensor
+from .report import Report
 
 CELLS = 96
 """The most cells of a histogram in the report."""

@@ -9,13 +9,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import figures
-from .contents import Report
+from .contents import Contents
 from .words import bytes_text, count_text, decibels, grade, number, share, verdict
 
 FOLDER = Path(__file__).parent
 
 
-def page(report: Report) -> str:
+def page(report: Contents) -> str:
     """Fill the template; the same report gives the same text."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),

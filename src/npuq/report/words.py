@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .contents import Report
+from .contents import Contents
 
 UNKNOWN = "\N{EN DASH}"
 GRADES = ((30.0, "very close to"), (20.0, "close to"), (10.0, "some way from"))
 """The least output SQNR in dB of each verdict; what is below them all is far from float."""
 
 
-def verdict(report: Report) -> str:
+def verdict(report: Contents) -> str:
     """The report in a sentence or two."""
     sqnr = report.output_sqnr_db
     parts = []

@@ -220,7 +220,7 @@ def test_a_layer_with_too_wide_a_range_is_named_with_what_helps() -> None:
 def test_the_curve_of_an_assignment(report: Report) -> None:
     narrow, wide = {"a": Precision(8)}, {"a": Precision(16)}
     choices = (Choice(0, 0.0, 0.0, wide, 0.0, None), Choice(1, 1.0, 1.0, narrow, 1e-2, 1e-3, 100))
-    found = report.with_curve(Assignment("optimal", ("a",), choices[1], choices))
+    found = report.with_curve(Assignment("optimal", ("a",), choices[1], choices).points)
     assert found.curve == (CurvePoint(0.0, 20.0, 30.0, 100, True), CurvePoint(1.0, math.inf, None, None, False))
     text = found.to_html()
     Reader(text)
