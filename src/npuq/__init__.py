@@ -1,7 +1,4 @@
-"""npuq: trained neural networks in, exact integer NPU programs out.
-
-The names below are loaded on first use, so that `import npuq` costs nothing.
-"""
+"""npuq: trained neural networks in, exact integer NPU programs out."""
 
 from __future__ import annotations
 
@@ -64,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
+    """Load a public name from its module on first use, so that `import npuq` costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'npuq' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
