@@ -47,7 +47,7 @@ def table() -> str:
         "# ONNX operators",
         "",
         f"npuq supports opsets 7 to {newest}. Definitions are the opsets at which ONNX changed the operator; tests are",
-        f"the distinct ones of ONNX {sources}. `python -m tests.frontends.onnx_table` writes this page.",
+        f"the distinct ones that ONNX {sources} have. `python -m tests.frontends.onnx_table` writes this page.",
         "",
         "An operator runs on the NPU, as integers, or on the host, in float. The reasons for the host come from the",
         "operator's tests: ops without an integer form, and rules of the target `npu`. They hold for float32; computed",
