@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from npuq.ir import Graph, NpuqError, Op, TensorType, compiler_options, function, parameters
+from npuq.ir import Graph, NpuqError, Op, TensorType, compiler_options, evaluate_op, function, parameters
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 Inputs = Sequence[Any] | Mapping[str, Any]
@@ -30,8 +29,8 @@ def simulator(graph: Graph) -> Callable[..., Outputs]:
     known = parameters(graph)
     run = function(graph)
     group = _group(graph)
-    single = jax.jit(run, compiler_options=dict(compiler_options()))
-    many = jax.jit(jax.vmap(run, in_axes=(None, 0)), compiler_options=dict(compiler_options()))
+    single = jax.jit(run, compiler_options=compiler_options())
+    many = jax.jit(jax.vmap(run, in_axes=(None, 0)), compiler_options=compiler_options())
 
     def integers(arrays: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
         if count == 1:
@@ -79,15 +78,10 @@ def _group(graph: Graph) -> int:
     return next((group for group in (8, 4, 2) if group * 4 * largest <= CACHE), 1)
 
 
-@partial(jax.jit, static_argnums=0)
-def _compiled(op: Op, x: jax.Array) -> Any:
-    return op.evaluate(x)
-
-
 def _evaluate(op: Op, x: np.ndarray) -> np.ndarray:
     """One op on one array."""
     with jax.enable_x64(True):
-        return np.asarray(_compiled(op, x))
+        return np.asarray(evaluate_op(op, x))
 
 
 def _in_order(graph: Graph, inputs: Inputs) -> list[Any]:

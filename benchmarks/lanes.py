@@ -129,7 +129,7 @@ def measure(chosen: list[Case]) -> None:
     with jax.enable_x64(True):
         for name, function, operands, work, unit in chosen:
             arrays = [jnp.asarray(operand) for operand in operands]
-            run = jax.jit(function).lower(*arrays).compile(compiler_options=dict(compiler_options()))
+            run = jax.jit(function).lower(*arrays).compile(compiler_options=compiler_options())
             finish(run(*arrays))
             runs.append((name, run, arrays, work, unit, []))
         for _ in range(ROUNDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import ops
 from .errors import NpuqError, ParseError, PassError, RuleError, one_line, require
-from .evaluate import compiler_options, evaluate, function, parameters
+from .evaluate import compiler_options, evaluate, evaluate_by_node, evaluate_op, function, parameters, run_nodes
 from .graph import Builder, Constant, Graph, Node, rewrite
 from .op import Op, make_op, op, registry, results_of
 from .parser import parse, parse_type
@@ -29,6 +29,8 @@ __all__ = [
     "blobs",
     "compiler_options",
     "evaluate",
+    "evaluate_by_node",
+    "evaluate_op",
     "function",
     "make_op",
     "node_text",
@@ -42,6 +44,7 @@ __all__ = [
     "require",
     "results_of",
     "rewrite",
+    "run_nodes",
     "text_digest",
     "to_text",
     "verify",

@@ -13,7 +13,7 @@ FRACTION_BITS = 64
 """What a sample's sums are cut to before they add up, as whole numbers without limit."""
 
 CHANNELS_LAST = (0, 3, 1, 2)
-"""Where the axes of a value of rank 4 lie in what `float_forward` gives."""
+"""Where the axes of a value of rank 4 lie in what the forward of calibration gives."""
 
 
 @dataclass

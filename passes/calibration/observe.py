@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from npuq.ir import Graph, NpuqError, RuleError, results_of, text_digest
+from npuq.ir import Graph, NpuqError, RuleError, compiler_options, function, results_of, text_digest
 from npuq.ir.ops.observe import LEAST_EXPONENT, Observe, cells, flushed
 
 from .channel_sums import Channels, ChannelSums
-from .float_forward import compile_options, float_forward
 from .samples import Data, DataDigest, Sample, samples
 from .statistics import TINY, Observed, Statistics
 
@@ -124,8 +123,16 @@ def _run(
 
 @lru_cache(maxsize=2)
 def _forward(graph: Graph, names: tuple[str, ...], platform: str) -> Callable[..., list[jax.Array]]:
-    """The jitted forward, kept so that the same graph calibrates again without another compilation."""
-    return jax.jit(float_forward(graph, names), compiler_options=compile_options(platform))
+    """The jitted forward, kept so that the same graph calibrates again without another compilation.
+
+    Values of rank 4 come back channels last, as XLA computes them: statistics ask for no order.
+    """
+    run = function(graph, names)
+
+    def forward(parameters: dict[str, jax.Array], inputs: Sequence[jax.Array]) -> list[jax.Array]:
+        return [jnp.moveaxis(value, 1, -1) if value.ndim == 4 else value for value in run(parameters, inputs)]
+
+    return jax.jit(forward, compiler_options=compiler_options(platform, one_thread=True))
 
 
 @dataclass
@@ -244,7 +251,7 @@ def _counting(bins: int) -> Callable[..., jax.Array]:
         index = jnp.where(x == 0, sinks, cells(x, exponent, bins))
         return counts.at[index].add(1, mode="promise_in_bounds")
 
-    compiled: Callable[..., jax.Array] = jax.jit(count, compiler_options=compile_options("cpu"))
+    compiled: Callable[..., jax.Array] = jax.jit(count, compiler_options=compiler_options("cpu", one_thread=True))
     return compiled
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 
-from npuq.ir import DType, Graph, Node, Op
+from npuq.ir import DType, Graph, Node, Op, run_nodes
 from npuq.ir.ops import activation, elementwise, trigonometry
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.pointwise import Lut
@@ -113,12 +112,11 @@ def function_values(context: Context, nodes: list[Node], source: str, integers: 
     channels = max((array.shape[1] for array in arrays.values() if rank > 1), default=1)
     parts = []
     for start in range(0, channels, CHANNELS):
-        values: dict[str, np.ndarray | jax.Array] = {source: x}
+        values = {source: x}
         for name, array in arrays.items():
             values[name] = array[:, start : start + CHANNELS] if rank > 1 and array.shape[1] > 1 else array
-        for node in nodes:
-            values[node.result] = node.op.evaluate(*(values[operand] for operand in node.operands))
-        parts.append(np.asarray(values[nodes[-1].result], np.float64).reshape(len(integers), -1).T)
+        result = run_nodes(nodes, values)[nodes[-1].result]
+        parts.append(np.asarray(result, np.float64).reshape(len(integers), -1).T)
     return np.concatenate(parts)
 
 

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import NpuqError, parameters
+from npuq.ir import NpuqError, compiler_options, parameters
 
-from ..calibration.float_forward import compile_options
 from .points import Point, instrumented, measured_values
 from .variants import NARROW, Variants, on_grid
 
@@ -61,7 +60,7 @@ def predicted_rise(
     it is the squared distance of the outputs from where they are, over their mean power: its Hessian is that of Gauss
     and Newton, its rise the predicted error.
     """
-    one = jax.jit(_for_one(variants, loss, probes), compiler_options=compile_options(jax.default_backend()))
+    one = jax.jit(_for_one(variants, loss, probes), compiler_options=compiler_options(one_thread=True))
     total = np.zeros(len(variants.points))
     for index, sample in enumerate(variants.samples):
         with jax.enable_x64(True):
@@ -97,7 +96,7 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
                 key = _key(index_of[point], name)
                 return x + deltas[key] if key in deltas else x
 
-            outputs = tuple(function(known, inputs, move))
+            outputs = function(known, inputs, move)
             if loss is None:
                 pairs = zip(outputs, exact, powers, strict=True)
                 return sum((jnp.square(y - x).sum() / power for y, x, power in pairs), jnp.float32(0)) / len(powers)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import jax
 
-from npuq.ir import Graph, Node
+from npuq.ir import Graph, Node, function
+from npuq.ir.evaluate import Parameters
+from npuq.ir.op import Arrays
 
-from ..calibration.float_forward import LOWERINGS as FAST
 from ..lowering import LOWERINGS, activations
 from ..lowering.registry import is_weight
 from .units import Units
@@ -36,9 +38,8 @@ class Point:
     value: str = ""
 
 
-Parameters = Mapping[str, jax.Array]
 Touch = Callable[[Point, str, jax.Array], jax.Array]
-Instrumented = Callable[[Parameters, Sequence[jax.Array], Touch], list[jax.Array]]
+Instrumented = Callable[[Parameters, Sequence[jax.Array], Touch], Arrays]
 
 
 def points_of(units: Units) -> tuple[Point, ...]:
@@ -98,7 +99,7 @@ def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -
     unit_of = {member: unit.name for unit in units for member in unit.members}
     known = {member: known_values(graph, graph.producers[member]) for member in unit_of}
 
-    def run(parameters: Parameters, inputs: Sequence[jax.Array], touch: Touch) -> list[jax.Array]:
+    def run(parameters: Parameters, inputs: Sequence[jax.Array], touch: Touch) -> Arrays:
         def at(place: Place, node: Node, name: str, array: jax.Array) -> jax.Array:
             result = node.results[0]
             if result not in unit_of or (place is Place.KNOWN) != (name in known[result]):
@@ -106,17 +107,15 @@ def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -
             point = Point(place, unit_of[result], "" if place is Place.KNOWN else name)
             return touch(point, name, array) if point in there else array
 
-        values: dict[str, jax.Array] = dict(parameters)
-        values.update(zip(graph.inputs, inputs, strict=True))
-        for node in graph.nodes:
-            operands = [at(Place.READ, node, name, at(Place.KNOWN, node, name, values[name])) for name in node.operands]
-            compute = FAST.get(type(node.op))
-            computed = node.op.evaluate(*operands) if compute is None else compute(node.op, *operands)
-            results = computed if isinstance(computed, tuple) else (computed,)
-            values.update(
-                (name, at(Place.MADE, node, name, array)) for name, array in zip(node.results, results, strict=True)
-            )
-        return [values[name] for name in wanted]
+        def compute(node: Node, operands: Sequence[jax.Array]) -> Any:
+            pairs = zip(node.operands, operands, strict=True)
+            read = (at(Place.READ, node, name, at(Place.KNOWN, node, name, array)) for name, array in pairs)
+            return node.op.evaluate(*read)
+
+        def change(name: str, array: jax.Array) -> jax.Array:
+            return at(Place.MADE, graph.producers[name], name, array)
+
+        return function(graph, wanted, compute=compute, change=change)(parameters, inputs)
 
     return run
 

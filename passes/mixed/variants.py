@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Graph, Quantization, parameters
+from npuq.ir import Graph, Quantization, compiler_options, function, parameters
+from npuq.ir.op import Arrays
 from npuq.ir.ops.quant import Dequantize, Quantize
 
-from ..calibration.float_forward import compile_options
 from ..calibration.observe import MOST_WORKERS
 from ..calibration.samples import Sample
 from ..lowering import LOWERINGS
@@ -122,14 +122,8 @@ class Variants:
     @cached_property
     def _exact(self) -> list[np.ndarray]:
         """What the float graph itself gives."""
-        wanted = measured_values(self.reference)
-        units = Units(self.reference, self.units.where, {}, {})
-        run = jax.jit(
-            jax.vmap(
-                lambda known, inputs: instrumented(units, (), wanted)(known, inputs, _untouched), in_axes=(None, 0)
-            ),
-            compiler_options=compile_options(jax.default_backend()),
-        )
+        mapped = jax.vmap(function(self.reference, measured_values(self.reference)), in_axes=(None, 0))
+        run = jax.jit(mapped, compiler_options=compiler_options(one_thread=True))
         with jax.enable_x64(True):
             return [np.asarray(value, np.float64) for value in run(parameters(self.reference), self._inputs)]
 
@@ -142,11 +136,11 @@ class Variants:
         return parameters(self.units.graph)
 
     @cached_property
-    def _run(self) -> Callable[..., list[jax.Array]]:
-        function = instrumented(self.units, self.points, measured_values(self.units.graph))
+    def _run(self) -> Callable[..., Arrays]:
+        touched = instrumented(self.units, self.points, measured_values(self.units.graph))
         index_of = {point: index for index, point in enumerate(self.points)}
 
-        def run(known: Any, inputs: Any, grids: jax.Array, constants: Any, narrow: jax.Array) -> list[jax.Array]:
+        def run(known: Any, inputs: Any, grids: jax.Array, constants: Any, narrow: jax.Array) -> Arrays:
             def touch(point: Point, name: str, x: jax.Array) -> jax.Array:
                 index = index_of[point]
                 if point.place is Place.KNOWN:
@@ -154,11 +148,10 @@ class Variants:
                     return jnp.where(narrow[index], small, wide)
                 return on_grid(x, grids[index, narrow[index].astype(jnp.int32)])
 
-            return function(known, inputs, touch)
+            return touched(known, inputs, touch)
 
-        options = compile_options(jax.default_backend())
-        compiled: Callable[..., list[jax.Array]] = jax.jit(
-            jax.vmap(run, in_axes=(None, 0, None, None, None)), compiler_options=options
+        compiled: Callable[..., Arrays] = jax.jit(
+            jax.vmap(run, in_axes=(None, 0, None, None, None)), compiler_options=compiler_options(one_thread=True)
         )
         return compiled
 
@@ -168,10 +161,6 @@ def on_grid(x: jax.Array, grid: Any) -> jax.Array:
     scale, zero_point, low, high = grid
     nearest: jax.Array = (jnp.clip(jnp.round(x * (1 / scale)) + zero_point, low, high) - zero_point) * scale
     return nearest
-
-
-def _untouched(point: Point, name: str, x: jax.Array) -> jax.Array:
-    return x
 
 
 def _known(units: Units, unit: str, quantized: Graph) -> dict[str, np.ndarray]:

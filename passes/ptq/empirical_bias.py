@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, PassError, parameters, rewrite
+from npuq.ir import Builder, Graph, Node, PassError, compiler_options, function, parameters, rewrite
 from npuq.ir.evaluate import Parameters
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
 
-from ..calibration.float_forward import compile_options, computed
 from ..calibration.samples import Sample
 from ..pipeline import graph_pass
 
 SAMPLES = "samples"
-
-Correct = Callable[[Node, jax.Array], jax.Array]
 
 
 @graph_pass("empirical-bias")
@@ -70,27 +67,24 @@ def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mappin
     scales = {name: np.asarray(_scales(held), np.float32) for name, held in biases.items()}
 
     def run(known: Parameters, real: Parameters, inputs: Sequence[jax.Array]) -> dict[str, jax.Array]:
-        right: dict[str, jax.Array] = {}
+        right = dict(zip(biases, function(exact, tuple(biases))(real, inputs), strict=True))
         steps: dict[str, jax.Array] = {}
 
-        def note(node: Node, value: jax.Array) -> jax.Array:
-            right[node.result] = value
-            return value
-
-        def correct(node: Node, value: jax.Array) -> jax.Array:
-            axis = value.ndim - 1 if isinstance(node.op, MatMul) else 1
+        def correct(name: str, value: jax.Array) -> jax.Array:
+            if name not in biases:
+                return value
+            axis = value.ndim - 1 if isinstance(graph.producers[name].op, MatMul) else 1
             others = tuple(index for index in range(value.ndim) if index != axis)
-            off = jnp.mean(right[node.result] - value, axis=others)
+            off = jnp.mean(right[name] - value, axis=others)
             off = jax.lax.pmean(off, SAMPLES)  # type: ignore[no-untyped-call]
-            steps[node.result] = jnp.rint(off / scales[node.result])
-            return value + jnp.expand_dims(steps[node.result] * scales[node.result], others)
+            steps[name] = jnp.rint(off / scales[name])
+            return value + jnp.expand_dims(steps[name] * scales[name], others)
 
-        _run(exact, real, inputs, dict.fromkeys(biases, note))
-        _run(graph, known, inputs, dict.fromkeys(biases, correct))
+        function(graph, (), change=correct)(known, inputs)
         return steps
 
     mapped = jax.vmap(run, (None, None, 0), axis_name=SAMPLES)
-    compiled = jax.jit(mapped, compiler_options=compile_options(jax.default_backend()))
+    compiled = jax.jit(mapped, compiler_options=compiler_options(one_thread=True))
     with jax.enable_x64(True):
         stacked = [np.stack(arrays) for arrays in zip(*samples, strict=True)]
         found = compiled(parameters(graph), parameters(exact), stacked)
@@ -100,13 +94,3 @@ def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mappin
 def _scales(held: Node) -> Sequence[float]:
     assert isinstance(held.op, Dequantize)
     return held.op.quant.scales
-
-
-def _run(graph: Graph, known: Parameters, inputs: Sequence[jax.Array], change: dict[str, Correct]) -> None:
-    """Compute every value in order; those that `change` names go on as it returns them."""
-    values: dict[str, jax.Array] = {**known, **dict(zip(graph.inputs, inputs, strict=True))}
-    for node in graph.nodes:
-        results = computed(node, [values[name] for name in node.operands])
-        if node.results[0] in change:
-            results = (change[node.result](node, *results),)
-        values.update(zip(node.results, results, strict=True))

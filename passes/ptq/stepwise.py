@@ -11,10 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from npuq.ir import Graph, Node
+from npuq.ir import Graph, Node, compiler_options, run_nodes
 from npuq.ir.ops.quant import Dequantize
 
-from ..calibration.float_forward import compile_options, computed
 from ..calibration.observe import MOST_WORKERS
 from ..calibration.samples import Sample
 
@@ -36,11 +35,10 @@ class Stepwise:
     held: list[Values] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.known = {name: constant.array for name, constant in self.graph.constants.items()}
+        constants = {name: constant.array for name, constant in self.graph.constants.items()}
         with jax.enable_x64(True):
-            for node in self.graph.nodes:
-                if self._is_known(node):
-                    self.known[node.result] = np.asarray(node.op.evaluate(self.known[node.operands[0]]))
+            known = run_nodes(filter(self._is_known, self.graph.nodes), constants)
+            self.known = {name: np.asarray(array) for name, array in known.items()}
         self.held = [dict(zip(self.graph.inputs, sample, strict=True)) for sample in self.samples]
 
     def run(self, stop: int, wanted: Collection[str]) -> list[Values]:
@@ -51,13 +49,10 @@ class Stepwise:
         known = {name: self.known[name] for node in nodes for name in node.operands if name in self.known}
 
         def piece(known: Values, values: Values) -> Values:
-            values = {**known, **values}
-            for node in nodes:
-                results = computed(node, [values[name] for name in node.operands])
-                values.update(zip(node.results, results, strict=True))
-            return {name: values[name] for name in kept}
+            computed = run_nodes(nodes, {**known, **values})
+            return {name: computed[name] for name in kept}
 
-        compiled = jax.jit(piece, compiler_options=compile_options(jax.default_backend()))
+        compiled = jax.jit(piece, compiler_options=compiler_options(one_thread=True))
 
         def one(values: Values) -> Values:
             with jax.enable_x64(True):

@@ -12,8 +12,7 @@ import npuq
 from npuq.backends.npu import Program
 from npuq.backends.simulator import simulator, to_edge
 from npuq.backends.targets import load_target
-from npuq.ir import Graph
-from npuq.probe import Probe
+from npuq.ir import Graph, evaluate_by_node
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute, known_answers
 
@@ -29,7 +28,7 @@ def program_of(graph: Graph) -> Program:
 def assert_equals_interpreter(program: Program, samples: Iterable[tuple[np.ndarray, ...]]) -> None:
     """Every value of every sample is what the interpreter makes of the file's bytes."""
     names = [result for node in program.graph.nodes for result in node.results]
-    run = Probe(program.graph, names)
+    run = evaluate_by_node(program.graph, names)
     for inputs in samples:
         judge = execute(program.bytes, inputs)
         for name, array in zip(names, run(inputs), strict=True):

@@ -1,9 +1,7 @@
-"""Graphs, the builder that makes them, their rewriting, their verification and their evaluation."""
+"""Graphs, the builder that makes them, their rewriting and their verification."""
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,16 +15,12 @@ from npuq.ir import (
     Quantization,
     RuleError,
     TensorType,
-    evaluate,
-    function,
-    parameters,
     rewrite,
     to_text,
     verify,
 )
 from npuq.ir.ops.activation import Relu, Sigmoid
-from npuq.ir.ops.elementwise import Add, Exp, Identity, Maximum, Mul, Neg
-from npuq.ir.ops.reduce import ArgMax
+from npuq.ir.ops.elementwise import Add, Identity, Maximum, Mul, Neg
 from npuq.ir.ops.shape import Reshape
 
 X = TensorType(DType.F32, (2, 3))
@@ -200,41 +194,6 @@ def test_verifier_refuses_another_scale() -> None:
     node = Node(Maximum(), ("x", "x"), ("y",), (x.with_quant(Quantization.per_tensor(0.25)),))
     with pytest.raises(NpuqError, match=r"^%y: maximum: %y is declared q8<0.25>\[3\], inferred q8<0.5>\[3\]$"):
         verify(Graph("g", {"x": x}, {}, (node,), {"y": "y"}))
-
-
-def test_evaluation_gives_the_outputs_in_order() -> None:
-    x = np.array([[1, 2, 3], [-1, 0, 1]], np.float32)
-    y, product = evaluate(affine())(x)
-    np.testing.assert_array_equal(product, x * np.array([1, -2, 3], np.float32))
-    (total,) = evaluate(affine(), ["sum"])(x)
-    np.testing.assert_array_equal(total, np.asarray(product) + np.array([[1.0], [0.5]], np.float32))
-    np.testing.assert_array_equal(y, np.maximum(total, 0))
-
-
-def test_evaluation_refuses_a_wrong_number_of_inputs() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        evaluate(affine())()
-
-
-def test_graphs_with_wide_integers_evaluate() -> None:
-    builder = Builder("g")
-    graph = builder.build({"i": builder.add(ArgMax(axis=1), builder.input("x", X))})
-    (index,) = evaluate(graph)(np.array([[1, 3, 2], [9, 8, 7]], np.float32))
-    assert index.dtype == np.int64
-    assert index.tolist() == [1, 0]
-
-
-def test_functions_are_differentiable_and_vectorizable() -> None:
-    builder = Builder("g")
-    x = builder.input("x", TensorType(DType.F32, (3,)))
-    w = builder.constant(np.array([1, 2, 3], np.float32), "w")
-    graph = builder.build({"y": builder.add(Exp(), builder.add(Mul(), x, w))})
-    run, known = function(graph), parameters(graph)
-    value = jnp.asarray([0.1, 0.2, 0.3], jnp.float32)
-    gradient = jax.grad(lambda parameters: run(parameters, [value])[0].sum())(known)["w"]
-    np.testing.assert_allclose(gradient, value * np.exp(value * np.array([1, 2, 3])), rtol=1e-5)
-    (batch,) = jax.vmap(lambda one: run(known, [one]))(jnp.stack([value, -value]))
-    np.testing.assert_allclose(batch, np.exp(np.stack([value, -value]) * np.array([1, 2, 3])), rtol=1e-5)
 
 
 def test_text_is_the_graph_as_a_string() -> None:

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from npuq.backends.simulator import to_edge
-from npuq.ir import DType, Graph, NpuqError, TensorType
+from npuq.ir import DType, Graph, NpuqError, TensorType, evaluate_by_node
 from npuq.ir.ops.quant import Dequantize, to_integers
 
-from ..probe import Probe
 from .dump import Dump, part
 from .measures import BANDS, Measures, Tally, plain
 from .sides import Arrays, DumpSide, GraphSide, Side, recorded_inputs, samples_of
@@ -171,8 +170,8 @@ def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[in
     if not alone or not isinstance(side, GraphSide):
         read = side.reader(names)
         return lambda index, inputs, given: read(index, inputs)
-    probe = Probe(side.graph, [side.used(name) for name in names])
-    return lambda index, inputs, given: probe(inputs, given or ())
+    run = evaluate_by_node(side.graph, [side.used(name) for name in names])
+    return lambda index, inputs, given: run(inputs, given or ())
 
 
 @dataclass

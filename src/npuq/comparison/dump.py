@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 
 from npuq.backends.simulator import to_edge
-from npuq.ir import DType, Graph, NpuqError, Quantization, TensorType, one_line
-
-from ..probe import Probe
+from npuq.ir import DType, Graph, NpuqError, Quantization, TensorType, evaluate_by_node, one_line
 
 INDEX = "index.json"
 FORMAT = 1
@@ -72,7 +70,7 @@ def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: st
         for name, array in zip(graph.inputs, runs[0][0], strict=True)
     ]
     rows += [_row(name, node.op.name, node.place, graph.types[name]) for name, node in nodes.items()]
-    probe = Probe(graph, list(nodes))
+    run = evaluate_by_node(graph, list(nodes))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = []
@@ -82,7 +80,7 @@ def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: st
             dtype = _stored(DType(row["dtype"]))
             arrays.append(np.lib.format.open_memmap(folder / row["file"], mode="w+", dtype=dtype, shape=shape))
         for index, (given, typed) in enumerate(runs):
-            for array, values in zip(arrays, (*given, *probe(typed)), strict=True):
+            for array, values in zip(arrays, (*given, *run(typed)), strict=True):
                 array[index] = np.asarray(values)
         for array in arrays:
             array.flush()

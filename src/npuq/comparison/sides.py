@@ -8,10 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from npuq.ir import Graph, NpuqError, TensorType
+from npuq.ir import Graph, NpuqError, TensorType, evaluate_by_node
 from npuq.ir.ops.quant import Dequantize, Quantize
 
-from ..probe import Probe
 from .dump import Dump, Dumped
 
 Arrays = list[np.ndarray]
@@ -58,8 +57,8 @@ class GraphSide:
 
     def reader(self, names: Sequence[str]) -> Read:
         """The values that stand for the names."""
-        probe = Probe(self.graph, [self.used(name) for name in names])
-        return lambda _, inputs: probe(inputs)
+        run = evaluate_by_node(self.graph, [self.used(name) for name in names])
+        return lambda _, inputs: run(inputs)
 
 
 class DumpSide:
