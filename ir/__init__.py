@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from . import ops
+from .builder import Builder, rewrite
 from .errors import NpuqError, ParseError, PassError, RuleError, one_line, require
 from .evaluate import compiler_options, evaluate, evaluate_by_node, evaluate_op, function, parameters, run_nodes
-from .graph import Builder, Constant, Graph, Node, rewrite
+from .graph import Constant, Graph, Node, blobs, node_text, text_digest, to_text
 from .op import Op, make_op, op, registry, results_of
 from .parser import parse, parse_type
-from .printer import blobs, node_text, text_digest, to_text
 from .types import DType, Quantization, Shape, TensorType
 from .verify import verify
 

@@ -1,18 +1,27 @@
-"""The graph: an immutable, typed program in static single assignment form, and the builder that makes one."""
+"""The graph: an immutable, typed program in static single assignment form, and its text, which parses back to it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from .errors import NpuqError, RuleError, require
-from .op import Op, Types, results_of
-from .types import DType, Quantization, TensorType
+from .errors import require
+from .op import Op, Types
+from .types import DType, Quantization, TensorType, inline, type_text
+
+INLINE = 16
+"""The most numbers that are written in the text itself; longer lists stand there as `#digest`."""
+
+PLAIN_NAME = re.compile(r"[\w./+*!?@$&|~;^-]+", re.ASCII)
+"""Names that stand in the text as they are; all others are quoted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +125,6 @@ class Graph:
         return (self.name, *ordered, self.nodes)
 
     def __str__(self) -> str:
-        from .printer import to_text
-
         return to_text(self)
 
     @cached_property
@@ -166,145 +173,109 @@ class Graph:
         return users[0] if len(users) == 1 and name not in self.returned else None
 
 
-@dataclass
-class Builder:
-    """Makes a graph node by node: infers types, keeps names unique, drops what nothing uses."""
-
-    name: str
-    inputs: dict[str, TensorType] = field(default_factory=dict)
-    constants: dict[str, Constant] = field(default_factory=dict)
-    nodes: list[Node] = field(default_factory=list)
-    types: dict[str, TensorType] = field(default_factory=dict)
-    reserved: set[str] = field(default_factory=set)
-    _known: dict[tuple[TensorType, str], str] = field(default_factory=dict)
-
-    def fresh(self, wanted: str) -> str:
-        """`wanted`, or `wanted.1`, `wanted.2`, ... where that name is taken."""
-        name, count = wanted, 0
-        while name in self.types or name in self.reserved:
-            count += 1
-            name = f"{wanted}.{count}"
-        return name
-
-    def input(self, name: str, type_: TensorType) -> str:
-        """Add a graph input; its name is kept as it is."""
-        require(name not in self.types, f"two values are named {name!r}")
-        self.inputs[name] = self.types[name] = type_
-        return name
-
-    def constant(self, value: np.ndarray | Constant, name: str = "c", quant: Quantization | None = None) -> str:
-        """Add a constant, or give the name of the equal one that is there."""
-        constant = value if isinstance(value, Constant) else Constant.of(np.asarray(value), quant)
-        key = (constant.type, constant.digest)
-        if key not in self._known:
-            self._known[key] = chosen = self.fresh(name)
-            self.constants[chosen] = constant
-            self.types[chosen] = constant.type
-        return self._known[key]
-
-    def add(
-        self,
-        op: Op,
-        *operands: str,
-        name: str | Sequence[str] = "",
-        loc: str = "",
-        quant: Quantization | None = None,
-        host: str = "",
-    ) -> str:
-        """Append a node with one result and give the result's name; `quant` says what a bare integer result means."""
-        (result,) = self.add_all(
-            op, *operands, names=(name,) if isinstance(name, str) else name, loc=loc, quant=quant, host=host
-        )
-        return result
-
-    def add_all(
-        self,
-        op: Op,
-        *operands: str,
-        names: Sequence[str] = (),
-        loc: str = "",
-        quant: Quantization | tuple[Quantization | None, ...] | None = None,
-        host: str = "",
-    ) -> tuple[str, ...]:
-        """Append a node with any number of results and give their names; `quant` is theirs, one for all or each."""
-        try:
-            types = results_of(op, tuple(self.types[operand] for operand in operands))
-            if quant is not None:
-                each = quant if isinstance(quant, tuple) else (quant,) * len(types)
-                types = tuple(type_.with_quant(one) for type_, one in zip(types, each, strict=True))
-        except RuleError as error:
-            raise NpuqError(f"{loc or self.name}: {op.name}: {error}") from None
-        stem = op.name.rpartition(".")[2]
-        results: list[str] = []
-        for index, type_ in enumerate(types):
-            wanted = names[index] if index < len(names) and names[index] else stem
-            results.append(self.fresh(wanted))
-            self.types[results[-1]] = type_
-        self.nodes.append(Node(op, operands, tuple(results), types, loc, host))
-        return tuple(results)
-
-    def copy(self, node: Node, operands: Iterable[str]) -> tuple[str, ...]:
-        """Append a node of another graph over this graph's operands, with its declared types and names."""
-        operands = tuple(operands)
-        moved = tuple(self.types[operand] for operand in operands)
-        types = node.types
-        try:
-            inferred = results_of(node.op, moved)
-        except RuleError as error:
-            raise NpuqError(f"{node.place}: {node.op.name}: {error}") from None
-        if not all(new.accepts(old) for new, old in zip(inferred, types, strict=True)):
-            types = inferred
-        results: list[str] = []
-        for result, type_ in zip(node.results, types, strict=True):
-            results.append(result if result not in self.types else self.fresh(result))
-            self.types[results[-1]] = type_
-        self.nodes.append(replace(node, operands=operands, results=tuple(results), types=types))
-        return tuple(results)
-
-    def build(self, outputs: Mapping[str, str], *, prune: bool = True) -> Graph:
-        """The graph so far; `prune` leaves out nodes and constants that no output needs."""
-        nodes, constants = tuple(self.nodes), self.constants
-        if prune:
-            needed = set(outputs.values())
-            kept: list[Node] = []
-            for node in reversed(nodes):
-                if needed.intersection(node.results):
-                    kept.append(node)
-                    needed.update(node.operands)
-            nodes = tuple(reversed(kept))
-            constants = {name: constant for name, constant in constants.items() if name in needed}
-        return Graph(self.name, self.inputs, constants, nodes, outputs)
+def to_text(graph: Graph) -> str:
+    """Write a graph; constants and lists of more than `INLINE` numbers as the digest of their content."""
+    arguments = ", ".join(f"{value_text(name)}: {_type(type_)}" for name, type_ in graph.inputs.items())
+    lines = [f"graph @{_name(graph.name)}({arguments}) {{"]
+    lines += [f"  const {value_text(name)}: {_constant(constant)}" for name, constant in graph.constants.items()]
+    lines += [f"  {node_text(node)}" for node in graph.nodes]
+    returned = (
+        value_text(value) if name == value else f"{_name(name)}={value_text(value)}"
+        for name, value in graph.outputs.items()
+    )
+    lines += [f"  return {', '.join(returned)}".rstrip(), "}"]
+    return "\n".join(lines) + "\n"
 
 
-Rewrite = Callable[[Builder, Node, tuple[str, ...]], "tuple[str, ...] | str | None"]
+def node_text(node: Node) -> str:
+    """Write one node on one line."""
+    parts = [f"{', '.join(map(value_text, node.results))} = {node.op.name}"]
+    if node.operands:
+        parts.append(" " + ", ".join(map(value_text, node.operands)))
+    attributes = node.op.attributes
+    if attributes:
+        parts.append(" {" + ", ".join(f"{name}={attribute_text(value)}" for name, value in attributes.items()) + "}")
+    parts.append(" : " + ", ".join(map(_type, node.types)))
+    if node.host:
+        parts.append(f"  host({json.dumps(node.host)})")
+    if node.loc:
+        parts.append(f"  loc({json.dumps(node.loc)})")
+    return "".join(parts)
 
 
-def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str] | None = None) -> Graph:
-    """Rebuild a graph node by node, in order, leaving out what nothing uses afterwards.
+def attribute_text(value: Any) -> str:
+    """Write an attribute as a Python literal; element types as bare names, floats exactly, long lists by digest."""
+    if isinstance(value, DType):
+        return value.value
+    if isinstance(value, tuple):
+        array = _long(value)
+        if array is not None:
+            return f"blob('{digest(array)}')"
+        inner = ", ".join(map(attribute_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return repr(value)
 
-    `rule(builder, node, operands)` sees each node of the old graph with the names that its operands have in the new
-    one. It appends what it likes to the builder and gives the names that stand for the node's results; None
-    keeps the node as it is. A name of the old graph is free for new nodes from its own node's turn on. `entry(builder,
-    name)` gives the value that the nodes read in the place of a graph input.
-    """
-    builder = Builder(graph.name, reserved=set(graph.producers))
-    renamed: dict[str, str] = {}
-    for name, type_ in graph.inputs.items():
-        renamed[name] = builder.input(name, type_)
-    for name, constant in graph.constants.items():
-        renamed[name] = builder.constant(constant, name)
-    if entry is not None:
-        renamed.update({name: entry(builder, name) for name in graph.inputs})
+
+def value_text(name: str) -> str:
+    return f"%{_name(name)}"
+
+
+def blobs(graph: Graph) -> Mapping[str, np.ndarray]:
+    """The arrays that the text names by digest only."""
+    found = {constant.digest: constant.array for constant in graph.constants.values() if constant.type.size > INLINE}
+    for type_ in graph.types.values():
+        if type_.quant is not None and len(type_.quant.scales) > INLINE:
+            scales = np.asarray(type_.quant.scales, np.float32)
+            found[digest(scales)] = scales
     for node in graph.nodes:
-        operands = tuple(renamed[operand] for operand in node.operands)
-        builder.reserved.difference_update(node.results)
-        results = rule(builder, node, operands)
-        if results is None:
-            results = builder.copy(node, operands)
-        elif isinstance(results, str):
-            results = (results,)
-        assert len(results) == len(node.results), (
-            f"{node.op.name}: {len(results)} names for {len(node.results)} results"
-        )
-        renamed.update(zip(node.results, results, strict=True))
-    return builder.build({name: renamed[value] for name, value in graph.outputs.items()})
+        for value in node.op.attributes.values():
+            array = _long(value)
+            if array is not None:
+                found[digest(array)] = array
+    return found
+
+
+def digest(array: np.ndarray) -> str:
+    """The name of an array's content."""
+    return Constant.of(array).digest
+
+
+def text_digest(graph: Graph) -> str:
+    """SHA-256 of the text, which names all content: equal graphs and no others share it."""
+    return hashlib.sha256(to_text(graph).encode()).hexdigest()
+
+
+def _long(value: Any) -> np.ndarray | None:
+    """A tuple of many floats or many ints as an array, or None."""
+    if isinstance(value, tuple) and len(value) > INLINE:
+        for kind, dtype in ((float, np.float64), (int, np.int64)):
+            if all(type(item) is kind for item in value):
+                return np.asarray(value, dtype)
+    return None
+
+
+def _type(type_: TensorType) -> str:
+    return type_text(type_, _scales)
+
+
+def _scales(scales: tuple[float, ...]) -> str:
+    return inline(scales) if len(scales) <= INLINE else "#" + digest(np.asarray(scales, np.float32))
+
+
+def _constant(constant: Constant) -> str:
+    if constant.type.size > INLINE:
+        return f"{_type(constant.type)} = #{constant.digest}"
+    numbers = ", ".join(repr(number.item()) for number in constant.array.astype(_plain(constant)).ravel())
+    return f"{_type(constant.type)} = [{numbers}]"
+
+
+def _plain(constant: Constant) -> np.dtype[np.generic]:
+    """A dtype whose items are Python numbers, for the element types that NumPy has only by extension."""
+    dtype = constant.type.dtype
+    if dtype is DType.I4:
+        return np.dtype(np.int8)
+    return np.dtype(np.float32) if dtype is DType.BF16 else dtype.numpy
+
+
+def _name(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) else json.dumps(name)

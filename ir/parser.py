@@ -1,4 +1,4 @@
-"""Text to graphs: the inverse of the printer, for text that may be damaged."""
+"""Text to graphs: the inverse of `to_text`, for text that may be damaged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from .errors import NpuqError, ParseError
-from .graph import Constant, Graph, Node
+from .graph import PLAIN_NAME, Constant, Graph, Node
 from .op import make_op
-from .printer import PLAIN_NAME
 from .types import DType, Quantization, TensorType
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')

@@ -6,7 +6,7 @@ import numpy as np
 
 from npuq.ir import Node, TensorType
 from npuq.ir.arithmetic import right_shift
-from npuq.ir.printer import attribute_text
+from npuq.ir.graph import attribute_text
 
 from ..memory import Slot
 from .contents import Contents
