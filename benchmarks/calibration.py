@@ -97,11 +97,11 @@ def child(job: dict[str, Any]) -> None:
 def npuq_kl(job: dict[str, Any], images: np.ndarray) -> Callable[[], object]:
     """Load, canonicalize, observe and choose thresholds by KL for every value that gets a scale."""
     import npuq
-    from npuq.backends.targets import load_target
     from npuq.passes.calibration.observe import observe
     from npuq.passes.calibration.thresholds import thresholds
     from npuq.passes.canonical.canonicalize import canonicalize
-    from npuq.passes.quantize.insert_fake_quant import observed_values
+    from npuq.passes.lowering.plan import observed_values
+    from npuq.passes.target import load_target
 
     def work() -> object:
         graph = canonicalize()(npuq.load(job["model"], job["shapes"]))

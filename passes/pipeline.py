@@ -4,43 +4,98 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from npuq.ir import Graph, NpuqError, PassError, blobs, to_text, verify
 
+from .target import load_target
+
+FOUND: Any = object()
+"""The default of an option that a pass takes from the findings of earlier passes."""
+
 P = ParamSpec("P")
+T = TypeVar("T")
 Condition = Callable[[Graph], None]
-Observe = Callable[[int, "Pass", Graph], None]
+AfterPass = Callable[[int, "Pass", Graph], None]
+"""Is called with a pass's number, the pass and its graph."""
+
+READERS: dict[str, tuple[str, Callable[[str], Any]]] = {"target": ("target name or .toml file", load_target)}
+"""What text means in an option of this name, and what reads it; other modules add theirs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A graph, what the passes that made it found, by name, and how many graphs they made."""
+
+    graph: Graph
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    passes: int = 0
+
+    def get(self, name: str, kind: type[T]) -> T:
+        """A finding of a known type."""
+        found = self.findings[name]
+        assert isinstance(found, kind), name
+        return found
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A named graph-to-graph function with its options; calling it checks, runs, verifies and checks again."""
+    """A named function of a graph with its options; calling it checks, runs, verifies and checks again.
+
+    Parameters of `function` that are no option here come from the findings of earlier passes. `gives` names what the
+    pass itself finds; a pass that `analyzes` finds something and leaves the graph alone.
+    """
 
     name: str
-    function: Callable[..., Graph]
+    function: Callable[..., Graph | Result | Mapping[str, Any]]
     options: tuple[tuple[str, Any], ...] = ()
     requires: tuple[Condition, ...] = ()
     ensures: tuple[Condition, ...] = ()
+    gives: tuple[str, ...] = ()
+    analyzes: bool = False
 
     def __call__(self, graph: Graph) -> Graph:
+        return self.run(Result(graph)).graph
+
+    def run(self, before: Result, *, verified: bool = True) -> Result:
+        """Run on a graph with findings; what this pass finds replaces what others found by the same name."""
         for condition in self.requires:
-            condition(graph)
-        result = verify(self.function(graph, **dict(self.options)))
+            condition(before.graph)
+        found = self.function(before.graph, **self._arguments(before.findings))
+        if isinstance(found, Graph):
+            found = Result(found)
+        elif not isinstance(found, Result):
+            found = Result(before.graph, found)
+        if set(found.findings) != set(self.gives):
+            raise PassError(f"{self.name} broke its promise: it gives {', '.join(found.findings) or 'nothing'}")
+        if verified and found.graph is not before.graph:
+            verify(found.graph)
         for condition in self.ensures:
             try:
-                condition(result)
+                condition(found.graph)
             except NpuqError as error:
                 raise PassError(f"{self.name} broke its promise: {error}") from None
-        return result
+        return Result(found.graph, {**before.findings, **found.findings}, before.passes + (not self.analyzes))
+
+    def _arguments(self, findings: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, those given as text read, and the findings that the function has parameters for."""
+        read = {name: read_option(name, value) for name, value in self.options}
+        arguments = {name: findings[name] for name in parameters(self.function) if name in findings} | read
+        for name, parameter in parameters(self.function).items():
+            if name not in arguments and (parameter.default is FOUND or parameter.default is parameter.empty):
+                makers = [other for other, factory in CATALOGUE.items() if name in factory().gives]
+                remedy = f"give it as an option, or run {makers[0]} before" if makers else f"give it (--{name})"
+                raise PassError(f"{self.name}: no {name}; {remedy}")
+        return arguments
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name}={_brief(value)}" for name, value in self.options)
+        shown = ", ".join(f"{name}={option_text(value)}" for name, value in self.options)
         return f"{self.name}{{{shown}}}" if shown else self.name
 
 
@@ -50,16 +105,23 @@ class Pipeline:
 
     passes: tuple[Pass, ...]
 
-    def __call__(self, graph: Graph, *, observe: Observe | None = None) -> Graph:
+    def __call__(self, graph: Graph, *, after_pass: AfterPass | None = None) -> Graph:
+        return self.run(Result(graph), after_pass=after_pass).graph
+
+    def run(self, state: Result, *, after_pass: AfterPass | None = None, verify_each: bool = True) -> Result:
+        """Run all passes; each sees the findings in `state` and those of the passes before it.
+
+        `after_pass` is called for each pass that makes a graph. Without `verify_each` only the last graph is verified.
+        """
         for index, pass_ in enumerate(self.passes):
             try:
-                graph = pass_(graph)
+                state = pass_.run(state, verified=verify_each or index + 1 == len(self.passes))
             except Exception as error:
                 error.add_note(f"in pass {index}, {pass_.name}, of: {self}")
                 raise
-            if observe is not None:
-                observe(index, pass_, graph)
-        return graph
+            if after_pass is not None and not pass_.analyzes:
+                after_pass(state.passes - 1, pass_, state.graph)
+        return state
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.passes))
@@ -70,29 +132,56 @@ CATALOGUE: dict[str, Callable[..., Pass]] = {}
 
 
 def graph_pass(
-    name: str, *, requires: tuple[Condition, ...] = (), ensures: tuple[Condition, ...] = ()
-) -> Callable[[Callable[Concatenate[Graph, P], Graph]], Callable[P, Pass]]:
+    name: str,
+    *,
+    requires: tuple[Condition, ...] = (),
+    ensures: tuple[Condition, ...] = (),
+    gives: tuple[str, ...] = (),
+    analyzes: bool = False,
+) -> Callable[[Callable[Concatenate[Graph, P], Graph | Result | Mapping[str, Any]]], Callable[P, Pass]]:
     """Turn `f(graph, *, option=...)` into a typed factory of `Pass` values that keeps the docstring."""
 
-    def decorate(function: Callable[Concatenate[Graph, P], Graph]) -> Callable[P, Pass]:
-        signature = inspect.signature(function)
-        defaults = {key: parameter.default for key, parameter in list(signature.parameters.items())[1:]}
+    def decorate(
+        function: Callable[Concatenate[Graph, P], Graph | Result | Mapping[str, Any]],
+    ) -> Callable[P, Pass]:
+        known = parameters(function)
 
         @functools.wraps(function)
         def factory(*arguments: P.args, **options: P.kwargs) -> Pass:
             assert not arguments, "options are given by name"
-            unknown = set(options) - set(defaults)
+            unknown = set(options) - set(known)
             if unknown:
                 raise PassError(
-                    f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(defaults) or 'none'}"
+                    f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(known) or 'none'}"
                 )
-            given = tuple((key, value) for key, value in options.items() if value is not defaults[key])
-            return Pass(name, function, given, requires, ensures)
+            given = tuple((key, value) for key, value in options.items() if value is not known[key].default)
+            return Pass(name, function, given, requires, ensures, gives, analyzes)
 
         CATALOGUE[name] = factory
         return factory
 
     return decorate
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a pass's function behind the graph."""
+    return dict(list(inspect.signature(function).parameters.items())[1:])
+
+
+def read_option(name: str, value: Any) -> Any:
+    """The value that an option's text stands for; values that are no text, or have no reader, as they are."""
+    return READERS[name][1](value) if isinstance(value, str) and name in READERS else value
+
+
+def option_text(value: Any) -> str:
+    """Write an option's value as `npuq.passes.parse` reads it; an object that has no text as `<its type>`."""
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, tuple) and value:
+        inner = ", ".join(map(option_text, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    plain = value is None or isinstance(value, bool | int | float | tuple)
+    return repr(value) if plain else f"<{type(value).__name__}>"
 
 
 def chain(*passes: Pass | Pipeline) -> Pipeline:
@@ -103,8 +192,8 @@ def chain(*passes: Pass | Pipeline) -> Pipeline:
     return Pipeline(tuple(flat))
 
 
-def dump_to(folder: str | Path) -> Observe:
-    """An observer that writes `NN-pass.ir` after each pass, and the arrays that the texts name into `blobs/`."""
+def dump_to(folder: str | Path) -> AfterPass:
+    """An `after_pass` that writes `NN-pass.ir` after each pass, and the arrays that the texts name into `blobs/`."""
     folder = Path(folder)
 
     def write(index: int, pass_: Pass, graph: Graph) -> None:
@@ -123,8 +212,3 @@ def save_text(graph: Graph, path: str | Path) -> None:
         if not target.exists():
             np.save(target, array.view(np.int8) if array.dtype.name == "int4" else array, allow_pickle=False)
     path.write_text(to_text(graph), encoding="utf-8")
-
-
-def _brief(value: object) -> str:
-    text = str(value) if isinstance(value, (str, int, float, bool, tuple)) else type(value).__name__
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import Any
 
 from npuq.ir import Graph, Node, NpuqError
 
+from .pipeline import graph_pass
 from .target import Target, Width
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
-"""The calibration methods by name; `calibration/thresholds.py` holds their searches."""
+"""The calibration methods."""
 
 CALIBRATED_BITS = 8
 """Activations of more bits take min_max unless a method is asked for: fine steps have nothing to win by clipping."""
@@ -36,6 +38,9 @@ class Precision:
     weight_bits: int | None = None
 
 
+NO_NODES: Mapping[str, Precision] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Precisions:
     """The precision of every node: one for all, and what single nodes, by their first result's name, have instead.
@@ -45,7 +50,7 @@ class Precisions:
     """
 
     every: Precision = Precision()
-    nodes: Mapping[str, Precision] = field(default_factory=lambda: MappingProxyType({}))
+    nodes: Mapping[str, Precision] = field(default_factory=lambda: NO_NODES)
     narrow: str = "kl_v2"
     unify_inputs: bool = False
 
@@ -99,6 +104,27 @@ def require_method(method: str | None) -> None:
     """Raise `NpuqError` unless a calibration method is one, or is left to the rest."""
     if method is not None and method not in METHODS:
         raise NpuqError(f"there is no calibration method {method!r}; there are {', '.join(METHODS)}")
+
+
+@graph_pass("set-precision", analyzes=True, gives=("target", "precision"))
+def set_precision(
+    graph: Graph,
+    *,
+    target: Target,
+    bits: int | None = None,
+    method: str | None = None,
+    weight_bits: int | None = None,
+    unify_input_scale: bool = False,
+    nodes: Mapping[str, Precision] = NO_NODES,
+) -> Mapping[str, Any]:
+    """Set the target, and the widths and the calibration method of all nodes, for the passes that follow.
+
+    `bits` is the width of activations, by default the target's first, and `weight_bits` that of weights. `nodes` has
+    the precision of single nodes. With `unify_input_scale` all inputs of a Concat share its scale.
+    """
+    precision = Precisions(Precision(bits, method, weight_bits), nodes, unify_inputs=unify_input_scale)
+    precision.check(graph, target)
+    return {"target": target, "precision": precision}
 
 
 def width_of(graph: Graph, node: Node, target: Target) -> Width:

@@ -1,13 +1,16 @@
-"""What passes need to know of an NPU: a target is data, read from TOML by `npuq.backends.targets`."""
+"""What passes need to know of an NPU: a target is data, a TOML file in `backends/targets/` or the user's own."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from npuq.ir import DType, NpuqError, require
 
+FOLDER = Path(__file__).parents[1] / "backends" / "targets"
 Bounds = tuple[int, int]
 Granularity = Literal["channel", "tensor"]
 Rounding = Literal[
@@ -181,6 +184,35 @@ class Target:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         widths = (tuple((field.name, getattr(width, field.name)) for field in fields(width)) for width in self.widths)
         return plain | {"widths": tuple(widths)}
+
+
+def targets() -> list[str]:
+    """The names of the targets that come with npuq, the default first."""
+    names = sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(names, key=lambda name: name != "npu")
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """Read a target that comes with npuq, by name, or any TOML file, by path.
+
+    Raises `NpuqError` in one line: unknown name (with the known ones), file that cannot be read, damaged TOML, or
+    the first field that is wrong.
+    """
+    if not isinstance(name_or_path, str | Path):
+        raise NpuqError(f"target: {name_or_path!r}, a name or a .toml file wanted; known: {', '.join(targets())}")
+    path = FOLDER / f"{name_or_path}.toml"
+    if name_or_path not in targets():
+        path = Path(name_or_path)
+        if path.suffix != ".toml":
+            raise NpuqError(f"there is no target {str(name_or_path)!r}; known: {', '.join(targets())}, or a .toml file")
+    try:
+        return Target.of(tomllib.loads(path.read_bytes().decode("utf-8")))
+    except OSError as error:
+        raise NpuqError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise NpuqError(f"{path}: not TOML: {error}") from None
+    except NpuqError as error:
+        raise NpuqError(f"{path}: {error}") from None
 
 
 def _spelled(widths: tuple[Width, ...]) -> str:

@@ -11,9 +11,7 @@ from typing import Any
 
 from npuq.passes.constraints import CONSTRAINTS
 from npuq.passes.intervals import accumulator_proven
-from npuq.passes.target import Target, Width
-
-from . import load_target, targets
+from npuq.passes.target import Target, Width, load_target, targets
 
 HEAD = """# Targets
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-Channels = tuple[str, int]
-"""A value's name and the axis of its channels."""
-
 FRACTION_BITS = 64
 """What a sample's sums are cut to before they add up, as whole numbers without limit."""
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from npuq.ir import Graph
 from npuq.ir.ops.layer_norm import LayerNorm
 
-from ..lowering.plan import Held, plan
+from ..lowering.plan import EVERYWHERE, Held, plan
+from ..pipeline import FOUND, graph_pass
 from ..precision import CALIBRATED_BITS, Precisions
 from ..scales import Range
 from ..target import Target
 from .bounded_ranges import bounded_ranges
+from .collect_statistics import NO_RANGES
 from .masked_ranges import masked_ranges
 from .output_values import output_values
 from .statistics import Statistics
@@ -32,29 +34,25 @@ threshold = lru_cache(maxsize=512)(thresholds)
 """`thresholds`, searched once for several programs of the same statistics."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The (low, high) of each value at each width, and (place, what was done) for values of a wide range."""
-
-    ranges: dict[Held, Range]
-    notes: tuple[tuple[str, str], ...]
-
-
+@graph_pass("choose-ranges", analyzes=True, gives=("ranges", "extremes", "range_notes"))
 def choose_ranges(
     graph: Graph,
-    statistics: Mapping[str, Statistics],
-    target: Target,
-    precision: Precisions,
-    percentile: float,
+    *,
+    statistics: Mapping[str, Statistics] = FOUND,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
+    percentile: float = 0.99999,
     layer_threshold: float | None = None,
-) -> Chosen:
+    given: Mapping[Held, Range] = NO_RANGES,
+) -> Mapping[str, Any]:
     """Choose the range of every observed value, at each width that holds it, by the method of the node that makes it.
 
     What reaches an output keeps its whole range, masked scores that of what is not masked, and nothing reaches beyond
     what its op can give. Where nobody asked for a method and the default one leaves a value, by its own histogram,
     fewer than `ENOUGH` dB, the range of least squared error takes its place if it wins `WORTH`: products of a gate and
     the feature that it weighs, and sums over many layers, have few great elements that clipping costs too much.
-    `layer_threshold` is how far, in reals, what layer normalizations read and give reaches at most.
+    `layer_threshold` is how far, in reals, what layer normalizations read and give reaches at most. Ranges that are
+    `given` replace what the statistics say. `range_notes` are (place, change) of values that got another method.
     """
     cut = math.inf if layer_threshold is None else layer_threshold
     normalized = {
@@ -82,7 +80,9 @@ def choose_ranges(
             low, high = range_[0] * factor, range_[1] * factor
             found[name, bits] = (max(low, -cut), min(high, cut)) if name in normalized else (low, high)
     extremes = {name: one.range for name, one in statistics.items()}
-    return Chosen(masked_ranges(graph, bounded_ranges(graph, found), extremes), tuple(notes))
+    ranges = masked_ranges(graph, bounded_ranges(graph, found), extremes) | dict(given)
+    extremes |= {name: range_ for (name, _), range_ in given.items()}
+    return {"ranges": ranges, "extremes": extremes, "range_notes": tuple(notes)}
 
 
 def kept_db(statistics: Statistics, range_: Range, grid: Grid) -> float:

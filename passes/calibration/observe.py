@@ -19,7 +19,8 @@ from jax import lax
 from npuq.ir import Graph, NpuqError, RuleError, compiler_options, function, results_of, text_digest
 from npuq.ir.ops.observe import LEAST_EXPONENT, Observe, cells, flushed
 
-from .channel_sums import Channels, ChannelSums
+from ..lowering.plan import Channels
+from .channel_sums import ChannelSums
 from .samples import Data, DataDigest, Sample, samples
 from .statistics import TINY, Observed, Statistics
 

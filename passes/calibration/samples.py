@@ -20,6 +20,8 @@ from npuq.ir.ops.shape import Gather, GatherElements, Reshape
 Batch = Mapping[str, np.ndarray] | tuple[np.ndarray, ...] | list[np.ndarray] | np.ndarray
 Data = Batch | Iterable[Batch]
 Sample = tuple[np.ndarray, ...]
+Source = Data | Callable[[], Iterator[Sample]]
+"""Data that can be read again, or a function that yields all samples."""
 
 UNCHANGED = (Identity, Cast, Reshape)
 """What leaves each index as it is."""
@@ -58,6 +60,11 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
         raise NpuqError(f"{graph.name}: no calibration data; at least one sample wanted")
 
 
+def read(graph: Graph, source: Source) -> Iterator[Sample]:
+    """Yield all samples of a source."""
+    return source() if callable(source) else samples(graph, source)
+
+
 @contextmanager
 def replayable(graph: Graph, data: Data) -> Iterator[Callable[[], Iterator[Sample]]]:
     """Give a function that yields all samples, as often as it is called.
@@ -74,12 +81,40 @@ def replayable(graph: Graph, data: Data) -> Iterator[Callable[[], Iterator[Sampl
             for array in sample:
                 np.save(file, array, allow_pickle=False)
 
-        def read() -> Iterator[Sample]:
+        def again() -> Iterator[Sample]:
             file.seek(0)
             for _ in range(count):
                 yield tuple(np.load(file, allow_pickle=False) for _ in graph.inputs)
 
-        yield read
+        yield again
+
+
+class Reservoir:
+    """The `count` samples of least SHA-256, with what is added beside each: the same few of a set in any order."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.found = count, dict[str, tuple[Sample, Any]]()
+
+    def add(self, sample: Sample, beside: Any = None) -> None:
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in sample)).hexdigest()
+        self.found[digest] = (sample, beside)
+        if len(self.found) > self.count:
+            del self.found[max(self.found)]
+
+    def pass_on(self, source: Iterable[Sample]) -> Iterator[Sample]:
+        """Yield all samples of a source, and add each."""
+        for sample in source:
+            self.add(sample)
+            yield sample
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(self.found[digest][0] for digest in sorted(self.found))
+
+    @property
+    def besides(self) -> tuple[Any, ...]:
+        """What was added beside each of `samples`."""
+        return tuple(self.found[digest][1] for digest in sorted(self.found))
 
 
 @dataclass
@@ -101,8 +136,13 @@ class DataDigest:
 
 def data_digest(graph: Graph, data: Data) -> str:
     """The digest that `observe` gives to the same samples."""
+    return digest_of(samples(graph, data))
+
+
+def digest_of(source: Iterable[Sample]) -> str:
+    """The digest of a set of samples."""
     digest = DataDigest()
-    for sample in samples(graph, data):
+    for sample in source:
         digest.add(sample)
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from npuq.ir import NpuqError, one_line
 
-from .channel_sums import Channels
+from ..lowering.plan import Channels
 
 TINY = float(np.finfo(np.float32).tiny)
 FORMAT = 2

@@ -9,8 +9,9 @@ from npuq.ir import Builder, Graph, Node, NpuqError, TensorType, verify
 from npuq.ir.arithmetic import within
 from npuq.ir.ops.quant import Dequantize, Quantize
 
+from .. import pipeline
 from ..canonical.fold_constants import fold_constants
-from ..pipeline import chain, graph_pass
+from ..pipeline import FOUND, chain, graph_pass
 from ..target import Target
 from . import LOWERINGS, Kind, activations
 from .context import Context, Emitted, Result, clamp_of
@@ -22,24 +23,26 @@ from .tables import require_length
 
 @dataclass(frozen=True)
 class Lowered:
-    """The integer graph, and where each quantized float value lies in it.
+    """The integer graph of a fake-quant graph `source`, and where each quantized float value lies in it.
 
     `repairs` (place, repair) tell what the target's limits asked for, `tables` (place, note) how near tables are.
     """
 
+    source: Graph
     graph: Graph
     values: Mapping[str, Emitted]
     repairs: tuple[tuple[str, str], ...]
     tables: tuple[tuple[str, str], ...] = ()
 
 
-@graph_pass("lower-to-integer")
-def lower_to_integer(graph: Graph, *, target: Target, lut_len: int | None = None) -> Graph:
+@graph_pass("lower-to-integer", gives=("lowered",))
+def lower_to_integer(graph: Graph, *, target: Target = FOUND, lut_len: int | None = None) -> pipeline.Result:
     """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers.
 
     16-bit functions are interpolated in tables of 2^`lut_len` + 1 entries; None chooses table by table.
     """
-    return lower(graph, target, lut_len).graph
+    lowered = lower(graph, target, lut_len)
+    return pipeline.Result(lowered.graph, {"lowered": lowered})
 
 
 def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
@@ -58,7 +61,7 @@ def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
         for emitted in context.emitted(node.result)
         if emitted.name in integers.types
     }
-    return Lowered(integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
+    return Lowered(graph, integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from npuq.ir import DType, Graph, Node
-from npuq.ir.ops.conv import MatMul
+from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.npu.norm import WIDE_BITS, variance_fraction
@@ -18,11 +18,14 @@ from . import LOWERINGS, Kind, activations
 from .registry import is_weight
 from .tables import lengths
 
-EVERYWHERE = Precisions()
-"""The target's default width for all nodes."""
-
 Held = tuple[str, int]
 """A value and the bits of a width at which it is held."""
+
+Channels = tuple[str, int]
+"""A value's name and the axis of its channels."""
+
+EVERYWHERE = Precisions()
+"""The target's default width for all nodes."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,31 @@ def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Pl
             own = () if name in graph.constants else (made[name],)
             held[name] = (*own, *sorted(wanted[name].difference(own)))
     return Plan(roles, bits, held, _wide(graph, roles, held, target, precision))
+
+
+def observed_values(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[str, ...]:
+    """The computed values that get a scale, in order."""
+    return tuple(name for name in plan(graph, target, precision).quantized if name not in graph.constants)
+
+
+def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
+    """The values, with the axes of their channels, whose means `correct_bias` wants."""
+    return tuple(dict.fromkeys(weighted_nodes(graph, target, precision).values()))
+
+
+def weighted_nodes(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
+    """The input and its channel axis of every node with weights that the target computes, by the node's result."""
+    where = plan(graph, target, precision)
+    found: dict[str, Channels] = {}
+    for node in graph.nodes:
+        lowering = LOWERINGS.get(type(node.op))
+        if where.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
+            continue
+        x = node.operands[0]
+        if is_weight(graph, node, 1) and x not in graph.constants:
+            spatial = isinstance(node.op, (Conv, ConvTranspose))
+            found[node.result] = (x, 1 if spatial else graph.types[x].rank - 1)
+    return found
 
 
 def _widths(

@@ -9,13 +9,13 @@ from npuq.ir import Builder, Graph, Node, NpuqError, rewrite
 from npuq.ir.arithmetic import within
 
 from ..intervals import accumulator_needed, value_intervals
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, graph_pass
 from ..precision import width_of
 from ..target import Target
 
 
 @graph_pass("prove-accumulators")
-def prove_accumulators(graph: Graph, *, target: Target) -> Graph:
+def prove_accumulators(graph: Graph, *, target: Target = FOUND) -> Graph:
     """Record in every accumulating op the least interval that interval analysis proves for its partial sums.
 
     The simulator picks its arithmetic from that interval. Raises an error where the target's accumulator is too narrow.

@@ -11,12 +11,9 @@ from npuq.ir import Builder, Graph, Node, Op, PassError, TensorType, rewrite
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.quant import Dequantize
 
-from ..calibration.channel_sums import Channels
 from ..canonical.affine import bias_of
-from ..lowering import LOWERINGS, Kind
-from ..lowering.plan import EVERYWHERE, plan
-from ..lowering.registry import is_weight
-from ..pipeline import graph_pass
+from ..lowering.plan import EVERYWHERE, Channels, weighted_nodes
+from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..quantize.insert_fake_quant import Ranges, insert_fake_quant
 from ..target import Target
@@ -26,7 +23,12 @@ Means = Mapping[Channels, np.ndarray]
 
 @graph_pass("correct-bias")
 def correct_bias(
-    graph: Graph, *, ranges: Ranges, means: Means, target: Target, precision: Precisions = EVERYWHERE
+    graph: Graph,
+    *,
+    ranges: Ranges = FOUND,
+    means: Means = FOUND,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
 ) -> Graph:
     """Subtract from every bias the mean error of its output channel that the rounded weights will cause.
 
@@ -37,7 +39,7 @@ def correct_bias(
     PassError where a mean is missing.
     """
     rounded = insert_fake_quant(ranges=ranges, target=target, precision=precision)(graph)
-    inputs = _weighted(graph, target, precision)
+    inputs = weighted_nodes(graph, target, precision)
 
     def correct(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         channels = inputs.get(node.result) if len(node.results) == 1 else None
@@ -53,26 +55,6 @@ def correct_bias(
         return builder.add(node.op, *operands[:2], named, name=node.result, loc=node.loc)
 
     return rewrite(graph, correct)
-
-
-def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
-    """The values, with the axes of their channels, whose means `correct_bias` wants."""
-    return tuple(dict.fromkeys(_weighted(graph, target, precision).values()))
-
-
-def _weighted(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
-    """The input and its channel axis of every node with weights that the target computes, by the node's result."""
-    where = plan(graph, target, precision)
-    found: dict[str, Channels] = {}
-    for node in graph.nodes:
-        lowering = LOWERINGS.get(type(node.op))
-        if where.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
-            continue
-        x = node.operands[0]
-        if is_weight(graph, node, 1) and x not in graph.constants:
-            spatial = isinstance(node.op, (Conv, ConvTranspose))
-            found[node.result] = (x, 1 if spatial else graph.types[x].rank - 1)
-    return found
 
 
 def _dequantized(graph: Graph, name: str) -> np.ndarray:

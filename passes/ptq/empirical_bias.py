@@ -14,13 +14,13 @@ from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
 
 from ..calibration.samples import Sample
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, graph_pass
 
 SAMPLES = "samples"
 
 
 @graph_pass("empirical-bias")
-def empirical_bias(graph: Graph, *, exact: Graph, samples: Sequence[Sample]) -> Graph:
+def empirical_bias(graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Sample] = FOUND) -> Graph:
     """Move the biases of a fake-quant graph until channels have the means over `samples` that the float graph's have.
 
     Node by node in order, each seeing what the nodes before it now give (Nagel et al., Data-free quantization through

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +14,11 @@ from npuq.ir.ops.activation import Clip
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.elementwise import Mul
 
-from ..calibration.channel_sums import Channels, ChannelSums
-from ..lowering.plan import EVERYWHERE, plan
-from ..pipeline import graph_pass
+from ..calibration.channel_sums import ChannelSums
+from ..calibration.observe import observe_channels
+from ..calibration.samples import Source, read
+from ..lowering.plan import EVERYWHERE, Channels, plan
+from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..target import Target
 from .channel_ties import channel_ties
@@ -25,10 +29,14 @@ EQUALIZED_BITS = 8
 """Wider activations have steps to spare."""
 
 
-@graph_pass("equalize")
+@graph_pass("equalize", gives=("precision",))
 def equalize(
-    graph: Graph, *, channels: Mapping[Channels, ChannelSums], target: Target, precision: Precisions = EVERYWHERE
-) -> Graph:
+    graph: Graph,
+    *,
+    channels: Mapping[Channels, ChannelSums] = FOUND,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
+) -> Result:
     """Divide channels by factors that bring them to like ranges, and multiply what reads them by the same.
 
     Cross-layer equalization (Nagel et al., Data-free quantization through weight equalization and bias correction,
@@ -40,6 +48,7 @@ def equalize(
 
     The graph computes the same as before up to float rounding; only where a function saturates is its operand cut at
     what the calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
+    Nodes around a node have its precision, and what has no method of its own is calibrated by mse.
     """
     ties = channel_ties(graph, target, precision)
     seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}
@@ -70,7 +79,24 @@ def equalize(
         inner = builder.add(node.op, *chosen, name=node.result, loc=node.loc)
         return inner if after is None else _times(builder, inner, 1.0 / after, node, name)
 
-    return rewrite(graph, scale)
+    result = rewrite(graph, scale)
+    nodes = inherited(precision.nodes, graph, result)
+    return Result(result, {"precision": replace(precision, nodes=nodes, narrow="mse")})
+
+
+@graph_pass("collect-channels", analyzes=True, gives=("channels",))
+def collect_channels(
+    graph: Graph,
+    *,
+    data: Source = FOUND,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
+    progress: Callable[[int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Run the calibration data and collect the statistics per channel that `equalize` wants."""
+    wanted = equalizable(graph, target, precision)
+    found = observe_channels(graph, read(graph, data), wanted, progress=progress) if wanted else {}
+    return {"channels": found}
 
 
 def equalizable(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:

@@ -12,7 +12,7 @@ from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.quant import Dequantize, to_integers
 
 from ..calibration.samples import Sample
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, graph_pass
 from ..target import weight_range
 from .round_rows import round_rows
 from .rounding_moments import Moments, from_rows, moments, rows
@@ -27,7 +27,7 @@ LEAST = 1e-20
 
 @graph_pass("learn-rounding")
 def learn_rounding(
-    graph: Graph, *, exact: Graph, samples: Sequence[Sample], most_bits: int = 8, drop: float = 0.0
+    graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Sample] = FOUND, most_bits: int = 8, drop: float = 0.0
 ) -> Graph:
     """Round each weight of a fake-quant graph down or up so that the results of its node are nearest to the exact ones.
 

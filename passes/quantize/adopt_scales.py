@@ -15,7 +15,7 @@ from ..lowering import LOWERINGS, Kind, activations
 from ..lowering.plan import Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..scales import Range, activation_quantization
 from ..target import Target, Width, weight_range
@@ -31,6 +31,7 @@ Types = Mapping[str, tuple[TensorType, ...]]
 class Adoption:
     """What a canonical float graph takes over of a model's scales, and the values that are left without one."""
 
+    taken: Taken
     where: Plan
     precision: Precisions
     quants: Quants
@@ -38,17 +39,22 @@ class Adoption:
     notes: tuple[tuple[str, str], ...]
 
 
-@graph_pass("adopt-scales")
+@graph_pass("adopt-scales", gives=("scales",))
 def adopt_scales(
-    graph: Graph, *, taken: Taken, ranges: Mapping[str, Range], target: Target, bits: int | None = None
-) -> Graph:
-    """Put a quantize/dequantize pair wherever the model that `taken` comes from had one, with its scale.
+    graph: Graph,
+    *,
+    adoption: Adoption = FOUND,
+    ranges: Mapping[Held, Range] = FOUND,
+    target: Target = FOUND,
+) -> Result:
+    """Put a quantize/dequantize pair wherever the model that `adoption` comes from had one, with its scale.
 
     Unsigned integers become signed ones with another zero point, which changes no real number. What the target lacks is
     quantized anew over the same reals: activations with a zero point where it wants none; weights with a zero point, or
     with the least integer. `ranges` holds the (low, high) of the values that need a scale and have none.
     """
-    return adopted_scales(graph, taken, ranges, target, bits).insert()
+    scales = adopted_scales(graph, adoption, ranges, target)
+    return Result(scales.insert(), {"scales": scales})
 
 
 def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -> Adoption:
@@ -77,7 +83,7 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
                 notes.append((name, f"its zero point is left out: {target.name} has none"))
     missing = tuple(name for name in held if name not in values and name not in graph.constants)
     order = {name: held[name] for name in graph.types if name in held}
-    return Adoption(replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
+    return Adoption(taken, replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
 
 
 def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]:
@@ -128,16 +134,14 @@ def quantization_on(type_: TensorType, width: Width) -> tuple[Quantization, bool
     return activation_quantization((low, high), width), False
 
 
-def adopted_scales(
-    graph: Graph, taken: Taken, ranges: Mapping[str, Range], target: Target, bits: int | None = None
-) -> Scales:
+def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range], target: Target) -> Scales:
     """The model's own scales, and those that `ranges` lead to."""
-    found = adopt(graph, taken, target, bits)
-    where, quants, notes = found.where, dict(found.quants), list(found.notes)
+    taken, where = adoption.taken, adoption.where
+    quants, notes = dict(adoption.quants), list(adoption.notes)
     for name, widths in where.held.items():
         for width in widths:
             if (name, width) not in quants:
-                quants[name, width] = _rest(graph, taken, ranges, name, target.width(width))
+                quants[name, width] = _rest(graph, taken, ranges.get((name, widths[0])), name, target.width(width))
     weights, dtypes = dict[str, Quantization](), dict[str, DType]()
     for node in graph.nodes:
         if where.of(node).kind is not Kind.COMPUTE:
@@ -183,7 +187,7 @@ def signed(dtype: DType) -> DType:
     return dtype if dtype.is_signed else DType(f"i{dtype.bits}")
 
 
-def _rest(graph: Graph, taken: Taken, ranges: Mapping[str, Range], name: str, width: Width) -> Quantization:
+def _rest(graph: Graph, taken: Taken, range_: Range | None, name: str, width: Width) -> Quantization:
     """The scale of a value that the model gave none."""
     constant, own = graph.constants.get(name), taken.integers(graph, name)
     if own is not None and own.type.dtype.bits == width.bits and own.type.quant and own.type.quant.axis is None:
@@ -193,4 +197,5 @@ def _rest(graph: Graph, taken: Taken, ranges: Mapping[str, Range], name: str, wi
     maker = graph.producers.get(name)
     if maker is not None and maker.op.name == "softmax":
         return softmax_quantization(width)
-    return activation_quantization(ranges[name], width)
+    assert range_ is not None, name
+    return activation_quantization(range_, width)

@@ -15,11 +15,12 @@ from ..lowering import LOWERINGS, Kind, activations
 from ..lowering.plan import EVERYWHERE, Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precisions
 from ..scales import LEAST, Range, activation_quantization, weight_quantization
 from ..target import Target, Width, weight_range
 from .repair_scales import Quants, repair_scales
+from .scale_file import given_scales
 from .scale_groups import Port, parts_apart, scale_groups, unify
 from .visible_ranges import span, visible_range
 
@@ -27,20 +28,25 @@ Ranges = Mapping[str, Range] | Mapping[Held, Range]
 """Calibrated (low, high) by value or, where a value is held at several widths, by (value, bits)."""
 
 
-@graph_pass("insert-fake-quant")
-def insert_fake_quant(graph: Graph, *, ranges: Ranges, target: Target, precision: Precisions = EVERYWHERE) -> Graph:
+@graph_pass("insert-fake-quant", gives=("scales",))
+def insert_fake_quant(
+    graph: Graph,
+    *,
+    ranges: Ranges = FOUND,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
+) -> Result:
     """Put a quantize/dequantize pair behind every value that gets a scale, and integers in the place of weights.
 
-    `ranges` holds the calibrated (low, high) of the values that `roles.plan` names; values that move together share
+    `ranges` holds the calibrated (low, high) of the values that `plan` names; values that move together share
     one scale. Where a user has another width than the value, a second pair behind the first converts it. Nodes that
-    stay on the host are marked with the reason.
+    stay on the host are marked with the reason. Text names a scale file as `ranges`.
     """
-    return choose_scales(graph, ranges, target, precision).insert()
-
-
-def observed_values(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[str, ...]:
-    """The computed values whose ranges `insert_fake_quant` wants, in order."""
-    return tuple(name for name in plan(graph, target, precision).quantized if name not in graph.constants)
+    if "format" in ranges:
+        held = plan(graph, target, precision).held
+        ranges = given_scales(dict(ranges), graph, target, held).ranges
+    scales = choose_scales(graph, ranges, target, precision)
+    return Result(scales.insert(), {"scales": scales})
 
 
 def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Precisions = EVERYWHERE) -> Scales:

@@ -10,7 +10,7 @@ from npuq.ir.ops.shape import Concat
 
 from ..calibration.output_values import moves
 from ..lowering.plan import EVERYWHERE, plan
-from ..pipeline import graph_pass
+from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..scales import Range, activation_quantization
 from ..target import Target, Width
@@ -21,7 +21,7 @@ LEAST_LEVELS = 32
 
 @graph_pass("split-output-concats")
 def split_output_concats(
-    graph: Graph, *, extremes: Mapping[str, Range], target: Target, precision: Precisions = EVERYWHERE
+    graph: Graph, *, extremes: Mapping[str, Range] = FOUND, target: Target = FOUND, precision: Precisions = EVERYWHERE
 ) -> Graph:
     """Let a Concat run on the host, in float, where a shared scale would leave one of its parts too few values.
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npuq.backends.npu import Program
-    from npuq.backends.targets import load_target, targets
     from npuq.ir.errors import NpuqError
     from npuq.passes.pipeline import chain, dump_to
     from npuq.passes.precision import Precision
+    from npuq.passes.target import load_target, targets
 
     from .api import evaluate, load, quantize
     from .cache import enable_cache
@@ -31,10 +31,10 @@ _HOMES = {
     "enable_cache": "cache",
     "evaluate": "api",
     "load": "api",
-    "load_target": "backends.targets",
+    "load_target": "passes.target",
     "quantize": "api",
     "read_template": "mixing.assign",
-    "targets": "backends.targets",
+    "targets": "passes.target",
     "verify_import": "comparison.verify_import",
     "write_template": "mixing.assign",
 }

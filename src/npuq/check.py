@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Unpack
 
-from npuq.backends.targets import load_target
 from npuq.files.graphs import require_path
 from npuq.frontends import Options, load
 from npuq.frontends import check as find_problems
@@ -17,7 +16,7 @@ from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import Kind
 from npuq.passes.lowering.plan import EVERYWHERE, Role, plan
 from npuq.passes.precision import Precision, Precisions
-from npuq.passes.target import Target
+from npuq.passes.target import Target, load_target
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pytest
 from npuq.backends.npu import Program
 from npuq.backends.npu.flat import Writer, schema
 from npuq.backends.npu.write import HEADER, MAGIC, VERSION
-from npuq.backends.targets import load_target
 from npuq.ir import NpuqError, ParseError
+from npuq.passes.target import load_target
 from tests.backends.programs import every_op, inputs_of, small
 
 

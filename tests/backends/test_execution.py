@@ -11,8 +11,8 @@ import pytest
 import npuq
 from npuq.backends.npu import Program
 from npuq.backends.simulator import simulator, to_edge
-from npuq.backends.targets import load_target
 from npuq.ir import Graph, evaluate_by_node
+from npuq.passes.target import load_target
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute, known_answers
 

@@ -14,11 +14,11 @@ import pytest
 
 from npuq.backends.npu import KnownAnswer, Program, VerificationError
 from npuq.backends.npu.flat import pack, unpack
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, Constant, DType, Graph, NpuqError, Quantization, parse_type
 from npuq.ir.ops.activation import Sigmoid
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.passes.target import load_target
 from tests.backends.programs import every_op, inputs_of, small
 
 NPU = load_target("npu")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from npuq.backends.targets import FOLDER, load_target, targets
 from npuq.backends.targets.page import targets_page
 from npuq.ir import DType, NpuqError
 from npuq.ir.arithmetic import multiplier_and_shift, right_shift
-from npuq.passes.target import Target
+from npuq.passes.target import FOLDER, Target, load_target, targets
 
 NPU = (FOLDER / "npu.toml").read_text()
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from npuq.backends.targets import load_target
 from npuq.frontends.onnx import load
 from npuq.ir import Graph, NpuqError
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
 from npuq.passes.lowering.plan import plan
+from npuq.passes.target import load_target
 
 from .onnx_node_tests import NodeTest, with_known
 

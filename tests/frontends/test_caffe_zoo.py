@@ -9,7 +9,7 @@ from PIL import Image
 import npuq
 from npuq.frontends import load
 from npuq.ir import Graph, evaluate
-from npuq.quantization.scale_file import held_scales
+from npuq.passes.quantize.scale_file import held_scales
 from tests import zoo
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is the judge: pip install opencv-python-headless==4.14.0.94")

@@ -8,13 +8,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 from npuq.backends.qdq import to_onnx
-from npuq.backends.targets import load_target
 from npuq.frontends import load
 from npuq.ir import Builder, DType, Graph, NpuqError, Quantization, evaluate, parse_type
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.conv import Conv
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
+from npuq.passes.target import load_target
 
 
 def pair(builder: Builder, value: str, scale: float, name: str) -> str:

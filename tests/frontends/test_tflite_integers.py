@@ -12,12 +12,12 @@ import pytest
 
 from npuq.backends.exact_onnx import to_exact_onnx
 from npuq.backends.npu import Program
-from npuq.backends.targets import load_target
 from npuq.frontends import load
 from npuq.ir import DType, Graph, evaluate
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.pipeline import chain
+from npuq.passes.target import load_target
 
 from .tflite_models import Net, computed, reference
 

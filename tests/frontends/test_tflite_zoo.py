@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.frontends.tflite.read import read_model
 from npuq.ir import evaluate
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering.lower_to_integer import Lowered, lower
+from npuq.passes.target import load_target
 from tests import zoo
 
 from .tflite_models import computed, reference

@@ -93,7 +93,7 @@ def test_the_report_counts_every_layer(quantized: npuq.Quantized) -> None:
 
 
 def test_steps_are_dumped_and_read_again(graph: Graph, tmp_path: Path) -> None:
-    npuq.quantize(graph, images("calibration", 2), observe=dump_to(tmp_path))
+    npuq.quantize(graph, images("calibration", 2), after_pass=dump_to(tmp_path))
     names = sorted(path.name for path in tmp_path.glob("*.ir"))
     assert names[-2:] == [f"{len(names) - 2:02d}-insert-fake-quant.ir", f"{len(names) - 1:02d}-lower-to-integer.ir"]
     found = {path.stem: np.load(path) for path in (tmp_path / "blobs").glob("*.npy")}
@@ -117,7 +117,7 @@ def test_mean_and_std_are_part_of_the_net(graph: Graph) -> None:
         ({"method": "best"}, "there is no calibration method 'best'; there are min_max, percentile, mse, kl, kl_v2"),
         ({"target": None}, r"target: None, a name or a \.toml file wanted; known: npu, "),
         ({"bits": "8"}, "bits: '8', a whole number wanted"),
-        ({"effort": "1"}, "effort: '1', a whole number wanted"),
+        ({"effort": "best"}, r"effort 'best'; one of minimal \(0\), standard \(1\), high \(2\) wanted"),
         ({"percentile": None}, "percentile: None, a number wanted"),
         ({"mean": "abc"}, "mean: 'abc', numbers wanted"),
         ({"std": [1.0, "x"]}, r"std: \[1\.0, 'x'\], numbers wanted"),

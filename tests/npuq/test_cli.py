@@ -20,10 +20,10 @@ import npuq
 from npuq import cli
 from npuq.backends.npu import program
 from npuq.backends.simulator import simulator, to_edge
-from npuq.backends.targets import FOLDER
 from npuq.files.graphs import load_text, read_graph
 from npuq.ir import Graph, evaluate
 from npuq.passes.precision import METHODS
+from npuq.passes.target import FOLDER
 
 from .conftest import Files, Run
 

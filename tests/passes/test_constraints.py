@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from npuq.backends.npu import Program
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, Constant, DType, Graph, Quantization, parse_type, verify
 from npuq.ir.ops.npu.pointwise import Add
 from npuq.passes.constraints import CONSTRAINTS, violations
 from npuq.passes.intervals import accumulator_needed, value_intervals
-from npuq.passes.target import LAYOUT_OPS
+from npuq.passes.target import LAYOUT_OPS, load_target
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute
 from tests.oracle.ops import conv2d_sums

@@ -47,7 +47,7 @@ def spoil(graph: Graph) -> Graph:
 
 def test_a_pipeline_prints_its_passes_and_their_options() -> None:
     assert str(chain(drop_identity(), normalize_input(std=(2.0,)))) == "drop-identity | normalize-input{std=(2.0,)}"
-    assert str(normalize_input(mean=(0.5,) * 20)) == "normalize-input{mean=(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0...}"
+    assert str(normalize_input(mean=np.ones(3))) == "normalize-input{mean=<ndarray>}"  # type: ignore[arg-type]
     assert str(chain(chain(drop_identity()), drop_identity())) == "drop-identity | drop-identity"
 
 
@@ -89,9 +89,9 @@ def test_an_invalid_result_does_not_leave_the_pass() -> None:
 def test_each_step_is_dumped_and_parses_back(tmp_path: Path) -> None:
     pipeline = chain(drop_identity(), normalize_input(std=(2.0,)))
     steps: list[Graph] = []
-    pipeline(net(), observe=lambda index, pass_, graph: steps.append(graph))
-    pipeline(net(), observe=dump_to(tmp_path))
-    pipeline(net(), observe=dump_to(tmp_path))
+    pipeline(net(), after_pass=lambda index, pass_, graph: steps.append(graph))
+    pipeline(net(), after_pass=dump_to(tmp_path))
+    pipeline(net(), after_pass=dump_to(tmp_path))
     texts = sorted(tmp_path.glob("*.ir"))
     assert [path.name for path in texts] == ["00-drop-identity.ir", "01-normalize-input.ir"]
     arrays = {path.stem: np.load(path) for path in (tmp_path / "blobs").iterdir()}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, TensorType
 from npuq.ir.ops import activation, conv, elementwise, reduce, shape
 from npuq.ir.ops.quant import Quantize
 from npuq.passes.lowering.plan import plan
 from npuq.passes.precision import HEADROOM, Precision, Precisions
+from npuq.passes.target import load_target
 from tests.oracle.interpreter import execute
 
 NPU = load_target("npu")

@@ -59,11 +59,11 @@ def emit(
 ) -> None:
     """Write the program of a graph that is quantized already; with -o FILE.onnx, an ONNX model of the same integers."""
     from npuq.backends.exact_onnx import as_interface, to_exact_onnx
-    from npuq.backends.targets import load_target
     from npuq.backends.write_file import write_file
     from npuq.files.graphs import read_graph
     from npuq.files.outputs import require_place
     from npuq.files.results import program_of
+    from npuq.passes.target import load_target
 
     wanted = as_interface(interface)
     require_place(output)

@@ -36,9 +36,9 @@ def check(
 
 def targets() -> None:
     """List the targets that come with npuq."""
-    from npuq.backends.targets import load_target
-    from npuq.backends.targets import targets as names
     from npuq.cli import tables as show
+    from npuq.passes.target import load_target
+    from npuq.passes.target import targets as names
 
     show.console().print(show.targets(map(load_target, names())))
 

@@ -80,7 +80,6 @@ def quantize(
     from npuq import api
     from npuq.backends.exact_onnx import as_interface, to_exact_onnx
     from npuq.backends.qdq import require_opset, to_onnx
-    from npuq.backends.targets import load_target
     from npuq.cli import tables as show
     from npuq.files.data import read_data
     from npuq.files.graphs import read_text
@@ -88,6 +87,7 @@ def quantize(
     from npuq.ir import NpuqError
     from npuq.mixing.assign import read_template
     from npuq.passes.pipeline import dump_to
+    from npuq.passes.target import load_target
     from npuq.report import read_curve
 
     chosen = load_target(target)
@@ -123,7 +123,7 @@ def quantize(
             scales=scales_in,
             mean=numbers_of("--mean", mean),
             std=numbers_of("--std", std),
-            observe=dump_to(folder / "steps"),
+            after_pass=dump_to(folder / "steps"),
             progress=steps.done,
         )
         steps.start("writing the program")

@@ -42,13 +42,13 @@ def template(
     `npuq quantize --template` takes it, edited or not. --lut-len, --percentile and --effort are those that the
     strategies measure with: give quantize the same.
     """
-    from npuq.backends.targets import load_target
     from npuq.backends.write_file import write_file
     from npuq.cli import tables as show
     from npuq.files.data import read_data
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
     from npuq.mixing.assign import assign, write_template
+    from npuq.passes.target import load_target
     from npuq.report import curve_json
 
     chosen = load_target(target)

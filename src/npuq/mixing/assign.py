@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from npuq.backends.targets import load_target
 from npuq.ir import Graph, NpuqError
 from npuq.mixing import templates
+from npuq.passes.calibration.samples import Data, Reservoir
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.mixed.hessian import Loss
 from npuq.passes.mixed.problem import outer_first, precisions_of
 from npuq.passes.mixed.rules import unit_ties
 from npuq.passes.mixed.units import units_of
 from npuq.passes.precision import Precision, require_method
-from npuq.passes.target import Target
+from npuq.passes.target import Target, load_target
 
-from ..quantization.calibrated import Data, calibrate
+from ..quantization.calibrated import calibrate
 from ..quantization.quantized import Quantized
-from ..quantization.recipe import Recipe, is_number, is_whole, require_kind
+from ..quantization.recipe import Effort, Recipe, is_number, is_whole, require_kind
 from ..report.curve import CurvePoint
-from .mixing import Choice, Kept, Mixing, Progress
+from .mixing import Choice, Mixing, Progress, labelled
 
 Metric = Callable[[Quantized], float]
 
@@ -78,7 +78,7 @@ class Assignment:
 
 def assign(
     graph: Graph,
-    data: Data = None,
+    data: Data | None = None,
     *,
     strategy: str = "optimal",
     ratio: float = 0.5,
@@ -95,7 +95,7 @@ def assign(
     bits: int | None = None,
     lut_len: int | None = None,
     percentile: float = 0.99999,
-    effort: int = 1,
+    effort: int | str | Effort = "standard",
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     progress: Progress | None = None,
@@ -139,16 +139,16 @@ def assign(
     if data is None:
         raise NpuqError(f"strategy {strategy}: it measures, and needs data")
     tell = progress or (lambda step, done, total: None)
-    kept = Kept(count, labels)
+    few = Reservoir(count)
     calibrated = calibrate(
         graph,
-        kept.pass_on(graph, data),
-        chosen,
+        labelled(graph, data, few, labels),
         recipe,
+        target=chosen,
         every_width=True,
         progress=lambda done: tell("calibrating", done, 0),
     )
-    mixing = Mixing(calibrated, kept, narrow, wide, tell)
+    mixing = Mixing(calibrated, few, narrow, wide, tell)
     if strategy == "auto":
         return _auto(mixing, saving, sqnr, metric, at_least)
     hawq, own = strategy == "hawq", loss is None
@@ -272,7 +272,8 @@ def _unmeasured(strategy: str, recipe: Recipe) -> Iterator[str]:
     for option in ("lut_len", "percentile", "effort", "mean", "std"):
         value, default = getattr(recipe, option), getattr(Recipe, option)
         if value is not None if default is None else value != default:
-            yield f"{option} {value!r} has no effect: strategy {strategy} measures nothing; npuq.quantize takes it"
+            shown = value.name if isinstance(value, Effort) else repr(value)
+            yield f"{option} {shown} has no effect: strategy {strategy} measures nothing; npuq.quantize takes it"
 
 
 def _initial(graph: Graph, target: Target, bits: int, method: str | None) -> Assignment:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +13,15 @@ import numpy as np
 from npuq.backends.npu import Program
 from npuq.backends.npu.cost import CostTable
 from npuq.ir import Graph, NpuqError, evaluate
-from npuq.passes.calibration.samples import Sample, samples
+from npuq.passes.calibration.samples import Data, Reservoir, Sample, samples
 from npuq.passes.mixed.hessian import Loss, predicted_rise
 from npuq.passes.mixed.integer_program import Problem, curve
 from npuq.passes.mixed.problem import Costs, op_costs, precisions_of, problem_of
 from npuq.passes.mixed.units import Units, units_of
 from npuq.passes.mixed.variants import Variants
-from npuq.passes.pipeline import Pass
 from npuq.passes.precision import Precision
 
-from ..quantization.calibrated import Calibrated, Data
+from ..quantization.calibrated import Calibrated
 from ..quantization.quantized import Quantized
 
 Progress = Callable[[str, int, int], None]
@@ -49,35 +47,16 @@ class Choice:
     constant_bytes: int | None = None
 
 
-@dataclass
-class Kept:
-    """The samples of least digest with their labels: the same few of the same set, whatever its order."""
-
-    count: int
-    labels: Sequence[Any] | np.ndarray | None = None
-    found: dict[str, tuple[Sample, Any]] = field(default_factory=dict)
-
-    def pass_on(self, graph: Graph, data: Data) -> Iterator[Sample]:
-        """Yield all samples, and keep the chosen ones."""
-        index = -1
-        for index, sample in enumerate(samples(graph, data)):
-            if self.labels is not None and index >= len(self.labels):
-                raise NpuqError(f"labels: {len(self.labels)} for more samples; one for each wanted")
-            digest = hashlib.sha256(b"".join(array.tobytes() for array in sample)).hexdigest()
-            self.found[digest] = (sample, None if self.labels is None else self.labels[index])
-            if len(self.found) > self.count:
-                del self.found[max(self.found)]
-            yield sample
-        if self.labels is not None and index + 1 < len(self.labels):
-            raise NpuqError(f"labels: {len(self.labels)} for {index + 1} samples; one for each wanted")
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        return tuple(self.found[digest][0] for digest in sorted(self.found))
-
-    @property
-    def chosen_labels(self) -> tuple[Any, ...] | None:
-        return None if self.labels is None else tuple(self.found[digest][1] for digest in sorted(self.found))
+def labelled(graph: Graph, data: Data, few: Reservoir, labels: Sequence[Any] | np.ndarray | None) -> Iterator[Sample]:
+    """Yield all samples, and add each with its label to a reservoir; there must be as many labels as samples."""
+    index = -1
+    for index, sample in enumerate(samples(graph, data)):
+        if labels is not None and index >= len(labels):
+            raise NpuqError(f"labels: {len(labels)} for more samples; one for each wanted")
+        few.add(sample, None if labels is None else labels[index])
+        yield sample
+    if labels is not None and index + 1 < len(labels):
+        raise NpuqError(f"labels: {len(labels)} for {index + 1} samples; one for each wanted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +64,7 @@ class Mixing:
     """A calibrated network whose ops are narrow or wide; what that asks for is made once, when it is wanted."""
 
     calibrated: Calibrated
-    kept: Kept
+    few: Reservoir
     narrow: Precision
     wide: Precision
     tell: Progress
@@ -100,18 +79,12 @@ class Mixing:
         share, count = float(narrow), len(self.all_units)
         return Choice(share, share, share, precisions_of(self.all_units, [narrow] * count, self.narrow, self.wide))
 
-    @property
-    def programs(self) -> tuple[Quantized, Quantized]:
-        """The programs of all wide and of all narrow ops."""
-        (wide, _), (narrow, _) = self._programs
-        return wide, narrow
-
     @cached_property
     def variants(self) -> Variants:
         """Both programs, and all between them, in one compiled function."""
-        (wide, _), (narrow, graph) = self._programs
-        units = units_of(graph, self.calibrated.target)
-        return Variants.of(units, wide.qdq, narrow.qdq, self.calibrated.graph, self.kept.samples)
+        wide, narrow = self.programs
+        units = units_of(narrow.scaled.graph, self.calibrated.target)
+        return Variants.of(units, wide.qdq, narrow.qdq, self.calibrated.graph, self.few.samples)
 
     @property
     def units(self) -> Units:
@@ -125,7 +98,7 @@ class Mixing:
     def rises(self, loss: Loss | None) -> np.ndarray:
         """What each point adds to the loss by the traces of its Hessian, f64[points]."""
         total = len(self.variants.samples)
-        labels = None if loss is None else self.kept.chosen_labels
+        labels = None if loss is None else self.few.besides
         return predicted_rise(
             self.variants, loss, labels, progress=lambda done: self.tell("taking the traces", done, total)
         )
@@ -178,7 +151,7 @@ class Mixing:
         """The noise of the float outputs of the integer program over their signal; None where there are none."""
         names = [index for index, type_ in enumerate(self.calibrated.graph.output_types) if type_.dtype.is_float]
         sums = np.zeros((len(names), 2))
-        for sample, exact in zip(self.kept.samples, self._exact, strict=True):
+        for sample, exact in zip(self.few.samples, self._exact, strict=True):
             outputs = quantized.simulate(*sample)
             for row, index in zip(sums, names, strict=True):
                 real = exact[index]
@@ -193,31 +166,19 @@ class Mixing:
         return dict(sorted(zip(self.units.by_name, alone, strict=True), key=lambda pair: -pair[1]))
 
     @cached_property
-    def _programs(self) -> tuple[tuple[Quantized, Graph], ...]:
-        """Both programs, wide first, each with the float graph that was quantized in the end."""
+    def programs(self) -> tuple[Quantized, Quantized]:
+        """The programs of all wide and of all narrow ops."""
         self.tell("quantizing", 0, 2)
-        found = []
-        for precision in (self.wide, self.narrow):
-            levels = [self.calibrated.graph]
-
-            def see(index: int, pass_: Pass, graph: Graph, levels: list[Graph] = levels) -> None:
-                if pass_.name not in ("insert-fake-quant", "learn-rounding", "lower-to-integer"):
-                    levels.append(graph)
-
-            recipe = replace(
-                self.calibrated.recipe,
-                bits=precision.bits,
-                method=precision.method,
-                weight_bits=precision.weight_bits,
-            )
-            quantized = replace(self.calibrated, recipe=recipe).quantize(observe=see)
-            found.append((quantized, levels[-1]))
-        return tuple(found)
+        wide, narrow = (
+            self.calibrated.quantize(bits=one.bits, method=one.method, weight_bits=one.weight_bits)
+            for one in (self.wide, self.narrow)
+        )
+        return wide, narrow
 
     @cached_property
     def _exact(self) -> list[list[np.ndarray]]:
         run = evaluate(self.calibrated.graph)
-        return [[np.asarray(value, np.float64) for value in run(*sample)] for sample in self.kept.samples]
+        return [[np.asarray(value, np.float64) for value in run(*sample)] for sample in self.few.samples]
 
     def _costs(self, saving: str) -> Costs:
         """Cycles or bytes of every unit in the two programs, and of the conversions of values."""

@@ -2,100 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from npuq.backends.targets import load_target
 from npuq.ir import Graph, NpuqError, text_digest
 from npuq.passes.calibration.choose_ranges import choose_ranges
-from npuq.passes.calibration.observe import observe as observe_values
-from npuq.passes.calibration.samples import Sample, samples
+from npuq.passes.calibration.collect_statistics import FEW
+from npuq.passes.calibration.observe import observe
+from npuq.passes.calibration.samples import Data, Reservoir, samples
 from npuq.passes.calibration.statistics import Observed
 from npuq.passes.canonical.canonicalize import canonicalize
-from npuq.passes.lowering.lower_to_integer import lower_to_integer
-from npuq.passes.pipeline import Observe, chain
-from npuq.passes.quantize.adopt_scales import adopt, adopt_scales, adopted_scales
+from npuq.passes.lowering.lower_to_integer import Lowered, lower_to_integer
+from npuq.passes.pipeline import AfterPass, Result, chain
+from npuq.passes.quantize.adopt_scales import adopt, adopt_scales
+from npuq.passes.quantize.insert_fake_quant import Scales
+from npuq.passes.quantize.scale_file import reals
 from npuq.passes.quantize.take_scales import take_scales
 from npuq.passes.target import Target
 
-from .calibrated import Chosen, Data, both
 from .quantized import Progress, Quantized
 from .recipe import Recipe
-from .scale_file import reals
 
 SHOWN = 40
 """The most values that an error names."""
+
+CHOOSING = (
+    "weight_bits",
+    "precision",
+    "scales",
+    "mean",
+    "std",
+    "unify_input_scale",
+    "layer_threshold",
+    "input_dtype",
+)
+"""The options that would choose scales anew."""
 
 
 def quantize_annotated(
     graph: Graph,
     data: Data | None,
+    target: Target,
+    recipe: Recipe,
     *,
-    target: str | Target,
-    method: str | None,
-    bits: int | None,
-    lut_len: int | None,
-    percentile: float,
-    effort: int,
-    refused: Mapping[str, Any],
-    observe: Observe | None,
+    after_pass: AfterPass | None,
     progress: Progress | None,
 ) -> Quantized:
     """Make the integer program of a graph with scales of its own, on `data` where some of them are missing.
 
-    Raises `NpuqError` that lists the values without scales where there are no data, and for options in `refused` that
-    would choose scales anew.
+    Raises `NpuqError` that lists the values without scales where there are no data, and for options that would choose
+    scales anew.
     """
-    for option, value in refused.items():
-        if value is not None:
+    for option in CHOOSING:
+        if getattr(recipe, option) != getattr(Recipe, option):
             raise NpuqError(f"{graph.name}: {option}: the model has scales of its own, which are taken over")
-    chosen = target if isinstance(target, Target) else load_target(target)
-    recipe = Recipe(method=method, bits=bits, lut_len=lut_len, percentile=percentile, effort=effort)
-    recipe.check(graph, chosen)
+    recipe.check(graph, target)
     taken = take_scales(graph)
-    prepare = canonicalize()
-    source = prepare(taken.graph, observe=observe)
-    found = adopt(source, taken, chosen, bits)
-    missing = found.missing
+    prepared = canonicalize().run(Result(taken.graph), after_pass=after_pass)
+    source = prepared.graph
+    adoption = adopt(source, taken, target, recipe.bits)
+    missing = adoption.missing
     if missing and data is None:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise NpuqError(
-            f"{graph.name}: {len(missing)} of {len(found.where.held)} values have no scale: "
+            f"{graph.name}: {len(missing)} of {len(adoption.where.held)} values have no scale: "
             f"{', '.join(missing[:SHOWN])}{more}; give data to calibrate them"
         )
-    kept: tuple[Sample, ...] = ()
-    statistics = Observed({}, text_digest(source), "", 0)
+    few, statistics = Reservoir(FEW), Observed({}, text_digest(source), "", 0)
     if data is not None:
-        chooser = Chosen()
-        statistics = observe_values(source, chooser.pass_on(samples(source, data)), missing, progress=progress)
-        kept = chooser.samples
-    precision = replace(found.precision, every=replace(found.precision.every, method=method))
-    calibrated = choose_ranges(source, statistics, chosen, precision, percentile).ranges
-    ranges = {name: calibrated[name, found.where.held[name][0]] for name in missing}
-    levels: dict[str, Graph] = {}
-    finish = chain(
-        adopt_scales(taken=taken, ranges=ranges, target=chosen, bits=bits),
-        lower_to_integer(target=chosen, lut_len=lut_len),
+        statistics = observe(source, few.pass_on(samples(source, data)), missing, progress=progress)
+    precision = replace(adoption.precision, every=replace(adoption.precision.every, method=recipe.method))
+    passes = chain(
+        choose_ranges(percentile=recipe.percentile), adopt_scales(), lower_to_integer(lut_len=recipe.lut_len)
     )
-    finish(source, observe=both(levels, observe, len(prepare.passes)))
-    scales = adopted_scales(source, taken, ranges, chosen, bits)
-    reach = {held: reals(quant, chosen.width(held[1])) for held, quant in scales.quants.items()}
+    findings = {"target": target, "precision": precision, "statistics": statistics, "adoption": adoption}
+    found = passes.run(replace(prepared, findings=findings), after_pass=after_pass)
+    scales = found.get("scales", Scales)
+    reach = {held: reals(quant, target.width(held[1])) for held, quant in scales.quants.items()}
     unused = list(recipe.unused(precision, reach))
-    if effort > 1:
-        unused.append(f"effort {effort} has no effect: the model has scales of its own, which are taken over")
-    if method is not None and not missing:
-        unused.append(f"method {method} has no effect: the model has all scales of its own")
-    notes = (f"{len(found.where.held) - len(missing)} scales are the model's own, {len(missing)} calibrated", *unused)
+    effort = recipe.chosen_effort
+    if effort.equalizes:
+        unused.append(f"effort {effort.name} has no effect: the model has scales of its own, which are taken over")
+    if recipe.method is not None and not missing:
+        unused.append(f"method {recipe.method} has no effect: the model has all scales of its own")
+    count = len(adoption.where.held)
+    notes = (f"{count - len(missing)} scales are the model's own, {len(missing)} calibrated", *unused)
+    default = adoption.precision.method(None, recipe.bits or target.default_bits) if missing else "given"
     return Quantized(
         source,
-        levels["adopt-scales"],
-        chosen,
-        method or (found.precision.method(None, bits or chosen.default_bits) if missing else "given"),
+        target,
+        recipe,
+        recipe.method or default,
         statistics,
         reach,
-        kept,
-        scales.notes,
+        few.samples,
+        scales,
+        found.get("lowered", Lowered),
         notes,
-        lut_len,
     )

@@ -16,14 +16,16 @@ from npuq.backends.write_file import write_file
 from npuq.ir import Graph
 from npuq.passes.calibration.samples import Sample, require_all_rows, rows_of
 from npuq.passes.calibration.statistics import Observed
-from npuq.passes.lowering.lower_to_integer import Lowered, lower
+from npuq.passes.lowering.lower_to_integer import Lowered
 from npuq.passes.lowering.plan import Held
+from npuq.passes.quantize.insert_fake_quant import Scales
+from npuq.passes.quantize.scale_file import scales_json
 from npuq.passes.scales import Range
 from npuq.passes.target import Target
 
 from ..comparison.dump import write_dump
 from ..report import Report, make_report
-from .scale_file import scales_json
+from .recipe import Recipe
 
 Progress = Callable[[int], None]
 KNOWN_ANSWERS = 2
@@ -34,28 +36,28 @@ class Quantized:
     """A quantized network at its levels: float, fake-quant, integer and program.
 
     `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
-    `repairs` tells (place, change) of scales that the target's limits asked for.
-    `notes` tell what came of what was given; `wide_ranges` (place, change) which values were calibrated by
-    another than the default method; `could_equalize` says that more effort would equalize channels.
+    `scaled` has the scales that were inserted, with the repairs that the target's limits asked for, and `lowered` what
+    lowering made of them. `notes` are about the options; `wide_ranges` (place, change) name the values that were
+    calibrated by another than the default method; `could_equalize` says that more effort would equalize channels.
     """
 
     float_graph: Graph
-    qdq: Graph
     target: Target
+    recipe: Recipe
     method: str
     statistics: Observed
     ranges: Mapping[Held, Range]
     samples: tuple[Sample, ...]
-    repairs: tuple[tuple[str, str], ...] = ()
+    scaled: Scales
+    lowered: Lowered
     notes: tuple[str, ...] = ()
-    lut_len: int | None = None
     wide_ranges: tuple[tuple[str, str], ...] = ()
-    effort: int = 1
     could_equalize: bool = False
 
-    @cached_property
-    def lowered(self) -> Lowered:
-        return lower(self.qdq, self.target, self.lut_len)
+    @property
+    def qdq(self) -> Graph:
+        """The fake-quant graph."""
+        return self.lowered.source
 
     @property
     def graph(self) -> Graph:
@@ -93,7 +95,7 @@ class Quantized:
             self.samples,
             method=self.method,
             statistics=self.statistics,
-            repairs=self.repairs,
+            repairs=self.scaled.notes,
             wide_ranges=self.wide_ranges,
             could_equalize=self.could_equalize,
             notes=self.notes,

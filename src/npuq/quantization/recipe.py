@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from npuq.ir import DType, Graph, NpuqError
+from npuq.ir import Graph, NpuqError, one_line
+from npuq.passes.calibration.choose_ranges import choose_ranges
+from npuq.passes.calibration.collect_statistics import FEW, collect_statistics
 from npuq.passes.calibration.thresholds import require_share
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.canonical.normalize_input import normalize_input
+from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.lowering.plan import Held
 from npuq.passes.lowering.tables import require_length
-from npuq.passes.pipeline import Pipeline, chain
-from npuq.passes.precision import CALIBRATED_BITS, Precision, Precisions
+from npuq.passes.pipeline import Pass, Pipeline, chain
+from npuq.passes.precision import CALIBRATED_BITS, Precision, Precisions, set_precision
+from npuq.passes.ptq.correct_bias import correct_bias
+from npuq.passes.ptq.equalize import EQUALIZED_BITS, collect_channels, equalize
+from npuq.passes.ptq.learn_rounding import learn_rounding
+from npuq.passes.quantize.input_dtypes import InputDtypes, chosen_dtypes, input_dtypes
+from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
+from npuq.passes.quantize.scale_file import give_scales
+from npuq.passes.quantize.split_output_concats import split_output_concats
 from npuq.passes.target import Target
 
-EFFORTS = (0, 1, 2)
-INPUT_DTYPES = {"int8": DType.I8, "uint8": DType.U8, "int16": DType.I16, "float32": None, "None": None}
-"""What inputs of the program can be; None is left to the compiler."""
-
 LEARNED_BITS = 4
-"""With effort 2 the rounding of weights of up to so many bits is learned; finer steps have nothing to win by it."""
+"""An effort that learns rounding does so for weights of up to so many bits; finer steps have nothing to win by it."""
+
+LEARNING_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is done beyond calibration to keep the accuracy; `number` is its short spelling."""
+
+    name: str
+    number: int
+    corrects_bias: bool = False
+    equalizes: bool = False
+    learns_rounding: bool = False
+
+    @classmethod
+    def of(cls, spelling: Any) -> Effort:
+        """The effort of a name, a number, or a number in a text."""
+        if isinstance(spelling, Effort):
+            return spelling
+        for effort in EFFORTS:
+            if spelling in (effort.name, str(effort.number)) or (is_whole(spelling) and spelling == effort.number):
+                return effort
+        known = ", ".join(f"{effort.name} ({effort.number})" for effort in EFFORTS)
+        raise NpuqError(f"effort {spelling!r}; one of {known} wanted")
+
+
+EFFORTS = (
+    Effort("minimal", 0),
+    Effort("standard", 1, corrects_bias=True),
+    Effort("high", 2, corrects_bias=True, equalizes=True, learns_rounding=True),
+)
 
 
 def is_whole(value: object) -> bool:
@@ -42,23 +81,101 @@ def require_kind(fits: bool, option: str, value: object, wanted: str) -> None:
         raise NpuqError(f"{option}: {value!r}, {wanted} wanted")
 
 
+class RecipeOptions(TypedDict, total=False):
+    """The fields of a `Recipe`, as options of functions that make one."""
+
+    method: str | None
+    bits: int | None
+    weight_bits: int | None
+    precision: Mapping[str, Precision] | None
+    lut_len: int | None
+    percentile: float
+    unify_input_scale: bool
+    layer_threshold: float | None
+    input_dtype: InputDtypes | None
+    effort: int | str | Effort
+    scales: str | Path | Mapping[str, Any] | None
+    mean: Sequence[float] | float | None
+    std: Sequence[float] | float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The options of `npuq.quantize`, whose docstring says what they do."""
+    """How to quantize a network.
+
+    `method` is the calibration method: one of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md); by default
+    kl_v2 for 8 bits (mse with effort high) and min_max with half as much again for 16. Graph outputs always take
+    min_max, so that no logit saturates.
+    `bits` is the width of activations, one of the target's, by default its first; `weight_bits` that of weights.
+    `precision` gives single nodes, by their first result's name in the canonical float graph, what differs.
+    `lut_len` is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough.
+    `percentile` is the share of elements that the method of that name keeps.
+    With `unify_input_scale` all inputs of a Concat share its scale; without, an input that another node reads too
+    keeps a finer one where that is worth a bit.
+    `layer_threshold` bounds the magnitude of the inputs and results of layer normalizations.
+    `input_dtype`, int8, uint8, int16 or float32, is the type of the program's inputs: one for all, one for each in
+    order, or by name; by default that of their readers' integers.
+    `effort` is an `Effort`, its name or its number: minimal (0) calibrates, standard (1) corrects biases as well, high
+    (2) equalizes channels and learns the rounding of 4-bit weights too (docs/effort.md).
+    `scales`, a file that `save_scales` wrote or its entries by value name, replaces the calibration of these values.
+    `mean` and `std` insert (x - mean) / std behind the first input.
+    """
 
     method: str | None = None
     bits: int | None = None
     weight_bits: int | None = None
-    precision: Mapping[str, Precision] = field(default_factory=dict)
+    precision: Mapping[str, Precision] | None = None
     lut_len: int | None = None
     percentile: float = 0.99999
     unify_input_scale: bool = False
     layer_threshold: float | None = None
-    input_dtype: str | Sequence[str] | Mapping[str, str] | None = None
-    effort: int = 1
+    input_dtype: InputDtypes | None = None
+    effort: int | str | Effort = EFFORTS[1]
     scales: str | Path | Mapping[str, Any] | None = None
     mean: Sequence[float] | float | None = None
     std: Sequence[float] | float | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a .toml or .json file with some of the fields; raises `NpuqError` for unknown ones."""
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        except (OSError, ValueError, RecursionError) as error:
+            raise NpuqError(f"{path}: cannot be read as a recipe: {one_line(error)}") from None
+        known = [one.name for one in fields(cls)]
+        if not isinstance(content, dict) or not content.keys() <= set(known):
+            others = ", ".join(sorted(content.keys() - set(known))) if isinstance(content, dict) else "no table"
+            raise NpuqError(f"{path}: {others}: a recipe has {', '.join(known)}")
+        try:
+            nodes = content.pop("precision", None)
+            precision = None if nodes is None else {name: Precision(**one) for name, one in nodes.items()}
+            recipe = cls(precision=precision, **content)
+            recipe.check_types()
+        except (NpuqError, TypeError, AttributeError) as error:
+            raise NpuqError(f"{path}: {one_line(error)}") from None
+        return recipe
+
+    def save(self, path: str | Path) -> None:
+        """Write the fields that differ from their defaults as .toml or .json; `load` gives an equal recipe."""
+        import tomli_w
+
+        path, content = Path(path), self.content()
+        text = tomli_w.dumps(content) if path.suffix == ".toml" else json.dumps(content, indent=1) + "\n"
+        path.write_text(text, encoding="utf-8")
+
+    def content(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as numbers, strings, lists and tables."""
+        found = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        return {name: value for name, value in found.items() if value != _plain(getattr(Recipe, name))}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "effort", Effort.of(self.effort))
+
+    @property
+    def chosen_effort(self) -> Effort:
+        return Effort.of(self.effort)
 
     @property
     def every(self) -> Precision:
@@ -66,20 +183,24 @@ class Recipe:
         return Precision(self.bits, self.method, self.weight_bits)
 
     @property
-    def is_coarse(self) -> bool:
-        """Whether the rounding of some weights is to be learned."""
-        widths = (one.weight_bits for one in (self.every, *self.precision.values()))
-        return self.effort > 1 and any(bits is not None and bits <= LEARNED_BITS for bits in widths)
+    def nodes(self) -> Mapping[str, Precision]:
+        return self.precision or {}
+
+    def learns(self, widths: Collection[int | None]) -> bool:
+        """Whether the rounding of some weights, of these bits, is learned."""
+        return self.chosen_effort.learns_rounding and any(bits is not None and bits <= LEARNED_BITS for bits in widths)
+
+    def equalizes(self, target: Target) -> bool:
+        """Whether channels are equalized; activations of more bits have steps to spare."""
+        return self.chosen_effort.equalizes and (self.bits or target.default_bits) <= EQUALIZED_BITS
 
     def check(self, graph: Graph, target: Target) -> None:
         """Raise `NpuqError` for an option that a graph or a target cannot have, before any work."""
-        self._check_types()
+        self.check_types()
         Precisions(self.every).check(graph, target)
-        if self.effort not in EFFORTS:
-            raise NpuqError(f"effort {self.effort!r}; one of {', '.join(map(str, EFFORTS))} wanted")
         if self.layer_threshold is not None and not self.layer_threshold > 0:
             raise NpuqError(f"layer_threshold {self.layer_threshold!r}; a number above 0 wanted")
-        self.input_dtypes(graph)
+        chosen_dtypes(graph, self.input_dtype)
         require_share(self.percentile)
         require_length(self.lut_len, target)
 
@@ -93,9 +214,9 @@ class Recipe:
             notes.append(f"percentile {self.percentile!r} has no effect: no value is calibrated by this method")
         return tuple(notes)
 
-    def _check_types(self) -> None:
+    def check_types(self) -> None:
         """Raise `NpuqError` for options that are of another kind altogether."""
-        for option in ("bits", "weight_bits", "lut_len", "effort"):
+        for option in ("bits", "weight_bits", "lut_len"):
             value = getattr(self, option)
             require_kind(value is None or is_whole(value), option, value, "a whole number")
         for option in ("percentile", "layer_threshold"):
@@ -106,38 +227,87 @@ class Recipe:
             value = getattr(self, option)
             fits = value is None or np.asarray(value).dtype.kind in "iuf"
             require_kind(fits, option, value, "numbers")
-        fits = isinstance(self.precision, Mapping) and all(isinstance(name, str) for name in self.precision)
+        fits = isinstance(self.nodes, Mapping) and all(isinstance(name, str) for name in self.nodes)
         require_kind(fits, "precision", self.precision, "Precision by the names of nodes")
-        for name, one in self.precision.items():
+        for name, one in self.nodes.items():
             require_kind(isinstance(one, Precision), f"precision of {name}", one, "a Precision")
         fits = self.input_dtype is None or isinstance(self.input_dtype, str | Sequence | Mapping)
         require_kind(fits, "input_dtype", self.input_dtype, "a type, or one for each input")
         fits = self.scales is None or isinstance(self.scales, str | Path | Mapping)
         require_kind(fits, "scales", self.scales, "a file, or entries by the names of values")
 
-    def input_dtypes(self, graph: Graph) -> dict[str, DType]:
-        """The types that inputs of a graph are to have, where one is chosen; raises `NpuqError` for others."""
-        said = self.input_dtype
-        if said is None:
-            return {}
-        if isinstance(said, str):
-            said = {name: said for name, type_ in graph.inputs.items() if type_.dtype.is_float}
-        elif not isinstance(said, Mapping):
-            if len(said) != len(graph.inputs):
-                raise NpuqError(f"input_dtype: {len(said)} types for {len(graph.inputs)} inputs; one for each wanted")
-            said = dict(zip(graph.inputs, said, strict=True))
-        for name, dtype in said.items():
-            if name not in graph.inputs:
-                raise NpuqError(f"input_dtype: there is no input {name!r}; there are {', '.join(graph.inputs)}")
-            if dtype not in INPUT_DTYPES:
-                raise NpuqError(f"input_dtype of {name}: {dtype!r}; one of {', '.join(INPUT_DTYPES)} wanted")
-        chosen = {name: INPUT_DTYPES[dtype] for name, dtype in said.items()}
-        return {name: dtype for name, dtype in chosen.items() if dtype is not None}
-
-    def prepare(self) -> Pipeline:
-        """The passes before calibration: the canonical form, behind (x - mean) / std where these are given."""
+    def preparation(self) -> Pipeline:
+        """The passes to the canonical form, behind (x - mean) / std where these are given."""
         if self.mean is None and self.std is None:
-            return chain(canonicalize())
+            return canonicalize()
         numbers = {"mean": (0.0,) if self.mean is None else self.mean, "std": (1.0,) if self.std is None else self.std}
         named = {key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}
         return chain(normalize_input(**named), canonicalize())
+
+    def calibration(
+        self,
+        target: Any,
+        *,
+        nodes: Mapping[str, Precision] | None = None,
+        every_width: bool = False,
+        file: str | Path | None = None,
+        equalizes: bool = True,
+    ) -> Pipeline:
+        """The passes that run the data; they find the `data` among the findings that they start with."""
+        options: dict[str, Any] = {"nodes": nodes} if nodes else {}
+        for name in ("bits", "method", "weight_bits", "unify_input_scale"):
+            options[name] = getattr(self, name)
+        learns = self.learns([one.weight_bits for one in (self.every, *self.nodes.values())])
+        collecting: dict[str, Any] = {
+            "file": file,
+            "means": self.scales is None or self.chosen_effort.corrects_bias,
+            "inputs": self.input_dtype is not None,
+            "every_width": every_width,
+            "count": LEARNING_SAMPLES if learns else FEW,
+        }
+        first: list[Pass] = [set_precision(target=target, **options)]
+        if equalizes:
+            first += [collect_channels(), equalize()]
+        if self.scales is not None:
+            first.append(give_scales(file=self.scales))
+        return chain(*first, collect_statistics(**collecting))
+
+    def finish(self, *, learns: bool) -> Pipeline:
+        """The passes from statistics to integers."""
+        passes: list[Pass] = [
+            choose_ranges(percentile=self.percentile, layer_threshold=self.layer_threshold),
+            split_output_concats(),
+        ]
+        if self.chosen_effort.corrects_bias:
+            passes.append(correct_bias())
+        passes.append(insert_fake_quant())
+        if learns:
+            passes.append(learn_rounding(most_bits=LEARNED_BITS))
+        if self.input_dtype is not None:
+            dtypes = self.input_dtype
+            passes.append(input_dtypes(dtypes=dtypes if isinstance(dtypes, str | Mapping) else tuple(dtypes)))
+        return chain(*passes, lower_to_integer(lut_len=self.lut_len))
+
+    def pipeline(self, target: Any = "npu") -> Pipeline:
+        """The whole chain; it prints as text that `npuq opt` runs where the recipe names files and no objects."""
+        equalizes = self.chosen_effort.equalizes and (self.bits is None or self.bits <= EQUALIZED_BITS)
+        return chain(
+            self.preparation(),
+            self.calibration(target, nodes=self.nodes, equalizes=equalizes),
+            self.finish(learns=self.learns([self.weight_bits])),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings, lists and tables for what stands in a recipe."""
+    if isinstance(value, Effort):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Precision):
+        return {name: one for name, one in asdict(value).items() if one is not None}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return np.asarray(value).tolist()
+    return value

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.elementwise import Abs, Add
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.mixing.assign import Assignment, two_widths
-from npuq.mixing.mixing import Kept, Mixing
+from npuq.mixing.mixing import Mixing, labelled
+from npuq.passes.calibration.samples import Reservoir
 from npuq.passes.mixed.hessian import predicted_rise
 from npuq.passes.mixed.points import Place
+from npuq.passes.target import load_target
 from npuq.quantization.calibrated import calibrate
-from npuq.quantization.recipe import Recipe
 
 X = np.random.default_rng(1).normal(size=(12, 3, 6, 6)).astype(np.float32)
 
@@ -56,9 +56,9 @@ def optimal(net: Graph) -> Assignment:
 
 @pytest.fixture(scope="module")
 def mixing(net: Graph) -> Mixing:
-    kept = Kept(4)
-    calibrated = calibrate(net, kept.pass_on(net, X), "npu", Recipe(), every_width=True)
-    return Mixing(calibrated, kept, *two_widths(load_target("npu")), lambda *told: None)
+    few = Reservoir(4)
+    calibrated = calibrate(net, labelled(net, X, few, None))
+    return Mixing(calibrated, few, *two_widths(load_target("npu")), lambda *told: None)
 
 
 def sqnr(wanted: np.ndarray, given: np.ndarray) -> float:
@@ -238,7 +238,7 @@ def test_the_ends_can_be_wide_without_data(net: Graph) -> None:
     assert {one.bits for one in initial.precision.values()} == {8}
     assert (initial.wide_ops, initial.notes) == (0, ())
     assert npuq.assign(net, strategy="initial", effort=2).notes == (
-        "effort 2 has no effect: strategy initial measures nothing; npuq.quantize takes it",
+        "effort high has no effect: strategy initial measures nothing; npuq.quantize takes it",
     )
 
 

@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from npuq.backends.targets import load_target
 from npuq.ir import NpuqError
 from npuq.mixing.templates import read_template, write_template
 from npuq.passes.mixed.units import Units, units_of
 from npuq.passes.precision import Precision
+from npuq.passes.target import load_target
 
 from ...passes.rewriting import graph
 

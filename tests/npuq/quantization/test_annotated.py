@@ -12,11 +12,11 @@ import pytest
 
 import npuq
 from npuq.backends.qdq import to_onnx
-from npuq.backends.targets import load_target
 from npuq.ir import DType, Graph, NpuqError
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.precision import Precision
+from npuq.passes.target import load_target
 from tests import onnxruntime_models as models
 
 from ..conftest import Run
@@ -61,7 +61,7 @@ def test_no_data_are_wanted_where_nothing_is_missing(static: Mapping[str, Path],
     graph = npuq.load(static[form])
     quantized = npuq.quantize(graph, target="npu-asym")
     assert scales(quantized.qdq) <= scales(graph)
-    assert not quantized.repairs
+    assert not quantized.scaled.notes
     assert not [node for node in quantized.graph.nodes if node.host]
     ours, theirs = (
         [array.astype(np.int64).ravel().tolist() for array in integers(one)] for one in (quantized.qdq, graph)
@@ -78,7 +78,7 @@ def test_no_data_are_wanted_where_nothing_is_missing(static: Mapping[str, Path],
 def test_a_target_without_zero_points_holds_the_same_reals(static: Mapping[str, Path]) -> None:
     graph = npuq.load(static["QDQ"])
     quantized = npuq.quantize(graph, target="npu")
-    assert {reason for _, reason in quantized.repairs} == {"its zero point is left out: npu has none"}
+    assert {reason for _, reason in quantized.scaled.notes} == {"its zero point is left out: npu has none"}
     for x in models.samples(4):
         ours, theirs = quantized.simulate(x / 2)[0], npuq.evaluate(graph)(x / 2)[0]
         assert np.abs(ours - theirs).max() < 0.03
@@ -158,7 +158,7 @@ def test_options_without_effect_are_noted(static: Mapping[str, Path]) -> None:
     assert notes[1:] == (
         "lut_len 9 has no effect: no value is held at 16 bits",
         "percentile 0.9 has no effect: no value is calibrated by this method",
-        "effort 2 has no effect: the model has scales of its own, which are taken over",
+        "effort high has no effect: the model has scales of its own, which are taken over",
         "method kl has no effect: the model has all scales of its own",
     )
 

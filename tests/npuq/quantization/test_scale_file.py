@@ -13,6 +13,7 @@ import pytest
 
 import npuq
 from npuq.ir import Graph, NpuqError
+from npuq.quantization.recipe import Recipe
 
 from ..conftest import Files, Run
 
@@ -40,7 +41,7 @@ def test_given_scales_alone_need_no_data(graph: Graph, tmp_path: Path) -> None:
     first = npuq.quantize(graph, DATA, effort=0)
     first.save_scales(tmp_path / "scales.json")
     again = npuq.quantize(graph, scales=tmp_path / "scales.json")
-    assert (again.graph, again.effort) == (first.graph, 0)
+    assert (again.graph, again.recipe) == (first.graph, Recipe(effort=0, scales=tmp_path / "scales.json"))
     assert again.report.layers
     with pytest.raises(NpuqError, match=r"^small: no scale given for .*p.*; give them, or data to calibrate with"):
         npuq.quantize(graph, scales={"r": {"scale": 0.25}})
@@ -110,7 +111,7 @@ def test_refusals_name_the_value(graph: Graph, scales: Mapping[str, Any], messag
 def test_a_refusal_names_the_file(graph: Graph, tmp_path: Path) -> None:
     file = tmp_path / "s.json"
     file.write_text(json.dumps({"format": "npuq-scales", "version": 1, "values": {"r": {"scale": 0.0}}}))
-    with pytest.raises(NpuqError, match=rf"^{file}: r: scale 0\.0, a positive number wanted$"):
+    with pytest.raises(NpuqError, match=rf"^{file}: r: scale 0\.0, a positive number wanted\n"):
         npuq.quantize(graph, DATA[:1], scales=file)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops.activation import Relu, Sigmoid
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Mul
 from npuq.ir.ops.layer_norm import LayerNorm
-from npuq.passes.calibration.choose_ranges import Chosen, choose_ranges, kept_db
+from npuq.passes.calibration.choose_ranges import choose_ranges, kept_db
 from npuq.passes.calibration.observe import observe
 from npuq.passes.calibration.statistics import Observed
 from npuq.passes.calibration.thresholds import Grid, thresholds
+from npuq.passes.lowering.plan import observed_values
+from npuq.passes.pipeline import Result
 from npuq.passes.precision import Precision, Precisions
-from npuq.passes.quantize.insert_fake_quant import observed_values
+from npuq.passes.target import load_target
 
 NPU = load_target("npu")
 
@@ -40,8 +44,12 @@ def statistics() -> Observed:
     return observe(graph, {"x": x, "g": 0 * x}, observed_values(graph, NPU))
 
 
-def chosen(statistics: Observed, method: str | None = None) -> Chosen:
-    return choose_ranges(gated(), statistics, NPU, Precisions(Precision(method=method), narrow="min_max"), 0.99999)
+def found_in(graph: Graph, statistics: Observed, precision: Precisions, **options: Any) -> Mapping[str, Any]:
+    return choose_ranges(statistics=statistics, target=NPU, precision=precision, **options).run(Result(graph)).findings
+
+
+def chosen(statistics: Observed, method: str | None = None) -> Mapping[str, Any]:
+    return found_in(gated(), statistics, Precisions(Precision(method=method), narrow="min_max"))
 
 
 def test_a_wide_range_takes_the_least_squared_error_and_says_so(statistics: Observed) -> None:
@@ -51,14 +59,14 @@ def test_a_wide_range_takes_the_least_squared_error_and_says_so(statistics: Obse
     assert (
         "net.onnx:weighed",
         f"calibrated by mse, not min_max: keeps {kept[1]:.1f} dB, not {kept[0]:.1f}",
-    ) in found.notes
-    assert found.ranges["p", 8] == thresholds(statistics["p"], "mse")
+    ) in found["range_notes"]
+    assert found["ranges"]["p", 8] == thresholds(statistics["p"], "mse")
 
 
 def test_a_method_that_is_asked_for_is_taken_everywhere(statistics: Observed) -> None:
     found = chosen(statistics, "min_max")
-    assert found.notes == ()
-    assert found.ranges["p", 8] == thresholds(statistics["p"], "min_max")
+    assert found["range_notes"] == ()
+    assert found["ranges"]["p", 8] == thresholds(statistics["p"], "min_max")
 
 
 def test_what_a_grid_keeps_is_what_rounding_leaves() -> None:
@@ -82,8 +90,8 @@ def test_a_threshold_cuts_what_layer_normalizations_read_and_give() -> None:
     seen = observe(graph, data, observed_values(graph, NPU))
     for bits in (8, 16):
         precision = Precisions(Precision(bits, "min_max"))
-        free = choose_ranges(graph, seen, NPU, precision, 0.99999).ranges
-        cut = choose_ranges(graph, seen, NPU, precision, 0.99999, 4.0).ranges
+        free = found_in(graph, seen, precision)["ranges"]
+        cut = found_in(graph, seen, precision, layer_threshold=4.0)["ranges"]
         assert free["r", bits][1] >= 50.0
         assert max(free["n", bits]) > 4.0
         assert cut["r", bits][1] == cut["n", bits][1] == 4.0

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, Quantization, TensorType
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.reduce import Softmax
 from npuq.passes.calibration.masked_ranges import masked_ranges
 from npuq.passes.lowering.plan import plan
 from npuq.passes.quantize.visible_ranges import visible_range
+from npuq.passes.target import load_target
 
 from ..rewriting import graph
 
@@ -129,7 +129,7 @@ def causal(least: float) -> Graph:
 def test_a_constant_mask_costs_nothing(least: float, bits: int, decibels: float) -> None:
     samples = np.random.default_rng(0).normal(0, 2, (8, 4, 4)).astype(np.float32)
     quantized = npuq.quantize(causal(least), samples, bits=bits)
-    assert quantized.repairs == ()
+    assert quantized.scaled.notes == ()
     (value,) = quantized.report.outputs.values()
     assert value is not None
     assert value > decibels

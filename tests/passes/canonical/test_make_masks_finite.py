@@ -131,7 +131,7 @@ def test_masked_attention_quantizes(way: str) -> None:
         found = np.stack([evaluate(form)(*one)[0] for one in samples])
         np.testing.assert_allclose(found, exact, atol=1e-4 * np.ptp(exact))
     quantized = npuq.quantize(graph, samples)
-    assert quantized.repairs == quantized.wide_ranges == ()
+    assert quantized.scaled.notes == quantized.wide_ranges == ()
     got = np.stack([quantized.simulate(*one)[0] for one in samples])
     assert 10 * math.log10(np.square(exact).sum() / np.square(got - exact).sum()) > 25
     assert quantized.report.wide_ranges == ()

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from npuq.backends.simulator import simulator
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, PassError, TensorType, blobs, evaluate, parse, to_text, verify
 from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, scatter, shape
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
 from npuq.passes.lowering.lower_to_integer import lower, lower_to_integer
+from npuq.passes.lowering.plan import observed_values
 from npuq.passes.pipeline import chain
-from npuq.passes.quantize.insert_fake_quant import choose_scales, insert_fake_quant, observed_values
+from npuq.passes.quantize.insert_fake_quant import choose_scales, insert_fake_quant
+from npuq.passes.target import load_target
 
 TARGETS = ("npu", "npu-asym")
 Make = Callable[[Builder, np.random.Generator], str]

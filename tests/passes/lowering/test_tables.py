@@ -11,14 +11,15 @@ import pytest
 
 import npuq
 from npuq.backends.simulator import simulator
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType
 from npuq.ir.ops import activation, elementwise
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.passes.lowering.lower_to_integer import Lowered, lower
+from npuq.passes.lowering.plan import observed_values
 from npuq.passes.lowering.tables import INTEGERS, WORST, points, shortest_table
 from npuq.passes.precision import Precision, Precisions
-from npuq.passes.quantize.insert_fake_quant import insert_fake_quant, observed_values
+from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
+from npuq.passes.target import load_target
 from tests.oracle.ops import ORACLE
 
 NPU = load_target("npu")

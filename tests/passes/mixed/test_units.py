@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, TensorType
 from npuq.ir.ops.recurrent import Lstm
 from npuq.passes.mixed.points import Place, measured_values, origin_of, points_of
 from npuq.passes.mixed.rules import RULES, Tie, ties, violations
 from npuq.passes.mixed.units import Unit, Units, units_of
+from npuq.passes.target import load_target
 
 from ..rewriting import graph
 

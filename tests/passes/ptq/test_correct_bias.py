@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, Op, PassError, TensorType, evaluate
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.passes.calibration.channel_sums import ChannelSums
 from npuq.passes.calibration.observe import observe
 from npuq.passes.calibration.statistics import Observed, load_observed
-from npuq.passes.ptq.correct_bias import correct_bias, expected, weighted_inputs
-from npuq.passes.quantize.insert_fake_quant import insert_fake_quant, observed_values
+from npuq.passes.lowering.plan import observed_values, weighted_inputs
+from npuq.passes.ptq.correct_bias import correct_bias, expected
+from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
+from npuq.passes.target import load_target
 
 PADS = ((1, 0), (2, 1))
 OPS: dict[str, tuple[Op, tuple[int, ...], tuple[int, ...]]] = {
@@ -150,5 +151,5 @@ def test_a_missing_mean_is_an_error() -> None:
 def test_quantize_corrects() -> None:
     graph = network(np.random.default_rng(4))
     steps: list[str] = []
-    npuq.quantize(graph, DATA, method="min_max", observe=lambda index, step, after: steps.append(step.name))
+    npuq.quantize(graph, DATA, method="min_max", after_pass=lambda index, step, after: steps.append(step.name))
     assert steps[-3:] == ["correct-bias", "insert-fake-quant", "lower-to-integer"]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, Op, TensorType, evaluate
 from npuq.ir.ops.activation import Clip, HardSigmoid, HardSwish, LeakyRelu, Relu, Silu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
@@ -15,14 +14,15 @@ from npuq.ir.ops.layer_norm import LayerNorm
 from npuq.ir.ops.pool import MaxPool
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice
-from npuq.passes.calibration.channel_sums import Channels, ChannelSums
+from npuq.passes.calibration.channel_sums import ChannelSums
 from npuq.passes.calibration.observe import observe_channels
+from npuq.passes.lowering.plan import Channels
 from npuq.passes.precision import Precision
 from npuq.passes.ptq.channel_ties import channel_ties
 from npuq.passes.ptq.equalization_factors import Seen
 from npuq.passes.ptq.equalize import by_source, equalizable, equalize, inherited
+from npuq.passes.target import load_target
 from npuq.quantization.calibrated import calibrate
-from npuq.quantization.recipe import Recipe
 
 TARGET = load_target("npu")
 DATA = np.random.default_rng(0).normal(size=(8, 3, 12, 12)).astype(np.float32)
@@ -223,7 +223,7 @@ def test_what_stands_around_a_node_has_its_precision() -> None:
 
 def test_ops_of_an_equalized_net_can_be_raised_to_16_bits() -> None:
     graph = network("tables")
-    calibrated = calibrate(graph, DATA, TARGET, Recipe(effort=2), every_width=True)
+    calibrated = calibrate(graph, DATA, target=TARGET, effort=2)
     wide = calibrated.quantize({node.result: Precision(bits=16) for node in graph.nodes})
     assert not [node.host for node in wide.graph.nodes if node.host]
     assert {str(node.type.dtype) for node in wide.graph.nodes} == {"i16"}

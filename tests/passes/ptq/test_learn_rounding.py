@@ -90,15 +90,15 @@ def test_coarse_weights_go_up_or_down_to_the_networks_good(drop: float) -> None:
 def test_effort_2_learns_coarse_weights_alone_whatever_the_order_of_samples() -> None:
     passes: list[str] = []
 
-    def observe(index: int, pass_: Pass, graph: Graph) -> None:
+    def after_pass(index: int, pass_: Pass, graph: Graph) -> None:
         passes.append(pass_.name)
 
-    one = npuq.quantize(net(), DATA, weight_bits=4, effort=2, observe=observe)
+    one = npuq.quantize(net(), DATA, weight_bits=4, effort=2, after_pass=after_pass)
     other = npuq.quantize(net(), DATA[::-1], weight_bits=4, effort=2)
     assert passes[-3:] == ["insert-fake-quant", "learn-rounding", "lower-to-integer"]
     assert one.program.bytes == other.program.bytes
     passes.clear()
-    npuq.quantize(net(), DATA, effort=2, observe=observe)
+    npuq.quantize(net(), DATA, effort=2, after_pass=after_pass)
     assert "learn-rounding" not in passes
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npuq.backends.targets import load_target
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, Quantization, TensorType, evaluate, parse_type
 from npuq.ir.ops.activation import Sigmoid
 from npuq.ir.ops.conv import MatMul
@@ -19,6 +18,7 @@ from npuq.ir.ops.shape import Pad, Reshape
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.quantize.adopt_scales import adopt, adopted_scales
 from npuq.passes.quantize.take_scales import has_scales, take_scales
+from npuq.passes.target import load_target
 
 X = "f32[1,2,4,4]"
 
@@ -112,7 +112,7 @@ def linear(weights: np.ndarray, quant: Quantization) -> Graph:
 def test_weights_stay_or_are_quantized_anew(weights: np.ndarray, quant: Quantization, reason: str | None) -> None:
     target, graph = load_target("npu"), linear(weights, quant)
     taken = take_scales(graph)
-    scales = adopted_scales(taken.graph, taken, {}, target)
+    scales = adopted_scales(taken.graph, adopt(taken.graph, taken, target), {}, target)
     told = [note for _, note in scales.notes if "weights" in note]
     assert told == ([] if reason is None else [f"its weights are quantized anew: {reason}"])
     fake = scales.insert()

@@ -90,7 +90,7 @@ def test_inputs_without_a_choice_are_told_apart() -> None:
     x, z = (builder.input(name, TensorType(DType.F32, (1, 4))) for name in "xz")
     i = builder.input("i", TensorType(DType.I64, (1, 4)))
     graph = builder.build({"y": builder.add(Add(), x, z, name="y"), "j": i})
-    data = {"x": PICTURES[:, :4], "z": PICTURES[:, 2:], "i": np.zeros((16, 4), np.int64)}
+    data: dict[str, np.ndarray] = {"x": PICTURES[:, :4], "z": PICTURES[:, 2:], "i": np.zeros((16, 4), np.int64)}
     quantized = npuq.quantize(graph, data, input_dtype={"x": "uint8"})
     assert [quantized.graph.inputs[name].dtype for name in "xzi"] == [DType.U8, DType.I8, DType.I64]
     with pytest.raises(NpuqError, match="input i: i64; its type can be chosen for float inputs only"):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.backends.targets import load_target
 from npuq.ir import Graph
 from npuq.passes.calibration.output_values import output_values
 from npuq.passes.quantize.split_output_concats import split_output_concats
+from npuq.passes.target import load_target
 
 from ..rewriting import graph, unchanged
 

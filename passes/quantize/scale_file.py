@@ -22,9 +22,12 @@ from npuq.ir.errors import NpuqError, one_line
 from npuq.ir.graph import Graph
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.types import Quantization
-from npuq.passes.lowering.plan import Held
-from npuq.passes.scales import Range, activation_quantization
-from npuq.passes.target import Target, Width
+
+from ..lowering.plan import EVERYWHERE, Held, plan
+from ..pipeline import FOUND, READERS, graph_pass
+from ..precision import Precisions
+from ..scales import Range, activation_quantization
+from ..target import Target, Width
 
 FORMAT = "npuq-scales"
 VERSION = 1
@@ -48,6 +51,17 @@ class Given:
             for (name, bits), quant in self.quants.items()
             if (name, bits) in found and found[name, bits] != quant
         )
+
+
+@graph_pass("read-scales", analyzes=True, gives=("given", "given_scales"))
+def give_scales(
+    graph: Graph, *, file: str | Path | Mapping[str, Any], target: Target = FOUND, precision: Precisions = EVERYWHERE
+) -> Mapping[str, Any]:
+    """Read the scales of a file that `npuq quantize --scales-out` wrote, in the place of ranges to calibrate."""
+    held = plan(graph, target, precision).held
+    wanted = {name: bits for name, bits in held.items() if name not in graph.constants}
+    found = given_scales(read_scales(file), graph, target, wanted, place_of(file))
+    return {"given": found.ranges, "given_scales": found}
 
 
 def scales_json(graph: Graph, fake: Graph, target: Target, values: Collection[Held]) -> str:
@@ -201,3 +215,6 @@ def _finite(number: Any) -> TypeGuard[float]:
 
 def _close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-30)
+
+
+READERS["ranges"] = ("scale file", read_scales)

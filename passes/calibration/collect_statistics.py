@@ -1,0 +1,87 @@
+"""Calibration as a pass: the data run once, and all statistics that later passes ask for come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npuq.ir import Graph, NpuqError, text_digest
+
+from ..lowering.plan import EVERYWHERE, Held, observed_values, plan, weighted_inputs
+from ..pipeline import FOUND, graph_pass
+from ..precision import Precision, Precisions
+from ..scales import Range
+from ..target import Target
+from .observe import observe
+from .samples import Reservoir, Sample, Source, digest_of, read
+from .statistics import Observed, load_observed
+
+FEW = 8
+"""The samples that are kept for measuring the program."""
+
+SHOWN = 5
+"""The most values that an error names."""
+
+NO_RANGES: Mapping[Held, Range] = {}
+
+
+@graph_pass("collect-statistics", analyzes=True, gives=("statistics", "means", "samples", "exact"))
+def collect_statistics(
+    graph: Graph,
+    *,
+    target: Target = FOUND,
+    precision: Precisions = EVERYWHERE,
+    data: Source | None = None,
+    file: str | Path | None = None,
+    given: Mapping[Held, Range] = NO_RANGES,
+    means: bool = True,
+    inputs: bool = False,
+    every_width: bool = False,
+    count: int = FEW,
+    progress: Callable[[int], None] | None = None,
+) -> Mapping[str, Any]:
+    """Run the calibration data through the float graph and collect the statistics of every value that gets a scale.
+
+    Values whose ranges are `given` need none, except, with `inputs`, the graph's own inputs. `means` adds the means per
+    channel that `correct-bias` wants, `every_width` all that a program of another width wants. `count` samples
+    are kept. Where there is a `file` of statistics, of the same graph and data, it is read instead; else it is written.
+    """
+    widths = [Precisions(Precision(width.bits)) for width in target.widths] if every_width else []
+    every = (precision, *widths)
+    channels = [one for each in every for one in weighted_inputs(graph, target, each)] if means else []
+    held = plan(graph, target, precision).held if given else {}
+    measured = {*(graph.inputs if inputs and data is not None else ()), *(name for name, _ in channels)}
+    values = [
+        name
+        for each in every
+        for name in observed_values(graph, target, each)
+        if not given or name in measured or any((name, bits) not in given for bits in held[name])
+    ]
+    few = Reservoir(count)
+    if file is not None and Path(file).exists():
+        statistics = _read(file, graph, values, None if data is None else few.pass_on(read(graph, data)))
+    elif data is not None:
+        statistics = observe(graph, few.pass_on(read(graph, data)), values, means=channels, progress=progress)
+        if file is not None:
+            statistics.save(file)
+    elif values:
+        raise NpuqError(
+            f"{graph.name}: no scale given for {_listed(values)}; give them, or data to calibrate with (--data)"
+        )
+    else:
+        statistics = Observed({}, text_digest(graph), "", 0)
+    return {"statistics": statistics, "means": statistics.means, "samples": few.samples, "exact": graph}
+
+
+def _read(file: str | Path, graph: Graph, values: Sequence[str], source: Iterator[Sample] | None) -> Observed:
+    """The statistics of a file, which must be of this graph, of these samples, and have all values."""
+    statistics = load_observed(file, text_digest(graph), None if source is None else digest_of(source))
+    missing = [name for name in values if name not in statistics]
+    if missing:
+        raise NpuqError(f"{file}: no statistics of {_listed(missing)}; calibrate again")
+    return statistics
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

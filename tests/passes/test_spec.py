@@ -1,0 +1,98 @@
+"""Pipelines as text: what prints parses back, and what is wrong is marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npuq.ir import ParseError
+from npuq.passes import parse
+from npuq.passes.canonical.canonicalize import canonicalize
+from npuq.passes.canonical.normalize_input import normalize_input
+from npuq.passes.pipeline import CATALOGUE, chain
+from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
+from npuq.passes.spec import load_all, options
+from npuq.quantization.recipe import Recipe
+
+
+def test_a_pipeline_parses_back_to_an_equal_one(tmp_path: Path) -> None:
+    texts = ("normalize-input{mean=(0.5, 1.0), std=(2.0,)} | drop-identity", "fold-constants")
+    for text in texts:
+        assert str(parse(text)) == text
+    scales = tmp_path / "scales.json"
+    scales.write_text('{"format": "npuq-scales", "version": 1, "values": {}}')
+    pipeline = chain(canonicalize(), insert_fake_quant(target="npu", ranges=str(scales)))  # type: ignore[arg-type]
+    assert parse(str(pipeline)) == pipeline
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4).map(tuple))
+def test_numbers_are_exact(numbers: tuple[float, ...]) -> None:
+    pipeline = chain(normalize_input(mean=numbers))
+    assert parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize("effort", ["minimal", "standard", "high"])
+def test_the_whole_chain_of_a_recipe_is_text(effort: str) -> None:
+    recipe = Recipe(effort=effort, weight_bits=4, mean=(1.0, 2.0), input_dtype="uint8", scales="s.json", lut_len=9)
+    pipeline = recipe.pipeline("npu-asym")
+    assert parse(str(pipeline)) == pipeline
+
+
+def test_white_space_and_spelling_are_free() -> None:
+    assert str(parse(" normalize-input { mean = ( 1 , 2.0, ) } \n| drop-identity ")) == (
+        "normalize-input{mean=(1, 2.0)} | drop-identity"
+    )
+    assert str(parse("set-precision{target='npu', unify_input_scale=True, bits=16}")) == (
+        'set-precision{target="npu", unify_input_scale=True, bits=16}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "^: the name of a pass wanted"),
+        ("fold-constants |", "fold-constants |^: the name of a pass wanted"),
+        ("fold-constants drop-identity", "fold-constants ^drop-identity: '|' wanted"),
+        (
+            "fold-constants | fuse-batchnorm",
+            "fold-constants | ^fuse-batchnorm: there is no pass 'fuse-batchnorm'; "
+            "near it are fuse-batch-norm, fuse-bias; npuq passes lists all",
+        ),
+        ("drop-identity{fast=True}", "drop-identity{^fast=True}: drop-identity has no option fast; it has none"),
+        ("lower-to-integer{lut_len=9", "lower-to-integer{lut_len=9^: ',' wanted"),
+        ("lower-to-integer{lut_len=9.5}", "lower-to-integer{lut_len=^9.5}: lut_len of lower-to-integer: int wanted"),
+        ("lower-to-integer{lut_len=9, lut_len=9}", "lower-to-integer{lut_len=9, ^lut_len=9}: lut_len is given twice"),
+        (
+            "lower-to-integer{target=npu}",
+            "lower-to-integer{target=^npu}: a number, a string in quotes, True, False or None wanted",
+        ),
+        (
+            'lower-to-integer{target="tpu"}',
+            "lower-to-integer{target=^\"tpu\"}: there is no target 'tpu'; known: npu, npu-asym, npu-tflite, "
+            "or a .toml file",
+        ),
+    ],
+)
+def test_a_caret_stands_before_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        parse(text)
+    assert str(caught.value) == message
+
+
+def test_long_texts_are_cut_around_the_caret() -> None:
+    with pytest.raises(ParseError) as caught:
+        parse(f"{canonicalize()} | oops | {canonicalize()}")
+    assert str(caught.value).startswith("...ides | drop-identity | drop-dead-code | ^oops | drop-zero-products")
+
+
+def test_every_pass_is_in_the_catalogue_with_the_options_that_text_can_give() -> None:
+    load_all()
+    assert {"collect-statistics", "equalize", "adopt-scales", "empirical-bias"} <= CATALOGUE.keys()
+    assert options(CATALOGUE["lower-to-integer"]) == {
+        "target": ("target name or .toml file", ""),
+        "lut_len": ("int", "None"),
+    }
+    assert "data" not in options(CATALOGUE["collect-statistics"])
