@@ -6,6 +6,7 @@ python -m npuq.backends.targets.page > docs/targets.md
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -61,8 +62,10 @@ def targets_page() -> str:
     lines.append(f"| field | {' | '.join(f'`{target.name}`, {width.bits} bits' for target, width in columns)} |")
     lines.append("|---" * (len(columns) + 1) + "|")
     lines += [_row(field.name, [getattr(width, field.name) for _, width in columns]) for field in fields(Width)]
+    shared = [name for name in loaded[0].integer_ops if all(name in target.integer_ops for target in loaded)]
+    lines.append(f"\nEvery target runs {_names(shared)}.\n")
     for target in loaded:
-        lines.append(f"\n`{target.name}` runs: {', '.join(f'`{name}`' for name in target.integer_ops)}.")
+        lines.append(f"* `{target.name}` also runs {_names(name for name in target.integer_ops if name not in shared)}.")
     lines.append(SHIFTS + "## Rules\n")
     lines.append(
         "Every instruction that is not marked for the host obeys these rules; a program that violates one is refused.\n"
@@ -70,6 +73,10 @@ def targets_page() -> str:
     for rule in (*CONSTRAINTS, accumulator_proven):
         lines.append(f"* **{rule.__name__.replace('_', ' ')}**: {inspect.cleandoc(rule.__doc__ or '')}")
     return "\n".join(lines) + "\n"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "nothing else"
 
 
 def _row(name: str, values: list[Any]) -> str:

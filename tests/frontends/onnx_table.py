@@ -55,8 +55,8 @@ def table() -> str:
         "Quantized operators set the scales of their neighbours (frontends.md). `npuq check` lists where a network's",
         "layers run.",
         "",
-        "| operator | runs on | definitions | passed | of | failing |",
-        "|---|---|---|---:|---:|---|",
+        "| operator | runs on | definitions | passed | failing |",
+        "|---|---|---|---:|---|",
         *(_row(name, by_operator[name], newest) for name in operators()),
         "",
         "The import removes control flow. An If with a known condition becomes its branch; another If selects between",
@@ -65,8 +65,8 @@ def table() -> str:
         "",
         "Operators that ONNX defines by others are replaced by that definition:",
         "",
-        "| operator | runs on | definitions | passed | of | failing |",
-        "|---|---|---|---:|---:|---|",
+        "| operator | runs on | definitions | passed | failing |",
+        "|---|---|---|---:|---|",
         *(_row(name, by_operator[name], newest) for name in passing),
         "",
         f"Of ONNX's {len(by_operator[BODIES])} written-out definitions that use the operators above alone, "
@@ -77,7 +77,7 @@ def table() -> str:
 
 def _row(name: str, tests: list[NodeTest], newest: int) -> str:
     versions = ", ".join(map(str, definitions(name, newest)))
-    return f"| {name} | {place(name, tests)} | {versions} | {_passed(tests)} | {len(tests)} | {_rest(tests)} |"
+    return f"| {name} | {place(name, tests)} | {versions} | {_passed(tests)}/{len(tests)} | {_rest(tests)} |"
 
 
 def _passed(tests: list[NodeTest]) -> int:
