@@ -63,13 +63,13 @@ def main() -> None:
     for net in options.nets:
         bench = data.load(net)
         images, inputs = bench.calibration[: options.images], bench.evaluation[: options.inputs]
-        judge = Judge(bench, infer(bench.model, inputs))
-        rows = [judge.row("float", "", "", judge.wanted)]
+        reference = Reference(bench, infer(bench.model, inputs))
+        rows = [reference.row("float", "", "", reference.wanted)]
         if "npuq" in options.tools:
-            rows += measure_npuq(judge, images, inputs, options.quick)
+            rows += measure_npuq(reference, images, inputs, options.quick)
         if "onnxruntime" in options.tools:
-            rows += measure_onnxruntime(judge, images, inputs, options.quick)
-        rows += measure_rivals(judge, images, inputs, [one for one in rivals.RIVALS if one.name in options.tools])
+            rows += measure_onnxruntime(reference, images, inputs, options.quick)
+        rows += measure_rivals(reference, images, inputs, [one for one in rivals.RIVALS if one.name in options.tools])
         show(net, len(images), len(inputs), rows)
 
 
@@ -113,7 +113,7 @@ def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Reference:
     """Compares outputs with the float ones."""
 
     bench: data.Bench
@@ -130,18 +130,18 @@ class Judge:
         return Row(tool, activations, method, sqnr(self.wanted, got), agreement, noise)
 
 
-def measure_npuq(judge: Judge, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
+def measure_npuq(reference: Reference, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
     """Every effort and every method on both targets, in the bit-exact simulator."""
     import npuq
 
-    graph = npuq.load(judge.bench.model, judge.bench.shapes)
+    graph = npuq.load(reference.bench.model, reference.bench.shapes)
     ways: list[tuple[str, dict[str, Any]]] = [(f"effort {effort}", {"effort": effort}) for effort in EFFORTS]
     ways += [(method, {"method": method}) for method in METHODS if not quick]
     for activations, target in TARGETS.items():
         for name, options in ways:
             quantized = npuq.quantize(graph, images, target=target, **options)
             got = [quantized.simulate(inputs[at : at + BATCH])[0] for at in range(0, len(inputs), BATCH)]
-            yield judge.row("npuq", activations, name, np.concatenate(got))
+            yield reference.row("npuq", activations, name, np.concatenate(got))
 
 
 def infer(model: Path, inputs: np.ndarray, *, plain: bool = False) -> np.ndarray:
@@ -157,13 +157,13 @@ def infer(model: Path, inputs: np.ndarray, *, plain: bool = False) -> np.ndarray
     return np.concatenate([session.run(None, {name: one[None]})[0] for one in inputs])
 
 
-def measure_onnxruntime(judge: Judge, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
+def measure_onnxruntime(reference: Reference, images: np.ndarray, inputs: np.ndarray, quick: bool) -> Iterator[Row]:
     """Every method with symmetric and asymmetric activations, each calibrated as suits it best."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
-        model = prepared(judge.bench, Path(scratch))
+        model = prepared(reference.bench, Path(scratch))
         for method in ("MinMax", "Percentile", *(() if quick else ("Entropy",))):
             kind = CalibrationMethod[method]
             for activations in TARGETS:
@@ -182,18 +182,20 @@ def measure_onnxruntime(judge: Judge, images: np.ndarray, inputs: np.ndarray, qu
                     calibration_cache_path=ranges,
                     extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True},
                 )
-                yield judge.row("onnxruntime", activations, method, infer(quantized, inputs, plain=True))
+                yield reference.row("onnxruntime", activations, method, infer(quantized, inputs, plain=True))
 
 
-def measure_rivals(judge: Judge, images: np.ndarray, inputs: np.ndarray, wanted: list[rivals.Rival]) -> Iterator[Row]:
+def measure_rivals(
+    reference: Reference, images: np.ndarray, inputs: np.ndarray, wanted: list[rivals.Rival]
+) -> Iterator[Row]:
     """Every method of each rival with symmetric and asymmetric activations; what fails is told."""
     with tempfile.TemporaryDirectory() as scratch:
-        model = prepared(judge.bench, Path(scratch))
+        model = prepared(reference.bench, Path(scratch))
         for rival in wanted:
             for activations in TARGETS:
                 try:
                     for method, got in rivals.outputs(rival, model, images, inputs, activations):
-                        yield judge.row(rival.name, activations, method, got)
+                        yield reference.row(rival.name, activations, method, got)
                 except rivals.RivalError as problem:
                     print(f"  {problem}", flush=True)
 

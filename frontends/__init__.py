@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from npuq.ir import Graph, NpuqError
 
-from .specialize import Values, fixed_inputs, specialize
+from .specialize import Shapes, Values, fixed_inputs, specialize
 
 if TYPE_CHECKING:
-    from .onnx import Problem
+    from .problem import Problem
     from .reference import Original
-
-Shapes = Mapping[str, Sequence[int]]
 
 SUFFIXES = {
     ".onnx": "onnx",
@@ -91,7 +89,7 @@ def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options])
 
 
 def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Original:
-    """The network as its own framework runs it, or the best judge that there is.
+    """The network as its own framework runs it, or the nearest there is, as reference of an import.
 
     Other outputs than its own are what the framework shows of its layers; `NpuqError` where it shows none.
     """
@@ -101,7 +99,7 @@ def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Option
         return found
     graph: Graph = module.load(source, shapes, **given)
     if found.inside is None and not set(outputs or ()) <= set(graph.outputs):
-        raise NpuqError(f"{found.framework} does not show its layers, so that other outputs have no judge")
+        raise NpuqError(f"{found.framework} does not show its layers, so that other outputs have no reference")
     return found.with_inputs(fixed_inputs(graph, values or {}))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from npuq.ir import Builder, Constant, Graph, NpuqError, RuleError, require, verify
 
+Shapes = Mapping[str, Sequence[int]]
 Values = Mapping[str, Any]
 
 

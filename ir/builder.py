@@ -24,6 +24,29 @@ class Builder:
     types: dict[str, TensorType] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
     _known: dict[tuple[TensorType, str], str] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
+    _placed: int = 0
+
+    def producer(self, name: str) -> Node | None:
+        """The node that makes a value; inputs and constants have none."""
+        for place in range(self._placed, len(self.nodes)):
+            self._places.update(dict.fromkeys(self.nodes[place].results, place))
+        self._placed = len(self.nodes)
+        return self.nodes[self._places[name]] if name in self._places else None
+
+    def rename(self, wanted: Mapping[str, str], start: int) -> dict[str, str]:
+        """Rename values that the nodes from `start` on make; gives the names that are free by the old ones."""
+        renamed = {}
+        for name, other in wanted.items():
+            self._places.pop(name, None)
+            renamed[name] = chosen = self.fresh(other)
+            self.types[chosen] = self.types.pop(name)
+        for place in range(start, len(self.nodes) if renamed else start):
+            node = self.nodes[place]
+            operands, results = (tuple(renamed.get(one, one) for one in part) for part in (node.operands, node.results))
+            self.nodes[place] = replace(node, operands=operands, results=results)
+        self._placed = min(self._placed, start)
+        return renamed
 
     def fresh(self, wanted: str) -> str:
         """`wanted`, or `wanted.1`, `wanted.2`, ... where that name is taken."""

@@ -65,7 +65,9 @@ def targets_page() -> str:
     shared = [name for name in loaded[0].integer_ops if all(name in target.integer_ops for target in loaded)]
     lines.append(f"\nEvery target runs {_names(shared)}.\n")
     for target in loaded:
-        lines.append(f"* `{target.name}` also runs {_names(name for name in target.integer_ops if name not in shared)}.")
+        lines.append(
+            f"* `{target.name}` also runs {_names(name for name in target.integer_ops if name not in shared)}."
+        )
     lines.append(SHIFTS + "## Rules\n")
     lines.append(
         "Every instruction that is not marked for the host obeys these rules; a program that violates one is refused.\n"

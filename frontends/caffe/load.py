@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, one_line, require, verify
+from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..onnx.load import DAMAGE, Problem
-from ..onnx.registry import require_size
+from ..context import require_size
+from ..problem import Problem, Problems
+from ..specialize import Shapes
 from .read import Net, read_net
 from .registry import Layer, Spec, context, layers, translate
-
-Shapes = Mapping[str, Sequence[int]]
 
 TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss", "HingeLoss")
 """Layers that only training has."""
@@ -26,25 +24,23 @@ def load(source: str | Path, shapes: Shapes | None = None, *, weights: str | Pat
     the .prototxt. `shapes` gives the shapes of inputs, and wins over the file's. Raises `NpuqError` that tells every
     layer that cannot be translated.
     """
-    importer, graph = _import(Path(source), weights, shapes or {})
+    problems, graph = _import(Path(source), weights, shapes or {})
     if graph is None:
-        problems = importer.problems
-        listed = "; ".join(map(str, problems))
-        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+        raise problems.error()
     return graph
 
 
 def check(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> list[Problem]:
     """All problems that keep a network from being loaded, at once; unreadable files raise as in `load`."""
-    return list(_import(Path(source), weights, shapes or {})[0].problems)
+    return _import(Path(source), weights, shapes or {})[0].listed()
 
 
-def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> tuple[Problems, Graph | None]:
     """Read and walk a network; its graph is None where there are problems."""
-    importer = _Importer(architecture.name, Builder(architecture.stem))
+    importer = _Importer(Problems(architecture.name), Builder(architecture.stem))
     try:
         net = read_net(architecture, weights_of(architecture, weights))
-        return importer, importer.run(net, shapes)
+        return importer.problems, importer.run(net, shapes)
     except RuleError as error:
         raise NpuqError(f"{architecture.name}: {error}") from None
 
@@ -65,15 +61,9 @@ def weights_of(architecture: Path, weights: str | Path | None) -> Path:
 class _Importer:
     """One walk over a network; `scope` holds the present value of every blob, None behind a problem."""
 
-    label: str
+    problems: Problems
     builder: Builder
     scope: dict[str, str | None] = field(default_factory=dict)
-    found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What was found so far, grouped by layer type and reason."""
-        return tuple(Problem(type_, tuple(names), reason, what) for (type_, reason, what), names in self.found.items())
 
     def run(self, net: Net, shapes: Shapes) -> Graph | None:
         """Translate the layers; what no layer reads are the outputs."""
@@ -87,7 +77,7 @@ class _Importer:
             for index, top in enumerate(spec.tops):
                 self.scope[top] = None if results is None else results[index]
                 unread[top] = None
-        if self.found:
+        if self.problems:
             return None
         require(len(unread) > 0, "the network has no outputs")
         outputs = {top: value for top in unread if (value := self.scope[top]) is not None}
@@ -110,24 +100,16 @@ class _Importer:
 
     def layer(self, spec: Spec) -> tuple[str, ...] | None:
         """The values of a layer's tops; None where it, or one of its bottoms, has a problem."""
-        place = f"{self.label}:{spec.name}"
+        place = f"{self.problems.label}:{spec.name}"
         if spec.type not in layers():
             remedy = "take the network for deployment instead of the one for training" if spec.type in TRAINING else ""
-            self.blame(spec.type, place, "no converter for this Caffe layer", remedy)
+            self.problems.note(spec.type, place, "no converter for this Caffe layer", remedy)
             return None
         operands = tuple(operand for bottom in spec.bottoms if (operand := self.scope[bottom]) is not None)
         if len(operands) < len(spec.bottoms):
             return None
         # A layer that works in place gives its value its own name.
         names = tuple(spec.name if top in self.builder.types else top for top in spec.tops)
-        try:
+        with self.problems.noted(spec.type, place):
             return translate(Layer(spec, operands, context(self.builder, spec, place, names)))
-        except NpuqError as error:
-            self.blame(spec.type, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{spec.type}: "))
-        except DAMAGE as error:
-            self.blame(spec.type, place, f"damaged: {one_line(error)}")
         return None
-
-    def blame(self, type_: str, place: str, reason: str, remedy: str = "") -> None:
-        """Note one place of a problem."""
-        self.found.setdefault((type_, reason, remedy), []).append(place)

@@ -11,7 +11,7 @@ import numpy as np
 
 from npuq.ir import NpuqError, ParseError, RuleError, one_line, require
 
-from ..onnx.registry import require_size
+from ..context import require_size
 from .registry import Spec
 from .schema import message
 

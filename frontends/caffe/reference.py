@@ -12,7 +12,8 @@ import numpy as np
 from npuq.ir import Graph, NpuqError, one_line
 
 from ..reference import Arrays, Original
-from .load import Shapes, weights_of
+from ..specialize import Shapes
+from .load import weights_of
 from .read import read_net
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from npuq.ir import Op, RuleError, TensorType, require
 
-from ..onnx.registry import Context, Node, find
-
-OPSET = 20
-"""The opset whose operators the converters speak of."""
+from ..context import Context, Node
+from ..onnx import apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +83,7 @@ class Layer:
 
     def onnx(self, operator: str, *operands: str, **attributes: Any) -> str:
         """Append what the ONNX operator of this name means."""
-        node = replace(self.context.node, op=operator, operands=operands, attributes=attributes)
-        convert = find(operator, OPSET)
-        assert convert is not None, operator
-        result = convert(Context(self.context.builder, node, OPSET), node)
-        return result if isinstance(result, str) else result[0]
+        return apply(self.context, operator, operands, attributes)
 
 
 Converter = Callable[[Layer], "str | tuple[str, ...]"]
@@ -125,4 +119,4 @@ def translate(layer: Layer) -> tuple[str, ...]:
 
 def context(builder: Any, spec: Spec, place: str, names: tuple[str, ...]) -> Context:
     """The context of a layer: where its errors stand and what its values are called."""
-    return Context(builder, Node(spec.type, place, (), names, {}), OPSET)
+    return Context(builder, Node(spec.type, place, (), names, {}))

@@ -22,7 +22,7 @@ def call(equation: Equation) -> tuple[Result, ...]:
     """The body in the place of the call; its rules for derivatives are of no use here."""
     held = (equation.params.get(name) for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"))
     body = next(jaxpr for jaxpr in held if jaxpr is not None)
-    return equation.importer.inline(body, equation.operands)
+    return equation.inline(body, equation.operands)
 
 
 @converts("cond")
@@ -31,7 +31,7 @@ def cond(equation: Equation) -> tuple[Result, ...]:
     require(which is not None, "a branch that is chosen by the inputs; only constant conditions can be translated")
     branches = equation.params["branches"]
     chosen = branches[min(max(int(which or 0), 0), len(branches) - 1)]
-    return equation.importer.inline(chosen, equation.operands[1:])
+    return equation.inline(chosen, equation.operands[1:])
 
 
 @converts("scan")
@@ -45,7 +45,7 @@ def scan(equation: Equation) -> tuple[Result, ...]:
     steps: list[Sequence[Result]] = []
     for step in reversed(range(length)) if params["reverse"] else range(length):
         parts = [_step(equation, index, step) for index in runs]
-        results = equation.importer.inline(params["jaxpr"], (*given, *carry, *parts))
+        results = equation.inline(params["jaxpr"], (*given, *carry, *parts))
         carry = results[:carried]
         steps.append(results[carried:])
     if params["reverse"]:

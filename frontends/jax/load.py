@@ -11,14 +11,15 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Builder, DType, Graph, Node, NpuqError, RuleError, TensorType, one_line, require, verify
+from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..onnx import registry as onnx_registry
-from ..onnx.load import DAMAGE, Problem
+from ..context import Context, Node
+from ..problem import Problem, Problems
 from ..reference import Arrays, Original
+from ..specialize import Shapes
 from .control import CALLS
 from .registry import Equation, Known, Result, primitives
-from .trace import Shapes, Traced, trace
+from .trace import Traced, trace
 
 HOLDERS = (*CALLS, "cond")
 """Primitives whose results are those of the jaxpr inside."""
@@ -34,17 +35,15 @@ def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weigh
     are a linen module's variables, or the first argument of a function: their leaves become constants under their
     dotted paths. Raises `NpuqError` that tells every primitive that cannot be translated.
     """
-    importer, graph = _import(source, shapes, inputs, weights)
+    problems, graph = _import(source, shapes, inputs, weights)
     if graph is None:
-        problems = importer.problems
-        listed = "; ".join(map(str, problems))
-        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+        raise problems.error()
     return graph
 
 
 def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
     """All problems that keep a function from being translated, at once; one that cannot be traced raises."""
-    return list(_import(source, shapes, inputs, weights)[0].problems)
+    return _import(source, shapes, inputs, weights)[0].listed()
 
 
 def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:
@@ -58,30 +57,23 @@ def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, w
     return Original("JAX", run)
 
 
-def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tuple[Importer, Graph | None]:
+def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tuple[Problems, Graph | None]:
     traced = trace(source, shapes, inputs, weights)
-    importer = Importer(traced.name)
+    importer = _Importer(traced.name)
     try:
-        return importer, importer.run(traced)
+        return importer.problems, importer.run(traced)
     except RuleError as error:
         raise NpuqError(f"{traced.name}: {error}") from None
 
 
-class Importer:
+class _Importer:
     """One walk over a jaxpr and those inside it."""
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.builder = Builder(label)
+        self.problems = Problems(label)
         self.stack: tuple[str, ...] = ()
-        self.found: dict[tuple[str, str], list[str]] = {}
-        self._producers: dict[str, Node] = {}
-        self._indexed = 0
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What was found so far, grouped by primitive and reason."""
-        return tuple(Problem(primitive, tuple(nodes), reason) for (primitive, reason), nodes in self.found.items())
 
     def run(self, traced: Traced) -> Graph | None:
         """Translate the whole function."""
@@ -93,7 +85,7 @@ class Importer:
             type_ = TensorType(DType.of(variable.aval.dtype), tuple(map(int, variable.aval.shape)))
             given.append(self.builder.input(name, type_))
         results = self.inline(traced.jaxpr, given)
-        if self.found:
+        if self.problems:
             return None
         outputs: dict[str, str] = {}
         for name, result, variable in zip(traced.outputs, results, traced.jaxpr.jaxpr.outvars, strict=True):
@@ -133,26 +125,22 @@ class Importer:
             part for part in str(proto.source_info.name_stack).split("/") if part and "(" not in part
         )
         place = f"{self.label}:{self._place(proto)}"
-        try:
+        results: tuple[Result, ...] | None = None
+        with self.problems.noted(primitive, place, damage=""):
             converter = primitives().get(primitive)
             require(converter is not None, "no converter for this JAX primitive")
             present = [operand for operand in operands if operand is not None]
-            if len(present) < len(operands):
-                require(bool(self.found), "a random key is read; evaluate the network without randomness")
-                return None
-            name = ".".join(self._path) or primitive
-            equation = self._equation(primitive, proto.params, present, proto.invars, proto.outvars, place, name)
-            assert converter is not None
-            returned = converter(equation)
-            results = returned if isinstance(returned, tuple) else (returned,)
-            return results if primitive in HOLDERS else self._finished(equation, results)
-        except NpuqError as error:
-            self.found.setdefault((primitive, str(error).removeprefix(f"{place}: ")), []).append(place)
-        except DAMAGE as error:
-            self.found.setdefault((primitive, one_line(error)), []).append(place)
-        finally:
-            self.stack = outer
-        return None
+            if len(present) == len(operands):
+                name = ".".join(self._path) or primitive
+                equation = self._equation(primitive, proto.params, present, proto.invars, proto.outvars, place, name)
+                assert converter is not None
+                returned = converter(equation)
+                results = returned if isinstance(returned, tuple) else (returned,)
+                results = results if primitive in HOLDERS else self._finished(equation, results)
+            else:
+                require(bool(self.problems), "a random key is read; evaluate the network without randomness")
+        self.stack = outer
+        return results
 
     def _finished(self, equation: Equation, results: tuple[Result, ...]) -> tuple[Result, ...]:
         """The results under the names that they shall have."""
@@ -162,10 +150,9 @@ class Importer:
     def _equation(
         self, primitive: str, params: Any, operands: Any, invars: Any, outvars: Any, place: str, name: str
     ) -> Equation:
-        node = onnx_registry.Node(primitive, place, (), (name,) * len(outvars), {})
-        context = onnx_registry.Context(self.builder, node, 0)
+        node = Node(primitive, place, (), (name,) * len(outvars), {})
         shapes = [tuple(map(int, variable.aval.shape)) for variable in invars]
-        return Equation(primitive, params, operands, shapes, outvars, context, self)
+        return Equation(primitive, params, operands, shapes, outvars, Context(self.builder, node), self.inline)
 
     @property
     def _path(self) -> tuple[str, ...]:
@@ -182,11 +169,3 @@ class Importer:
             if not any(part in LIBRARIES for part in path.parts):
                 return f"{path.name}:{frame.line_num}"
         return str(proto.primitive.name)
-
-    def producer(self, name: str) -> Node | None:
-        """The node that made a value of an earlier equation."""
-        nodes = self.builder.nodes
-        if self._indexed < len(nodes):
-            self._producers = {result: node for node in nodes for result in node.results}
-            self._indexed = len(nodes)
-        return self._producers.get(name)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from npuq.ir import Builder, DType, Node, Op, TensorType, require
 from npuq.ir.ops.shape import Expand, Reshape, Transpose
 
-from ..onnx.registry import Context
-
-if TYPE_CHECKING:
-    from .load import Importer
+from ..context import Context
 
 Ints = tuple[int, ...]
 
@@ -32,7 +29,7 @@ class Equation:
     """One equation of a jaxpr under translation.
 
     The value of an operand may have ones where the jaxpr has an axis broadcast: pointwise converters read it with
-    `narrow`, all others with `full`.
+    `narrow`, all others with `full`. `inline` translates a jaxpr over operands and gives its results.
     """
 
     primitive: str
@@ -41,7 +38,7 @@ class Equation:
     shapes: Sequence[Ints]
     results: Sequence[Any]
     context: Context
-    importer: Importer
+    inline: Callable[[Any, Sequence[Result | None]], tuple[Result, ...]]
     _read: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -90,7 +87,7 @@ class Equation:
 
     def producer(self, name: str) -> Node | None:
         """The node that made a value."""
-        return self.importer.producer(name)
+        return self.builder.producer(name)
 
     def add(self, op: Op, *operands: str) -> str:
         return self.context.add(op, *operands)

@@ -12,7 +12,7 @@ import numpy as np
 
 from npuq.ir import NpuqError, one_line, require
 
-Shapes = Mapping[str, Sequence[int]]
+from ..specialize import Shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from npuq.ir import Builder, RuleError, require
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.shape import Concat, Gather, Reshape
 
+from ..context import Context, Node
+from ..problem import Problems
 from .operators.axes import front
-from .registry import Context, Node
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -32,7 +33,7 @@ class Walker(Protocol):
 
     builder: Builder
     sequences: dict[str, tuple[str, ...]]
-    found: dict[tuple[str, str, str], list[str]]
+    problems: Problems
 
     def graph(self, proto: GraphProto, scope: Scope) -> list[str | None]:
         """Translate a body."""
@@ -52,12 +53,12 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
     if known is not None:
         return walker.graph(bodies["then_branch" if known.array.item() else "else_branch"], scope.new_child())
     remedy = fixing(walker.builder, condition)
-    before = {key: list(places) for key, places in walker.found.items()}
+    found = walker.problems.found
+    before = len(found)
     first, second = (walker.graph(bodies[name], scope.new_child()) for name in ("then_branch", "else_branch"))
-    if remedy and walker.found != before:
-        (operator, reason, _), (place, *_) = next(one for one in walker.found.items() if one[1] != before.get(one[0]))
-        walker.found.clear()
-        walker.found.update(before)
+    if remedy and len(found) > before:
+        operator, place, reason, _ = found[before]
+        del found[before:]
         raise RuleError(
             f"the inputs decide which branch runs, and one is not translated ({place}: {operator}: {reason}); {remedy}"
         )
@@ -152,14 +153,14 @@ def fixing(builder: Builder, name: str) -> str:
 
     Single integers and truth values say how a network is used; what has more elements, or is real, it works on.
     """
-    producers = {result: node for node in builder.nodes for result in node.results}
     waiting, cone, compared = [name], dict[str, None](), dict[str, Any]()
     while waiting:
         value = waiting.pop()
         if value in cone:
             continue
         cone[value] = None
-        operands = producers[value].operands if value in producers else ()
+        maker = builder.producer(value)
+        operands = () if maker is None else maker.operands
         numbers = [known.array for one in operands if (known := builder.constants.get(one)) is not None]
         compared[value] = next((array.item() for array in numbers if array.size == 1), compared.get(value))
         for operand in operands:

@@ -10,48 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
-from ..specialize import Values
+from ..context import Context, Node
+from ..problem import DAMAGE, Problem, Problems
+from ..specialize import Shapes, Values
 from .control import CONTROL, Scope
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
 from .operators.dynamic_quantization import fuse_dynamic
 from .read import opsets, read_array, read_model, require_names
-from .registry import Context, Node, convert, find
-from .signature import Shapes, inputs, resolve
+from .registry import convert, find
+from .signature import inputs, resolve
 from .specialize import specialize
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
-
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What reading nonsense raises in NumPy, protobuf, JAX and in converters that trusted a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why some nodes of a model cannot be translated: one operator, one reason, all the places, what to do."""
-
-    operator: str
-    nodes: tuple[str, ...]
-    reason: str
-    remedy: str = ""
-
-    @property
-    def count(self) -> int:
-        return len(self.nodes)
-
-    def __str__(self) -> str:
-        more = f" and {self.count - 1} more" if self.count > 1 else ""
-        remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.nodes[0]}{more}: {self.operator}: {self.reason}{remedy}"
 
 
 def load(
@@ -67,12 +38,9 @@ def load(
     fixes inputs, by name, and `outputs` are the values to end with. Raises `NpuqError` that tells every operator that
     cannot be translated, `ParseError` for damaged files.
     """
-    importer, graph = _import(source, shapes or {}, values, outputs)
-    problems = importer.problems
+    problems, graph = _import(source, shapes or {}, values, outputs)
     if graph is None:
-        listed = "; ".join(map(str, problems))
-        message = listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}"
-        raise NpuqError(one_line(NpuqError(message))) from importer.cause
+        raise problems.error() from problems.cause
     return graph
 
 
@@ -84,12 +52,12 @@ def check(
     outputs: Sequence[str] | None = None,
 ) -> list[Problem]:
     """All problems that keep a model from being loaded, at once; an unreadable file raises as in `load`."""
-    return list(_import(source, shapes or {}, values, outputs)[0].problems)
+    return _import(source, shapes or {}, values, outputs)[0].listed()
 
 
 def _import(
     source: str | Path | ModelProto, shapes: Shapes, values: Values | None, outputs: Sequence[str] | None
-) -> tuple[_Importer, Graph | None]:
+) -> tuple[Problems, Graph | None]:
     """Read and walk a model; its graph is None where there are problems."""
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -103,8 +71,8 @@ def _import(
         model = specialize(model, values, outputs)
         model = fuse_dynamic(inline_functions(model))
         require_names(model.graph)
-        importer = _Importer(label, folder, versions, Builder(name))
-        return importer, importer.run(model.graph, shapes)
+        importer = _Importer(label, folder, versions, Builder(name), Problems(label))
+        return importer.problems, importer.run(model.graph, shapes)
     except RuleError as error:
         raise NpuqError(f"{label}: {one_line(error)}") from None
     except DAMAGE as error:
@@ -119,15 +87,9 @@ class _Importer:
     folder: Path | None
     opsets: Mapping[str, int]
     builder: Builder
+    problems: Problems
     read: Counter[str] = field(default_factory=Counter)
-    found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    cause: Exception | None = None
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What was found so far, grouped by operator and reason."""
-        return tuple(Problem(op, tuple(nodes), reason, what) for (op, reason, what), nodes in self.found.items())
 
     def run(self, proto: GraphProto, shapes: Shapes) -> Graph | None:
         """Translate the whole graph."""
@@ -139,13 +101,13 @@ class _Importer:
         try:
             types = resolve(inputs(proto), shapes)
         except RuleError as error:
-            self.blame("input", self.label, str(error))
-            self.blame_unknown(proto)
+            self.problems.note("input", self.label, str(error))
+            self.note_unknown(proto)
             return None
         for name, type_ in types.items():
             scope[name] = self.builder.input(name, type_)
         returned = self.graph(proto, scope)
-        if self.found:
+        if self.problems:
             return None
         for result, value in zip(proto.output, returned, strict=True):
             require(value not in self.sequences, f"output {result.name!r} is a sequence, a tensor wanted")
@@ -180,13 +142,8 @@ class _Importer:
         """Translate one node, or note why that is not possible and go on without its results."""
         place = f"{self.label}:{proto.name or next(filter(None, proto.output), proto.op_type)}"
         results: tuple[str | None, ...] | None = None
-        try:
+        with self.problems.noted(proto.op_type, place):
             results = self.results(proto, place, scope)
-        except NpuqError as error:
-            self.blame(proto.op_type, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{proto.op_type}: "))
-        except DAMAGE as error:
-            self.blame(proto.op_type, place, f"damaged: {one_line(error)}")
-            self.cause = error
         for index, output in enumerate(proto.output):
             if output and (results is None or index < len(results)):
                 require(output not in scope.maps[0], f"two values are named {output!r}")
@@ -200,7 +157,7 @@ class _Importer:
             return self.control(proto, place, scope)
         converter = find(proto.op_type, opset, domain)
         if converter is None and not has_body(proto.op_type, domain, opset):
-            self.blame(proto.op_type, place, *self.unknown(proto))
+            self.problems.note(proto.op_type, place, *self.unknown(proto))
             return None
         operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
         if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
@@ -234,7 +191,7 @@ class _Importer:
         operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
         if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
             for body_ in bodies.values():
-                self.blame_unknown(body_)
+                self.note_unknown(body_)
             return None
         read = tuple(name if name in self.read else "" for name in proto.output)
         attributes = {attribute.name: self.attribute(attribute) for attribute in proto.attribute}
@@ -258,18 +215,15 @@ class _Importer:
         plain = isinstance(value, (list, tuple)) or hasattr(value, "__len__")
         return tuple(item.decode() if isinstance(item, bytes) else item for item in value) if plain else None
 
-    def blame(self, operator: str, place: str, reason: str, remedy: str = "") -> None:
-        """Note a problem."""
-        self.found.setdefault((operator, reason, remedy), []).append(place)
-
-    def blame_unknown(self, proto: GraphProto) -> None:
+    def note_unknown(self, proto: GraphProto) -> None:
         """Note the operators without a converter in a graph that cannot be walked."""
         for node in nodes_within(proto):
             domain = "" if is_standard(node.domain) else node.domain
             opset = self.opsets.get(domain, 1)
             known = find(node.op_type, opset, domain) is not None or has_body(node.op_type, domain, opset)
             if not known and not (domain == "" and node.op_type in CONTROL):
-                self.blame(node.op_type, f"{self.label}:{node.name or node.output[0]}", *self.unknown(node))
+                place = f"{self.label}:{node.name or node.output[0]}"
+                self.problems.note(node.op_type, place, *self.unknown(node))
 
     def unknown(self, proto: NodeProto) -> tuple[str, str]:
         """Reason and remedy for an operator that has no converter."""

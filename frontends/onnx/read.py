@@ -9,8 +9,8 @@ import numpy as np
 
 from npuq.ir import DType, NpuqError, ParseError, RuleError, require
 
+from ..context import require_size
 from .functions import nodes_within, subgraphs
-from .registry import require_size
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto

@@ -11,9 +11,8 @@ import numpy as np
 from npuq.ir import Graph, NpuqError, one_line
 
 from ..reference import TOLERANCE, Arrays, Original
-from ..specialize import Values
+from ..specialize import Shapes, Values
 from .read import read_model
-from .signature import Shapes
 from .specialize import specialize
 
 if TYPE_CHECKING:

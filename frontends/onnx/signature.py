@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from npuq.ir import DType, RuleError, TensorType, require
 
+from ..context import require_size
+from ..specialize import Shapes
 from .read import element_type
-from .registry import require_size
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto
-
-Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,14 @@ from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
 from ..reference import Arrays, Original
+from ..specialize import Shapes
 from . import worker
 from .source import Source, source_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from ..onnx import Problem
-
-Shapes = Mapping[str, Sequence[int]]
+    from ..problem import Problem
 
 PYTHON = "NPUQ_PADDLE_PYTHON"
 """The variable that names another Python with Paddle."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
 from ..reference import Arrays, Original
+from ..specialize import Shapes
 from . import freeze, translate
 from .child import Child
 from .cut import cut
@@ -25,9 +26,7 @@ from .names import shorten, unchanged
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from ..onnx import Problem
-
-Shapes = Mapping[str, Sequence[int]]
+    from ..problem import Problem
 
 
 def load(
@@ -70,7 +69,7 @@ def original(
     end_nodes: Sequence[str] | None = None,
     signature: str | None = None,
 ) -> Original:
-    """The frozen graph in TensorFlow, in a process that ends with the judge."""
+    """The frozen graph in TensorFlow, in a process that lives as long as the reference."""
     child = _child()
     frozen = _frozen(child, source, signature, start_nodes, end_nodes, shapes)
 

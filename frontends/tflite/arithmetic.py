@@ -45,6 +45,7 @@ from npuq.ir.ops.reduce import (
     Softmax,
 )
 
+from ..onnx import apply
 from .registry import CLAMPS, Operation, converts, reals
 
 PLAIN: dict[str, Op] = {
@@ -256,5 +257,5 @@ def local_response_normalization(operation: Operation) -> str:
     options, x = operation.options, operation.first(operation.x)
     size = 2 * options["radius"] + 1
     require(size > 0, f"radius {options['radius']}")
-    y = operation.onnx("LRN", x, size=size, alpha=options["alpha"] * size, beta=options["beta"], bias=options["bias"])
-    return operation.last(y)
+    meant = {"size": size, "alpha": options["alpha"] * size, "beta": options["beta"], "bias": options["bias"]}
+    return operation.last(apply(operation.context, "LRN", [x], meant))

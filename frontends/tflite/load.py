@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, one_line, require, verify
+from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..onnx.load import DAMAGE, Problem
-from ..onnx.registry import require_size
-from .read import Model, Operator, read_model
+from ..context import require_size
+from ..problem import Problem, Problems
+from ..specialize import Shapes
+from .read import Model, Operator, Tensor, read_model
 from .registry import Operation, Pairs, context, operators, translate
-
-Shapes = Mapping[str, Sequence[int]]
 
 
 def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
@@ -22,26 +20,24 @@ def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
     `shapes` gives the shapes of inputs whose sizes may change; else they are those of the file. Raises `NpuqError`
     that tells every operator that cannot be translated, `ParseError` for damaged files.
     """
-    importer, graph = _import(Path(source), shapes or {})
+    problems, graph = _import(Path(source), shapes or {})
     if graph is None:
-        problems = importer.problems
-        listed = "; ".join(map(str, problems))
-        raise NpuqError(listed if len(problems) == 1 else f"{importer.label}: {len(problems)} problems: {listed}")
+        raise problems.error()
     return graph
 
 
 def check(source: str | Path, shapes: Shapes | None = None) -> list[Problem]:
     """All problems that keep a model from being loaded, at once; unreadable files raise as in `load`."""
-    return list(_import(Path(source), shapes or {})[0].problems)
+    return _import(Path(source), shapes or {})[0].listed()
 
 
-def _import(path: Path, shapes: Shapes) -> tuple[_Importer, Graph | None]:
+def _import(path: Path, shapes: Shapes) -> tuple[Problems, Graph | None]:
     """Read and walk a model; its graph is None where there are problems."""
     model = read_model(path)
     builder = Builder(path.stem)
-    importer = _Importer(path.name, model, builder, Pairs(builder))
+    importer = _Importer(Problems(path.name), model, builder, Pairs(builder))
     try:
-        return importer, importer.run(shapes)
+        return importer.problems, importer.run(shapes)
     except RuleError as error:
         raise NpuqError(f"{path.name}: {error}") from None
 
@@ -50,17 +46,11 @@ def _import(path: Path, shapes: Shapes) -> tuple[_Importer, Graph | None]:
 class _Importer:
     """One walk over a graph; `scope` holds the value of every tensor so far, None behind a problem."""
 
-    label: str
+    problems: Problems
     model: Model
     builder: Builder
     pairs: Pairs
     scope: dict[int, str | None] = field(default_factory=dict)
-    found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What was found so far, grouped by operator and reason."""
-        return tuple(Problem(operator, tuple(places), reason) for (operator, reason), places in self.found.items())
 
     def run(self, shapes: Shapes) -> Graph | None:
         """Translate the operators."""
@@ -72,7 +62,7 @@ class _Importer:
         outputs = {self.model.tensor(number).name: self.value(number) for number in self.model.outputs}
         require(len(outputs) > 0, "the graph has no outputs")
         known = {name: value for name, value in outputs.items() if value is not None}
-        return None if self.found else verify(self.builder.build(known))
+        return None if self.problems else verify(self.builder.build(known))
 
     def inputs(self, shapes: Shapes) -> None:
         """Add the graph's inputs; those of integers with a scale are floats that are quantized at once."""
@@ -110,10 +100,13 @@ class _Importer:
 
     def operator(self, spec: Operator) -> tuple[str, ...] | None:
         """The values of an operator's outputs; None where it, or one of its operands, has a problem."""
-        place = self.label
-        try:
+        place, outputs = self.problems.label, tuple[Tensor, ...]()
+        with self.problems.noted(spec.name, place):
             outputs = tuple(self.model.tensor(number) for number in spec.outputs)
-            place = f"{self.label}:{outputs[0].name}" if outputs else self.label
+        if len(outputs) < len(spec.outputs):
+            return None
+        place = f"{place}:{outputs[0].name}" if outputs else place
+        with self.problems.noted(spec.name, place):
             require(not spec.custom, "no converter for this custom operator")
             require(spec.name in operators(), "no converter for this TFLite operator")
             operands = tuple(None if number == -1 else self.value(number) for number in spec.inputs)
@@ -122,12 +115,4 @@ class _Importer:
             inputs = tuple(None if number == -1 else self.model.tensor(number) for number in spec.inputs)
             stage = context(self.builder, spec, place, tuple(tensor.name for tensor in outputs))
             return translate(Operation(spec, operands, inputs, outputs, stage, self.pairs))
-        except NpuqError as error:
-            self.blame(spec.name, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{spec.name}: "))
-        except DAMAGE as error:
-            self.blame(spec.name, place, f"damaged: {one_line(error)}")
         return None
-
-    def blame(self, operator: str, place: str, reason: str) -> None:
-        """Note one place of a problem."""
-        self.found.setdefault((operator, reason), []).append(place)

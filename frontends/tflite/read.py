@@ -12,10 +12,10 @@ import ml_dtypes
 import numpy as np
 
 from npuq.ir import DType, NpuqError, ParseError, Quantization, RuleError, require
+from npuq.ir.formats.flatbuffers import Table
+from npuq.ir.formats.tflite import CUSTOM, ELEMENTS, MARK, OPERATORS, options_of
 
-from ..onnx.registry import require_size
-from .flat import Table
-from .schema import CUSTOM, ELEMENTS, MARK, OPERATORS, options_of
+from ..context import require_size
 
 QUANTIZED = ("u1", "i1", "i4", "<i2")
 """The element types of activations and weights that may have scales."""

@@ -11,7 +11,7 @@ import numpy as np
 from npuq.ir import Graph, NpuqError, one_line
 
 from ..reference import TOLERANCE, Arrays, Original
-from .load import Shapes
+from ..specialize import Shapes
 from .read import Model, Tensor, read_model
 from .registry import reals
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from npuq.ir import Builder, DType, Op, Quantization, RuleError, TensorType, require
+from npuq.ir.formats.tflite import ACTIVATIONS
 from npuq.ir.ops.activation import Clip, Relu, Tanh
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.shape import Reshape, Transpose
 
-from ..onnx.registry import Context, Node, find
+from ..context import Context, Node
 from .read import Operator, Tensor
-from .schema import ACTIVATIONS
-
-OPSET = 20
-"""The opset whose operators the converters speak of."""
 
 Ints = tuple[int, ...]
 
@@ -214,14 +211,6 @@ class Operation:
             self.context.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
         )
 
-    def onnx(self, operator: str, *operands: str | None, **attributes: Any) -> str:
-        """Append what the ONNX operator of this name means."""
-        node = replace(self.context.node, op=operator, operands=operands, attributes=attributes)
-        convert = find(operator, OPSET)
-        assert convert is not None, operator
-        result = convert(Context(self.context.builder, node, OPSET), node)
-        return result if isinstance(result, str) else result[0]
-
 
 def reals(array: np.ndarray, quant: Quantization) -> np.ndarray:
     """The reals that stored integers stand for, in float32."""
@@ -275,4 +264,4 @@ def _bare(operation: Operation, result: str) -> str:
 
 def context(builder: Builder, spec: Operator, place: str, names: tuple[str, ...]) -> Context:
     """The context of an operation: where its errors stand and what its values are called."""
-    return Context(builder, Node(spec.name, place, (), names, {}), OPSET)
+    return Context(builder, Node(spec.name, place, (), names, {}))

@@ -14,12 +14,13 @@ from npuq.ir import Graph, NpuqError, one_line
 
 from .. import onnx as onnx_frontend
 from ..reference import Arrays, Original
-from .source import Shapes, Source, program
+from ..specialize import Shapes
+from .source import Source, program
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-    from ..onnx import Problem
+    from ..problem import Problem
 
 
 def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from npuq.ir import NpuqError, one_line
 
-Shapes = Mapping[str, Sequence[int]]
+from ..specialize import Shapes
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Where training scripts put the weights among other things."""

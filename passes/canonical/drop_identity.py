@@ -86,16 +86,11 @@ def _unchanged(builder: Builder, node: Node, operands: tuple[str, ...], types: t
 def _requantized(builder: Builder, node: Node, operand: str) -> str | None:
     """The integers that a quantize of dequantized ones gives back: each is less than half a step from itself."""
     op = node.op
-    before = _producer(builder, operand)
+    before = builder.producer(operand)
     if before is None or not isinstance(before.op, Dequantize) or not isinstance(op, Quantize):
         return None
     whole = (op.low, op.high) == op.dtype.range and op.dtype.bits <= 16
     return before.operands[0] if whole and builder.types[before.operands[0]] == node.type else None
-
-
-def _producer(builder: Builder, value: str) -> Node | None:
-    """The node that made a value of the new graph."""
-    return next((made for made in reversed(builder.nodes) if value in made.results), None)
 
 
 def _is_noop(op: Op, x: TensorType, y: TensorType) -> bool:
@@ -133,7 +128,7 @@ def _joined(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[Op
     """One op that does, from an earlier operand, what the node and the op before it do; None where there is none."""
     if not isinstance(node.op, (Reshape, Transpose, Cast)):
         return None
-    before = _producer(builder, operands[0])
+    before = builder.producer(operands[0])
     if before is None:
         return None
     origin = before.operands[0] if before.operands else ""

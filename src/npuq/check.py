@@ -10,7 +10,7 @@ from typing import Literal, Unpack
 from npuq.files.graphs import require_path
 from npuq.frontends import Options, load
 from npuq.frontends import check as find_problems
-from npuq.frontends.onnx import Problem
+from npuq.frontends.problem import Problem
 from npuq.ir import Graph
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import Kind

@@ -30,11 +30,11 @@ def assert_equals_interpreter(program: Program, samples: Iterable[tuple[np.ndarr
     names = [result for node in program.graph.nodes for result in node.results]
     run = evaluate_by_node(program.graph, names)
     for inputs in samples:
-        judge = execute(program.bytes, inputs)
+        reference = execute(program.bytes, inputs)
         for name, array in zip(names, run(inputs), strict=True):
-            np.testing.assert_array_equal(judge.values[name], array, err_msg=name)
+            np.testing.assert_array_equal(reference.values[name], array, err_msg=name)
         for name, array in zip(program.graph.outputs, program.run(*inputs, raw=True), strict=True):
-            np.testing.assert_array_equal(judge.outputs[name], array, err_msg=name)
+            np.testing.assert_array_equal(reference.outputs[name], array, err_msg=name)
 
 
 @GRAPHS

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from npuq.frontends.onnx import load, operators
+from npuq.frontends.onnx import load, supported
 from npuq.ir import Graph, NpuqError, function, parameters
 from tests import zoo
 
@@ -119,9 +119,9 @@ def tested(name: str, model: ModelProto) -> str | None:
         (node,) = nodes
         schema = onnx.defs.get_schema(node.op_type)
         composed = schema.has_function or schema.has_context_dependent_function  # type: ignore[attr-defined]  # stubs
-        known = node.op_type in operators() or composed
+        known = node.op_type in supported() or composed
         return str(node.op_type) if known else None
-    return BODIES if all(node.op_type in operators() for node in nodes) else None
+    return BODIES if all(node.op_type in supported() for node in nodes) else None
 
 
 def run(test: NodeTest) -> None:

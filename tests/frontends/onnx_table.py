@@ -10,7 +10,7 @@ from collections import defaultdict
 
 import onnx
 
-from npuq.frontends.onnx import operators
+from npuq.frontends.onnx import supported
 
 from .onnx_node_tests import BODIES, NodeTest, node_tests
 from .onnx_places import place
@@ -40,7 +40,7 @@ def table() -> str:
     for test in node_tests():
         by_operator[test.operator].append(test)
     newest = onnx.defs.onnx_opset_version()
-    composed = sorted(set(by_operator) - set(operators()) - {BODIES})
+    composed = sorted(set(by_operator) - set(supported()) - {BODIES})
     passing = [name for name in composed if any(reason(test) is None for test in by_operator[name])]
     sources = " and ".join(sorted({test.source for test in node_tests()}))
     lines = [
@@ -57,7 +57,7 @@ def table() -> str:
         "",
         "| operator | runs on | definitions | passed | failing |",
         "|---|---|---|---:|---|",
-        *(_row(name, by_operator[name], newest) for name in operators()),
+        *(_row(name, by_operator[name], newest) for name in supported()),
         "",
         "The import removes control flow. An If with a known condition becomes its branch; another If selects between",
         "the results of both, which must have one type. A Scan, and a Loop with a known number of iterations, are",

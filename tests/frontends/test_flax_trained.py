@@ -21,15 +21,15 @@ from tests.frontends.flax_nets import VisionTransformer
 
 TRAINED = 4096
 CALIBRATED = 128
-JUDGED = 512
+EVALUATED = 512
 TOLERANCE = 1e-4
 """Of the output's greatest number."""
 
 LEAST = 0.55
-"""Of the judged pictures float gets right after so little training; chance gets a tenth."""
+"""Of the evaluated pictures float gets right after so little training; chance gets a tenth."""
 
 MARGIN = 0.02
-"""Of the judged pictures, fewer right in 8 bits than in float."""
+"""Of the evaluated pictures, fewer right in 8 bits than in float."""
 
 Trained = tuple[Callable[..., Graph], Callable[[np.ndarray], Any]]
 """`npuq.load` of a net, which wants its example inputs yet, and the net itself."""
@@ -68,7 +68,7 @@ def trained_transformer(data: Split) -> Trained:
 def test_a_trained_net_keeps_its_outputs_and_its_accuracy(trained: Callable[[Split], Trained]) -> None:
     training, test = (read(zoo.path("fashion_mnist"), prefix) for prefix in ("train", "t10k"))
     load, net = trained(Split(training.images[:TRAINED], training.labels[:TRAINED]))
-    x, labels = pixels(test.images[:JUDGED]), test.labels[:JUDGED]
+    x, labels = pixels(test.images[:EVALUATED]), test.labels[:EVALUATED]
     wanted = np.asarray(net(x))
     known = np.mean(wanted.argmax(1) == labels)
     assert known >= LEAST

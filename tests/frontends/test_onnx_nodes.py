@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from npuq.frontends.onnx import operators
+from npuq.frontends.onnx import supported
 from npuq.ir import one_line
 from tests import zoo
 
@@ -18,13 +18,13 @@ from .onnx_table import reason, table
 TABLE = Path(__file__).parents[2] / "docs" / "onnx-ops.md"
 
 
-@pytest.mark.parametrize("operator", operators())
+@pytest.mark.parametrize("operator", supported())
 def test_operator(operator: str) -> None:
     check([test for test in node_tests() if test.operator == operator])
 
 
 def test_operators_that_others_define() -> None:
-    check([test for test in node_tests() if test.operator not in operators()])
+    check([test for test in node_tests() if test.operator not in supported()])
 
 
 def check(tests: list[NodeTest]) -> None:

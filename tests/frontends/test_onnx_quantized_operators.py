@@ -54,7 +54,7 @@ def test_dynamic_quantization_becomes_weights_with_scales(net: Path, tmp_path: P
             assert np.abs(ours - wanted).max() < 0.005
 
 
-def test_the_judge_may_round_the_other_way(net: Path, tmp_path: Path) -> None:
+def test_the_reference_may_round_the_other_way(net: Path, tmp_path: Path) -> None:
     for path in (models.static(net, tmp_path / "q.onnx", "QDQ"), models.dynamic(net, tmp_path / "d.onnx")):
         graph = load(path)
         (difference,) = npuq.verify_import(graph, path)

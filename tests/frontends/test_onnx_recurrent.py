@@ -95,7 +95,7 @@ def test_only_data_and_weights(op: str) -> None:
 
 @pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
 def test_layout_moves_the_batch_to_the_front(op: str) -> None:
-    """onnxruntime refuses this layout; the other one is its judge."""
+    """onnxruntime refuses this layout; the other one is its reference."""
     given = operands(op, 2, lengths=True, peepholes=True)
     x = given["x"]
     assert x is not None

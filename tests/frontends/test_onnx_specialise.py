@@ -93,16 +93,16 @@ def test_a_detector_for_two_rates_becomes_that_for_one() -> None:
     assert {name: type_.shape for name, type_ in graph.inputs.items()} == shapes
     random = np.random.default_rng(0)
     feeds = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
-    judge = onnxruntime.InferenceSession(file).run(None, {**feeds, "sr": np.asarray(16000)})
-    for given, wanted in zip(evaluate(graph)(*feeds.values()), judge, strict=True):
+    reference = onnxruntime.InferenceSession(file).run(None, {**feeds, "sr": np.asarray(16000)})
+    for given, wanted in zip(evaluate(graph)(*feeds.values()), reference, strict=True):
         np.testing.assert_allclose(given, wanted, atol=1e-5)
 
 
-def test_a_file_is_judged_as_it_is_read(tmp_path: Path) -> None:
+def test_a_file_is_compared_as_it_is_read(tmp_path: Path) -> None:
     onnx.save(model(CHOICE.replace("Unknown (x)", "Abs (x)")), tmp_path / "choice.onnx")
     options: dict[str, Any] = {"values": {"rate": 8000, "gain": [2.0]}, "outputs": ["y"]}
     from npuq.frontends import original
 
-    judge = original(tmp_path / "choice.onnx", {"x": (1, 4)}, **options)
+    reference = original(tmp_path / "choice.onnx", {"x": (1, 4)}, **options)
     x = np.array([[1.0, -2.0, 3.0, -4.0]], np.float32)
-    np.testing.assert_array_equal(judge.run({"x": x})["y"], 2 * np.abs(x))
+    np.testing.assert_array_equal(reference.run({"x": x})["y"], 2 * np.abs(x))

@@ -30,7 +30,7 @@ def model(op: str, shape: list[int], weights: list[np.ndarray], attributes: dict
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
 
 
-def judged(source: ModelProto, x: np.ndarray) -> np.ndarray | None:
+def in_onnxruntime(source: ModelProto, x: np.ndarray) -> np.ndarray | None:
     """What onnxruntime computes, or None where it refuses the model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
@@ -45,7 +45,7 @@ def judged(source: ModelProto, x: np.ndarray) -> np.ndarray | None:
 def compare(source: ModelProto, shape: list[int]) -> bool:
     """Require equal results; False where one of the two refuses the model, as the other does too."""
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    wanted = judged(source, x)
+    wanted = in_onnxruntime(source, x)
     try:
         graph = verify(load(source))
     except NpuqError:

@@ -91,12 +91,12 @@ def session(name: str) -> onnxruntime.InferenceSession:
 
 def assert_equals_onnxruntime(name: str, given: Mapping[str, np.ndarray]) -> None:
     """The graph is sound, keeps the user's names, and computes the same."""
-    judge, file = session(name), zoo.path(name)
-    wanted = judge.run(None, dict(given))
+    reference, file = session(name), zoo.path(name)
+    wanted = reference.run(None, dict(given))
     graph = verify(load(file, {key: array.shape for key, array in given.items()}))
     assert parse(str(graph), blobs(graph)) == graph
     assert all(node.loc.startswith(f"{file.name}:") for node in graph.nodes)
-    assert list(graph.outputs) == [value.name for value in judge.get_outputs()]
+    assert list(graph.outputs) == [value.name for value in reference.get_outputs()]
     for ours, theirs in zip(evaluate(graph)(*(given[key] for key in graph.inputs)), wanted, strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(np.asarray(ours) - theirs).max() <= TOLERANCE * np.ptp(theirs)

@@ -76,7 +76,7 @@ def scaled(x: jax.Array, gain: jax.Array, row: jax.Array) -> dict[str, jax.Array
     return {"whole": shifted * gain, "part": jnp.exp(shifted)}
 
 
-def test_a_function_of_jax_is_cut_and_judged() -> None:
+def test_a_function_of_jax_is_cut_and_compared() -> None:
     inputs = (np.ones(2, np.float32), np.ones((), np.float32), np.zeros((), np.int32))
     options: dict[str, Any] = {"inputs": inputs, "values": {"row": 1, "gain": 0.5}}
     graph = npuq.load(scaled, outputs=["whole"], **options)
@@ -87,11 +87,11 @@ def test_a_function_of_jax_is_cut_and_judged() -> None:
     (difference,) = npuq.verify_import(graph, scaled, outputs=["whole"], **options)
     assert difference.share < 1e-6
     (inner,) = [node.results[0] for node in graph.nodes if node.op.name == "add"]
-    with pytest.raises(NpuqError, match=r"^JAX does not show its layers, so that other outputs have no judge$"):
+    with pytest.raises(NpuqError, match=r"^JAX does not show its layers, so that other outputs have no reference$"):
         npuq.verify_import(npuq.load(scaled, outputs=[inner], **options), scaled, outputs=[inner], **options)
 
 
-def test_a_tflite_file_is_cut_and_judged_at_its_tensors(tmp_path: Path) -> None:
+def test_a_tflite_file_is_cut_and_compared_at_its_tensors(tmp_path: Path) -> None:
     from .test_tflite_load import saved
 
     path = saved(tmp_path)

@@ -59,13 +59,13 @@ def test_values_have_the_names_of_their_tensors(tmp_path: Path) -> None:
     assert [*graph.outputs] == ["shaped"]
 
 
-def test_the_judge_is_litert(tmp_path: Path) -> None:
+def test_the_reference_is_litert(tmp_path: Path) -> None:
     path = saved(tmp_path)
     (difference,) = npuq.verify_import(load(path), path)
     assert difference.share <= 0.02
     (tmp_path / "other").mkdir()
     other = saved(tmp_path / "other", lambda net: setattr(net.tensors[4].quantization, "scale", [0.005]))
-    said = r"0.2 allowed; the first layer that differs is m.tflite:model/c \(LiteRT is the judge\)$"
+    said = r"0.2 allowed; the first layer that differs is m.tflite:model/c \(LiteRT is the reference\)$"
     with pytest.raises(NpuqError, match=said):
         npuq.verify_import(load(other), path)
 

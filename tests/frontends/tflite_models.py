@@ -10,7 +10,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-pytest.importorskip("ai_edge_litert", reason="LiteRT is the judge: pip install ai-edge-litert==2.3.0")
+pytest.importorskip("ai_edge_litert", reason="LiteRT is the reference: pip install ai-edge-litert==2.3.0")
 
 from ai_edge_litert import schema_py_generated as schema  # only where it is installed
 from ai_edge_litert.interpreter import Interpreter, OpResolverType  # only where it is installed

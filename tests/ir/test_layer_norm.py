@@ -13,7 +13,7 @@ from npuq.ir import Builder, Op, RuleError, evaluate, parse_type, results_of
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 
 
-def judged(operator: str, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
+def in_onnxruntime(operator: str, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
     names = [f"x{index}" for index in range(len(arrays))]
     node = helper.make_node(operator, names, ["y"], **attributes)
     infos = [
@@ -41,11 +41,11 @@ def test_normalization(axis: int) -> None:
     for epsilon in (1e-5, 0.3):
         layer = LayerNorm(axis=axis, epsilon=epsilon)
         for factors in ((scale, bias), (scale,)):
-            wanted = judged("LayerNormalization", x, *factors, axis=axis, epsilon=epsilon)
+            wanted = in_onnxruntime("LayerNormalization", x, *factors, axis=axis, epsilon=epsilon)
             np.testing.assert_allclose(computed(layer, x, *factors), wanted, rtol=1e-4, atol=1e-5)
         rms = computed(RmsNorm(axis=axis, epsilon=epsilon), x, scale)
         np.testing.assert_allclose(
-            rms, judged("RMSNormalization", x, scale, axis=axis, epsilon=epsilon), rtol=1e-5, atol=1e-5
+            rms, in_onnxruntime("RMSNormalization", x, scale, axis=axis, epsilon=epsilon), rtol=1e-5, atol=1e-5
         )
 
 

@@ -17,7 +17,9 @@ from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn, activation
 STEPS, BATCH, FEATURES, HIDDEN = 6, 3, 4, 5
 
 
-def judged(operator: str, operands: Mapping[str, np.ndarray | None], results: int, **attributes: Any) -> list[Any]:
+def in_onnxruntime(
+    operator: str, operands: Mapping[str, np.ndarray | None], results: int, **attributes: Any
+) -> list[Any]:
     """What onnxruntime computes; an operand that is None is left out."""
     given = {name: array for name, array in operands.items() if array is not None}
     node = helper.make_node(
@@ -64,7 +66,7 @@ def settle(op: Recurrent, *, lengths: bool = False, peepholes: bool = False, **a
         if holes is not None or long is not None:
             rest = (np.zeros((d, 3 * HIDDEN), np.float32) if holes is None else holes,)
     operands = (x, w, r, *biases, *states, *rest, *(() if long is None else (long,)))
-    wanted = judged(type(op).__name__.upper(), onnx, len(states) + 1, direction=op.direction, **attributes)
+    wanted = in_onnxruntime(type(op).__name__.upper(), onnx, len(states) + 1, direction=op.direction, **attributes)
     inferred = results_of(op, tuple(TensorType(DType.of(array.dtype), array.shape) for array in operands))
     found = jax.jit(op.evaluate)(*operands)
     for type_, one, other in zip(inferred, found, wanted, strict=True):

@@ -1,4 +1,4 @@
-"""An NPU program executed from the bytes of its file alone, in NumPy int64: the judge of the product's execution.
+"""An NPU program executed from the bytes of its file alone, in NumPy int64: a reference for the product's execution.
 
 Nothing but the generated FlatBuffers accessors is shared with the product: not the loader, not the ops.
 """

@@ -1,1 +1,41 @@
-"""ONNX operators, one converter each, grouped as ONNX groups them."""
+"""The converters of ONNX operators, by subject."""
+
+from . import (
+    constant,
+    dynamic_quantization,
+    einsum,
+    matrix,
+    movement,
+    normalization,
+    pointwise,
+    qlinear,
+    quantization,
+    recurrent,
+    reduce,
+    resize,
+    sample,
+    scatter,
+    sequences,
+    shapes,
+    window,
+)
+
+__all__ = [
+    "constant",
+    "dynamic_quantization",
+    "einsum",
+    "matrix",
+    "movement",
+    "normalization",
+    "pointwise",
+    "qlinear",
+    "quantization",
+    "recurrent",
+    "reduce",
+    "resize",
+    "sample",
+    "scatter",
+    "sequences",
+    "shapes",
+    "window",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from npuq.ir import RuleError, require
 
-from ..registry import Context, Node
+from ...context import Context, Node
 
 
 def front(axis: int, rank: int) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 
 from npuq.ir import require
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 
 
 @converts("Constant")

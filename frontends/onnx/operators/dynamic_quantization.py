@@ -19,8 +19,9 @@ from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.reduce import ReduceMax, ReduceMin
 from npuq.ir.ops.shape import Reshape
 
+from ...context import Context, Node
 from ..functions import is_standard, nodes_within
-from ..registry import Context, Node, converts
+from ..registry import converts
 from .qlinear import floated
 from .quantization import MICROSOFT, quantization, real
 

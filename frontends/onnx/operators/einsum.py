@@ -13,7 +13,8 @@ from npuq.ir.ops.elementwise import Mul
 from npuq.ir.ops.reduce import ReduceSum
 from npuq.ir.ops.shape import Expand, Reshape, Slice, Transpose
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 
 DOTS = "..."
 

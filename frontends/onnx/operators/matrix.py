@@ -9,7 +9,8 @@ from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Mul
 from npuq.ir.ops.shape import Reshape, Transpose
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .quantization import known_transposed
 
 

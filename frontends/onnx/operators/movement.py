@@ -12,7 +12,8 @@ from npuq.ir.ops.elementwise import Add, Sub
 from npuq.ir.ops.logic import Cast, Equal, Less, Where
 from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Transpose
 
-from ..registry import Context, Node, converts, require_size
+from ...context import Context, Node, require_size
+from ..registry import converts
 from .axes import front, fronts, given, wanted
 
 

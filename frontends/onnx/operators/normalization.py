@@ -14,7 +14,8 @@ from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 from npuq.ir.ops.shape import Expand, Reshape
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import front
 
 

@@ -66,7 +66,8 @@ from npuq.ir.ops.logic import (
 )
 from npuq.ir.ops.trigonometry import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cosh, Sinh, Tan
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 
 EXACT = 1 << 53
 """Integers up to this are exact as attributes, which are doubles."""

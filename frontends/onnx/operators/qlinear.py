@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from npuq.ir import Constant, Quantization, require
 from npuq.ir.ops.quant import Dequantize
 
-from ..registry import Context, Node, converts, find
+from ...context import Context, Node
+from ..registry import apply, converts
 from .quantization import MICROSOFT, element_type, quantization, quantized, real
 
 
@@ -27,7 +28,7 @@ class Form:
     plain: tuple[int, ...] = ()
 
 
-OPSET = 13
+FLOAT_OPSET = 13
 """The opset that defines the float operators: their quantized forms have the attributes that these had then."""
 
 UNARY, BINARY = ((0,), 3), ((0, 3), 6)
@@ -87,12 +88,9 @@ def softmax(context: Context, node: Node) -> str:
     return _quantized(context, 3, result)
 
 
-def floated(context: Context, op: str, *operands: str, opset: int = OPSET) -> str:
+def floated(context: Context, op: str, *operands: str, opset: int = FLOAT_OPSET) -> str:
     """What ONNX's operator `op`, with the node's attributes, gives for other operands."""
-    converter = find(op, opset)
-    assert converter is not None, op
-    result = converter(context, replace(context.node, op=op, operands=operands))
-    return result if isinstance(result, str) else result[0]
+    return apply(context, op, operands, context.node.attributes, opset)
 
 
 def _operand(context: Context, at: int, axis: int = -1) -> str:

@@ -10,7 +10,8 @@ from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.shape import Gather, Reshape, Slice, Transpose
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import front
 
 MICROSOFT = "com.microsoft"
@@ -61,7 +62,7 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
     if q in builder.inputs and quant.axis is None and context.read.get(q) == 1:
         builder.inputs[q] = builder.types[q] = builder.types[q].with_quant(quant)
         return q
-    maker = next((node for node in reversed(context.builder.nodes) if q in node.results), None)
+    maker = context.builder.producer(q)
     if quant.axis is not None or maker is None or not isinstance(maker.op, MOVERS):
         return None
     first, *others = maker.operands
@@ -73,7 +74,7 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
 
 def known_transposed(context: Context, name: str) -> str | None:
     """The reals of a known matrix of integers, turned; None where the name stands for anything else."""
-    maker = next((node for node in reversed(context.builder.nodes) if name in node.results), None)
+    maker = context.builder.producer(name)
     if maker is None or not isinstance(maker.op, Dequantize):
         return None
     (q,), quant = maker.operands, maker.op.quant

@@ -10,7 +10,8 @@ from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.recurrent import ACTIVATIONS, Direction, Gru, Lstm, Recurrent, Rnn
 from npuq.ir.ops.shape import Slice, Transpose
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 
 DIRECTIONS: dict[str, Direction] = {"forward": "forward", "reverse": "reverse", "bidirectional": "bidirectional"}
 

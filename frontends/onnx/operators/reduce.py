@@ -28,7 +28,8 @@ from npuq.ir.ops.reduce import (
 )
 from npuq.ir.ops.shape import Reshape
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import front, fronts, given
 
 REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {

@@ -12,7 +12,8 @@ from npuq.ir import require
 from npuq.ir.ops.resize import Coordinates, Nearest, Resize
 from npuq.ir.types import Shape
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import fronts
 
 MODES = ("nearest", "linear", "cubic")

@@ -7,7 +7,8 @@ from typing import Any
 from npuq.ir import require
 from npuq.ir.ops.sample import GridSample, RoiAlign
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
 """What opset 16 called the modes."""

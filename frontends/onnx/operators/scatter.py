@@ -10,7 +10,8 @@ from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.scatter import GatherNd, Reduction, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Expand, Reshape
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import front
 from .movement import check_indices
 

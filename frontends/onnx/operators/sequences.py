@@ -7,7 +7,8 @@ import numpy as np
 from npuq.ir import require
 from npuq.ir.ops.shape import Concat, Reshape, Slice
 
-from ..registry import Context, Node, converts
+from ...context import Context, Node
+from ..registry import converts
 from .axes import front
 
 

@@ -10,7 +10,8 @@ from npuq.ir import require
 from npuq.ir.ops.elementwise import broadcast
 from npuq.ir.ops.shape import Expand, Reshape, Tile
 
-from ..registry import EAGER, Context, Node, converts, require_size
+from ...context import EAGER, Context, Node, require_size
+from ..registry import converts
 from .axes import front, fronts, given, wanted
 from .pointwise import named_dtype
 

@@ -13,7 +13,8 @@ from npuq.ir.ops.elementwise import Abs, Mul, Pow, Sqrt
 from npuq.ir.ops.pool import AveragePool, MaxPool, MaxPoolPlaces, MaxRoiPool
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceSum
 
-from ..registry import Context, Ints, Node, converts
+from ...context import Context, Ints, Node
+from ..registry import converts
 
 Pads = tuple[tuple[int, int], ...]
 

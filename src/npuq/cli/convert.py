@@ -33,12 +33,12 @@ def convert(
     graph = model.load()
     samples = None if data is None else read_data(data, graph.inputs)
     try:
-        judge = model.original(graph)
+        reference = model.original(graph)
     except NpuqError as error:
         typer.echo(f"not compared with the original: {error}")
     else:
-        for difference in verify_import.compare_with_original(graph, judge, samples):
-            typer.echo(f"compared with {judge.framework}: {difference}")
+        for difference in verify_import.compare_with_original(graph, reference, samples):
+            typer.echo(f"compared with {reference.framework}: {difference}")
     files.write_graph(output, graph)
 
 

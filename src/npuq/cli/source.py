@@ -93,12 +93,12 @@ class Source:
         return read_side(self.path)
 
     def original(self, graph: Graph) -> Original:
-        """The network in its own framework, as a judge of the graph that was loaded."""
+        """The network in its own framework, the reference of the graph that was loaded."""
         from npuq import frontends
         from npuq.comparison import verify_import as agreement
 
-        judge = frontends.original(self.path, self.shapes, **self.options)
-        return agreement.channels_last(judge) if self.channels_first else judge
+        reference = frontends.original(self.path, self.shapes, **self.options)
+        return agreement.channels_last(reference) if self.channels_first else reference
 
 
 def reads_model(command: Callable[..., None]) -> Callable[..., None]:

@@ -41,25 +41,26 @@ def verify_import(
 ) -> tuple[Difference, ...]:
     """Run an imported graph and the source that it was loaded from, and give the difference of each output.
 
-    `data` is as `npuq.quantize` takes it, random numbers by default; the rest is what `npuq.load` was given. The judge
-    is the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the judge is not
-    installed, and above the tolerance, a share of the output's range, by default the judge's own, with the first layer
-    that differs where the judge shows its layers.
+    `data` is as `npuq.quantize` takes it, random numbers by default; the rest is what `npuq.load` was given. The
+    reference is the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the reference is
+    not installed, and where a difference exceeds `tolerance`, a share of the output's range that the reference sets by
+    default. The error names the first layer that differs if the reference shows its layers.
     """
-    judge = frontends.original(source, shapes, **options)
-    return compare_with_original(graph, channels_last(judge) if channels_first else judge, data, tolerance=tolerance)
+    reference = frontends.original(source, shapes, **options)
+    reference = channels_last(reference) if channels_first else reference
+    return compare_with_original(graph, reference, data, tolerance=tolerance)
 
 
-def channels_last(judge: Original) -> Original:
-    """A judge of a network whose inputs were made channels first."""
+def channels_last(reference: Original) -> Original:
+    """The reference of a network whose inputs were made channels first."""
 
     def turned(arrays: Arrays) -> Arrays:
         return {name: np.moveaxis(array, 1, -1) if array.ndim == 4 else array for name, array in arrays.items()}
 
-    inside = judge.inside
+    inside = reference.inside
     return replace(
-        judge,
-        run=lambda arrays: judge.run(turned(arrays)),
+        reference,
+        run=lambda arrays: reference.run(turned(arrays)),
         inside=None if inside is None else lambda graph, arrays: inside(graph, turned(arrays)),
     )
 
@@ -86,7 +87,7 @@ def compare_with_original(
             if not found.share <= tolerance:
                 raise NpuqError(
                     f"{graph.name}: {found}, {tolerance:.2g} allowed; "
-                    f"{_first(graph, original, inputs, tolerance)} ({original.framework} is the judge)"
+                    f"{_first(graph, original, inputs, tolerance)} ({original.framework} is the reference)"
                 )
             if name not in greatest or found.share > greatest[name].share:
                 greatest[name] = found
@@ -101,7 +102,7 @@ def _outputs(graph: Graph, original: Original, inputs: Arrays) -> Arrays:
     inside = {} if original.inside is None else original.inside(graph, inputs)
     theirs = {name: inside[value] for name, value in graph.outputs.items() if value in inside} | dict(theirs)
     for name in graph.outputs.keys() - theirs.keys():
-        raise NpuqError(f"{graph.name}: {original.framework} does not show {name!r}, so that it has no judge")
+        raise NpuqError(f"{graph.name}: {original.framework} does not show {name!r}, so that it has no reference")
     return theirs
 
 

@@ -49,9 +49,9 @@ def describe_graph(graph: Graph) -> str:
 def describe_onnx(path: Path) -> str:
     """The interface of an ONNX model, its operators and weights; sizes that it leaves open stay open."""
     from npuq.frontends.onnx.functions import nodes_within
-    from npuq.frontends.onnx.load import DAMAGE
     from npuq.frontends.onnx.read import opsets, read_model
     from npuq.frontends.onnx.signature import inputs
+    from npuq.frontends.problem import DAMAGE
 
     try:
         model = read_model(path)

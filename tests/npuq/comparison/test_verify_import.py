@@ -59,7 +59,7 @@ def test_a_jax_function() -> None:
     inputs = (np.ones((2, 3), np.float32), np.ones((3, 4), np.float32))
     graph = npuq.load(net, inputs=inputs)
     assert [one.output for one in npuq.verify_import(graph, net, inputs=inputs)] == ["a", "b"]
-    told = r"^net: a: differs by at most .*; JAX does not show its layers \(JAX is the judge\)$"
+    told = r"^net: a: differs by at most .*; JAX does not show its layers \(JAX is the reference\)$"
     with pytest.raises(NpuqError, match=told):
         npuq.verify_import(broken(graph, graph.outputs["a"]), net, inputs=inputs)
 
@@ -74,7 +74,7 @@ layer { name: "t" type: "TanH" bottom: "p" top: "t" }
 
 
 def test_a_caffe_net(run: Run, tmp_path: Path) -> None:
-    pytest.importorskip("cv2", reason="OpenCV is the judge: pip install opencv-python-headless==4.14.0.94")
+    pytest.importorskip("cv2", reason="OpenCV is the reference: pip install opencv-python-headless==4.14.0.94")
     proto = message("NetWeights")()
     blobs = proto.layer.add(name="c").blobs
     for shape in ((3, 2, 3, 3), (3,)):
@@ -83,13 +83,13 @@ def test_a_caffe_net(run: Run, tmp_path: Path) -> None:
     (tmp_path / "n.prototxt").write_text(NET)
     graph = npuq.load(tmp_path / "n.prototxt")
     assert npuq.verify_import(graph, tmp_path / "n.prototxt")[0].share < 1e-5
-    with pytest.raises(NpuqError, match=r"the first layer that differs is n\.prototxt:p \(OpenCV is the judge\)$"):
+    with pytest.raises(NpuqError, match=r"the first layer that differs is n\.prototxt:p \(OpenCV is the reference\)$"):
         npuq.verify_import(broken(graph, "p"), tmp_path / "n.prototxt")
     done = run("convert", tmp_path / "n.prototxt", "-o", tmp_path / "n.onnx")
     assert done.out.startswith("compared with OpenCV: t: differs by at most ")
 
 
-def test_a_judge_that_is_missing(
+def test_a_reference_that_is_missing(
     run: Run, model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx.save(model, tmp_path / "m.onnx")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npuq.ir import ParseError
+from ..errors import ParseError
 
 FORMATS = {"bool": "<?", "i8": "<b", "u8": "<B", "i32": "<i", "u32": "<I", "u64": "<Q", "f32": "<f"}
 """How numbers lie in a file, by their types."""

@@ -1,0 +1,209 @@
+"""What a converter works with: one node of the source, and the graph under construction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from npuq.ir import Builder, Op, RuleError, TensorType, require, results_of
+
+EAGER = 1 << 14
+"""Results of constants up to this many elements are computed at import; larger ones are left to fold-constants."""
+
+LARGEST = 1 << 31
+"""The most elements that a value may have."""
+
+Ints = tuple[int, ...]
+Floats = tuple[float, ...]
+Float = float
+T = TypeVar("T")
+_REQUIRED: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the user's file: its operands by their names in the new graph, its attributes as Python values.
+
+    Attributes are int, float, str, tuples of these, or np.ndarray (tensors). An absent optional operand is None; an
+    absent or unread output is "".
+    """
+
+    op: str
+    loc: str
+    operands: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def operand(self, index: int) -> str:
+        """The name of an operand that must be there."""
+        name = self.optional(index)
+        require(name is not None, f"operand {index} is missing")
+        assert name is not None
+        return name
+
+    def optional(self, index: int) -> str | None:
+        """The name of an operand, or None where it was left out."""
+        return self.operands[index] if index < len(self.operands) else None
+
+    def all_operands(self) -> tuple[str, ...]:
+        """The names of all operands of a variadic operator; at least one, none left out."""
+        return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
+
+    def reads(self, index: int) -> bool:
+        """Whether anything reads output `index`."""
+        return index < len(self.outputs) and self.outputs[index] != ""
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is given."""
+        return name in self.attributes
+
+    def int(self, name: str, default: int = _REQUIRED) -> int:
+        return self._attribute(name, int, "an int", default)
+
+    def flag(self, name: str, default: bool = _REQUIRED) -> bool:
+        """An int attribute that is 0 or 1."""
+        value = self._attribute(name, int, "0 or 1", default)
+        require(value in (0, 1), f"attribute {name!r} is {value}, 0 or 1 wanted")
+        return bool(value)
+
+    def float(self, name: str, default: Float = _REQUIRED) -> Float:
+        return self._attribute(name, float, "a float", default)
+
+    def string(self, name: str, default: str = _REQUIRED) -> str:
+        return self._attribute(name, str, "a string", default)
+
+    def ints(self, name: str, default: Ints = _REQUIRED) -> Ints:
+        return self._tuple(name, int, "a list of ints", default)
+
+    def floats(self, name: str, default: Floats = _REQUIRED) -> Floats:
+        return self._tuple(name, float, "a list of floats", default)
+
+    def tensor(self, name: str, default: np.ndarray = _REQUIRED) -> np.ndarray:
+        return self._attribute(name, np.ndarray, "a tensor", default)
+
+    def _attribute(self, name: str, kind: type[T], spelled: str, default: T) -> T:
+        if name not in self.attributes:
+            require(default is not _REQUIRED, f"attribute {name!r} is missing, {spelled} wanted")
+            return default
+        value = self.attributes[name]
+        if not isinstance(value, kind):
+            raise RuleError(f"attribute {name!r} must be {spelled}")
+        return value
+
+    def _tuple(self, name: str, kind: type[T], spelled: str, default: tuple[T, ...]) -> tuple[T, ...]:
+        values = self._attribute(name, tuple, spelled, default)
+        require(all(isinstance(value, kind) for value in values), f"attribute {name!r} must be {spelled}")
+        return values
+
+
+@dataclass(slots=True)
+class Context:
+    """The graph under construction, and the node that is translated.
+
+    A converter reports a broken rule with `require(condition, reason)` or by raising `RuleError`; the loader puts the
+    place and the operator before it. Only ONNX has an `opset`, values that are `sequences` of tensors, and in `read` a
+    count of how often the file reads each name.
+    """
+
+    builder: Builder
+    node: Node
+    opset: int = 0
+    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    read: Mapping[str, int] = field(default_factory=dict)
+    start: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = len(self.builder.nodes)
+
+    def type(self, name: str) -> TensorType:
+        """The type of a value: its shape is always static."""
+        require(name not in self.sequences, "a sequence stands where a tensor is wanted")
+        return self.builder.types[name]
+
+    def sequence(self, name: str) -> tuple[str, ...]:
+        """The parts of a sequence."""
+        require(name in self.sequences, "a tensor stands where a sequence is wanted")
+        return self.sequences[name]
+
+    def sequence_of(self, parts: tuple[str, ...]) -> str:
+        """The name of a new sequence; there is no such value in the graph."""
+        name = f"sequence {len(self.sequences)}"
+        self.sequences[name] = parts
+        return name
+
+    def known(self, name: str | None) -> np.ndarray | None:
+        """The array of a constant or of arithmetic that was folded; None where the value is computed or absent."""
+        constant = self.builder.constants.get(name) if name is not None else None
+        return None if constant is None else constant.array
+
+    def wanted(self, index: int, what: str) -> np.ndarray:
+        """The array of operand `index`, which must be known before the network runs."""
+        array = self.known(self.node.operand(index))
+        require(array is not None, f"{what} must be a constant, not computed from the network's inputs")
+        assert array is not None
+        return array
+
+    def integers(self, index: int, what: str) -> tuple[int, ...]:
+        """The known integers of operand `index`, flattened."""
+        array = self.wanted(index, what)
+        require(array.dtype.kind in "iu" and array.ndim <= 1, f"{what} must be a list of integers")
+        return tuple(int(value) for value in array.ravel())
+
+    def constant(self, array: np.ndarray, name: str = "c") -> str:
+        """A constant that the translation needs; `name` follows the name of the node's first output."""
+        return self.builder.constant(array, f"{self._stem}.{name}")
+
+    def own_constant(self, array: np.ndarray) -> str:
+        """The constant that the node itself is, under the user's name."""
+        self.builder.reserved.discard(self._stem)
+        return self.builder.constant(array, self._stem)
+
+    def add(self, op: Op, *operands: str) -> str:
+        """Append an op with one result, or compute it now where all operands are known and the result is small."""
+        (result,) = self.add_all(op, *operands)
+        return result
+
+    def add_all(self, op: Op, *operands: str) -> tuple[str, ...]:
+        """Append an op with any number of results; what the converter returns gets the user's names afterwards."""
+        types = results_of(op, tuple(self.type(operand) for operand in operands))
+        for type_ in types:
+            require_size(type_.shape)
+        known = [self.known(operand) for operand in operands]
+        if known and sum(type_.size for type_ in types) <= EAGER and all(array is not None for array in known):
+            return tuple(self.constant(array, op.name) for array in _compute(op, known, types))
+        names = [f"{self._stem}.{op.name}"] * len(types)
+        return self.builder.add_all(op, *operands, names=names, loc=self.node.loc)
+
+    def finish(self, results: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the user's output names to the values that this converter made; returns its results under them."""
+        made = {name for node in self.builder.nodes[self.start :] for name in node.results}
+        wanted: dict[str, str] = {}
+        for result, output in zip(results, self.node.outputs, strict=False):
+            if output and result in made:
+                wanted.setdefault(result, output)
+        self.builder.reserved.difference_update(wanted.values())
+        renamed = self.builder.rename(wanted, self.start)
+        return tuple(renamed.get(result, result) for result in results)
+
+    @property
+    def _stem(self) -> str:
+        return next(filter(None, self.node.outputs), self.node.op)
+
+
+def require_size(shape: tuple[int, ...]) -> None:
+    """Refuse a value of more than `LARGEST` elements, before anything is allocated for it."""
+    require(all(size >= 0 for size in shape), f"a dimension must not be negative: {shape}")
+    require(math.prod(shape) <= LARGEST, f"a value of shape {shape} has more than {LARGEST} elements")
+
+
+def _compute(op: Op, operands: list[Any], types: tuple[TensorType, ...]) -> list[np.ndarray]:
+    """The results of an op on known arrays, by its own evaluation."""
+    with jax.enable_x64(True):
+        computed = op.evaluate(*(jax.numpy.asarray(array) for array in operands))
+        results = computed if isinstance(computed, tuple) else (computed,)
+        return [np.asarray(result, type_.dtype.numpy) for result, type_ in zip(results, types, strict=True)]

@@ -1,0 +1,80 @@
+"""Why a model cannot be translated: every problem of a walk over it, with all its places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from npuq.ir import NpuqError, one_line
+
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading nonsense raises in NumPy, protobuf, JAX and in converters that trusted a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why some nodes of a model cannot be translated: one operator, one reason, all the places, what to do."""
+
+    operator: str
+    nodes: tuple[str, ...]
+    reason: str
+    remedy: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        more = f" and {self.count - 1} more" if self.count > 1 else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.nodes[0]}{more}: {self.operator}: {self.reason}{remedy}"
+
+
+@dataclass(slots=True)
+class Problems:
+    """What a walk over the model `label` finds: operator, place, reason and remedy, in order."""
+
+    label: str
+    found: list[tuple[str, str, str, str]] = field(default_factory=list)
+    cause: Exception | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def note(self, operator: str, place: str, reason: str, remedy: str = "") -> None:
+        """Add one place."""
+        self.found.append((operator, place, reason, remedy))
+
+    @contextmanager
+    def noted(self, operator: str, place: str, damage: str = "damaged: ") -> Iterator[None]:
+        """Add what is raised inside, and go on behind it; `damage` begins the reason of any of `DAMAGE`."""
+        try:
+            yield
+        except NpuqError as error:
+            self.note(operator, place, str(error).removeprefix(f"{place}: ").removeprefix(f"{operator}: "))
+        except DAMAGE as error:
+            self.note(operator, place, f"{damage}{one_line(error)}")
+            self.cause = error
+
+    def listed(self) -> list[Problem]:
+        """All of them, grouped by operator, reason and remedy."""
+        places: dict[tuple[str, str, str], list[str]] = {}
+        for operator, place, reason, remedy in self.found:
+            places.setdefault((operator, reason, remedy), []).append(place)
+        return [Problem(operator, tuple(nodes), reason, remedy) for (operator, reason, remedy), nodes in places.items()]
+
+    def error(self) -> NpuqError:
+        """One error that tells all of them."""
+        problems = self.listed()
+        many = f"{self.label}: {len(problems)} problems: " if len(problems) > 1 else ""
+        return NpuqError(one_line(NpuqError(many + "; ".join(map(str, problems)))))
