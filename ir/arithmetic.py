@@ -5,10 +5,7 @@ Rule numbers are those of `docs/arithmetic.md`; `ir/requantize.py` applies the n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from fractions import Fraction
-from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -40,23 +37,13 @@ LARGEST: Mapping[str, int] = MappingProxyType(
 """Every rounding profile with the greatest magnitude of an accumulator that it is defined for."""
 
 
-def multiplier_and_shift(real: float | Fraction) -> tuple[int, int]:
+def multiplier_and_shift(real: float) -> tuple[int, int]:
     """M in [2**30, 2**31) and s in [2, 62] with M * 2**-s nearest to `real`, halves away from zero: rule R0.
 
-    Equals TFLite's `QuantizeMultiplier` (frexp, round, renormalize). `real` must lie in [2**-32, 2**29 - 2**-3);
-    a Fraction is taken exactly, a float is the float64 that it is.
+    Equals TFLite's `QuantizeMultiplier` (frexp, round, renormalize). `real` must lie in [2**-32, 2**29 - 2**-3).
     """
-    require(math.isfinite(real) and real > 0, f"a rescaling factor must be finite and positive, not {real}")
-    exact = Fraction(real)
-    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
-    exponent += exact >= Fraction(2) ** exponent
-    multiplier = math.floor(exact * Fraction(2) ** (31 - exponent) + Fraction(1, 2))
-    if multiplier == 1 << 31:
-        multiplier, exponent = 1 << 30, exponent + 1
-    shift = 31 - exponent
-    if not SHIFTS[0] <= shift <= SHIFTS[1]:
-        raise RuleError(f"a rescaling factor of {float(real):.6g} wants a shift of {shift}, outside [2, 62]")
-    return multiplier, shift
+    multipliers, shifts = _normalized(np.array([real], np.float64))
+    return int(multipliers[0]), int(shifts[0])
 
 
 def multipliers_and_shifts(
@@ -67,13 +54,21 @@ def multipliers_and_shifts(
     A factor below the reach of the greatest shift keeps that shift and a multiplier of fewer bits. One that wants
     less than the least shift is a `RuleError`: only its scales can help it.
     """
-    pairs = [_pair_within(real, shifts) for real in np.asarray(reals, np.float64).ravel().tolist()]
-    multipliers, found, notes = zip(*pairs, strict=True) if pairs else ((), (), ())
-    shape = np.shape(reals)
+    least, greatest = shifts
+    reals = np.asarray(reals, np.float64)
+    small = (reals > 0) & (reals < 2.0 ** (30 - greatest))
+    shortened = _rounded(np.ldexp(np.where(small, reals, 0), greatest))
+    small &= shortened < MULTIPLIERS[0]
+    multipliers, found = _normalized(np.where(small, 1, reals))
+    _refuse(reals, found, ~small & (found < least), f"less than {least}; raise the result's scale")
+    notes = tuple(
+        f"a rescaling factor of {real:.6g} keeps {int(bits).bit_length()} of 31 bits at the shift {greatest}"
+        for real, bits in zip(reals[small], shortened[small], strict=True)
+    )
     return (
-        np.asarray(multipliers, np.int32).reshape(shape),
-        np.asarray(found, np.int32).reshape(shape),
-        tuple(note for note in notes if note),
+        np.where(small, shortened, multipliers).astype(np.int32),
+        np.where(small, greatest, found).astype(np.int32),
+        notes,
     )
 
 
@@ -83,29 +78,35 @@ def common_multipliers(reals: np.ndarray, shifts: Interval = SHIFTS) -> tuple[np
     The shift is that of the factor of greatest magnitude, lowered into `shifts`; the others take the nearest multiple
     of 2**-shift, halves away from zero.
     """
-    factors = [Fraction(real) for real in np.asarray(reals, np.float64).tolist()]
-    _, shift, _ = _pair_within(max(map(abs, factors)), shifts)
-    multipliers = [_round_half_away(factor * (1 << shift)) for factor in factors]
-    return np.asarray(multipliers, np.int32), np.asarray([shift], np.int32)
+    reals = np.asarray(reals, np.float64)
+    _, shift, _ = multipliers_and_shifts(np.abs(reals).max(keepdims=True), shifts)
+    return np.copysign(_rounded(np.ldexp(np.abs(reals), shift)), reals).astype(np.int32), shift
 
 
-@lru_cache(maxsize=1 << 16)
-def _pair_within(real: float | Fraction, shifts: Interval) -> tuple[int, int, str]:
-    """One factor's multiplier, its shift inside `shifts`, and what had to be repaired."""
-    least, greatest = shifts
-    spelled = f"a rescaling factor of {float(real):.6g}"
-    if 0 < real < Fraction(2) ** (30 - greatest):
-        multiplier = _round_half_away(Fraction(real) * (1 << greatest))
-        if multiplier < MULTIPLIERS[0]:
-            return multiplier, greatest, f"{spelled} keeps {multiplier.bit_length()} of 31 bits at the shift {greatest}"
-    multiplier, shift = multiplier_and_shift(real)
-    require(least <= shift, f"{spelled} wants a shift of {shift}, less than {least}; raise the result's scale")
-    return multiplier, shift, ""
+def _normalized(reals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rule R0 for every factor."""
+    wrong = reals[~(np.isfinite(reals) & (reals > 0))]
+    if wrong.size:
+        raise RuleError(f"a rescaling factor must be finite and positive, not {wrong[0]}")
+    mantissas, exponents = np.frexp(reals)
+    multipliers = _rounded(mantissas * 2.0**31)
+    full = multipliers == 1 << 31
+    shifts = 31 - exponents - full
+    _refuse(reals, shifts, (shifts < SHIFTS[0]) | (shifts > SHIFTS[1]), "outside [2, 62]")
+    return np.where(full, 1 << 30, multipliers), shifts
 
 
-def _round_half_away(value: Fraction) -> int:
-    magnitude = math.floor(abs(value) + Fraction(1, 2))
-    return magnitude if value >= 0 else -magnitude
+def _refuse(reals: np.ndarray, shifts: np.ndarray, wrong: np.ndarray, why: str) -> None:
+    """Raise the error of the first factor whose shift is wrong."""
+    if wrong.any():
+        real, shift = reals[wrong][0], shifts[wrong][0]
+        raise RuleError(f"a rescaling factor of {real:.6g} wants a shift of {shift}, {why}")
+
+
+def _rounded(magnitudes: np.ndarray) -> np.ndarray:
+    """The nearest whole numbers, halves up; adding 0.5 first would round numbers just below a half."""
+    whole = np.floor(magnitudes)
+    return np.asarray(whole + (magnitudes - whole >= 0.5))
 
 
 def right_shift(shift: int) -> int:
@@ -141,11 +142,10 @@ def accumulator_interval(weights: np.ndarray, bias: np.ndarray, low: int, high: 
 
     `weights` [..., O] and `bias` [O] are integers, the operand's elements (and what pads them) lie in [low, high].
     """
-    wide = np.asarray(weights, np.int64).reshape(-1, np.shape(weights)[-1])
-    ends = np.stack([wide * low, wide * high])
-    least = np.minimum(ends.min(0), 0).sum(0)
-    greatest = np.maximum(ends.max(0), 0).sum(0)
+    rows = np.reshape(weights, (-1, np.shape(weights)[-1]))
+    above, below = np.maximum(rows, 0).sum(0, dtype=np.int64), np.minimum(rows, 0).sum(0, dtype=np.int64)
+    low, high = min(low, 0), max(high, 0)
     offset = np.asarray(bias, np.int64)
-    lowest = int((least + np.minimum(offset, 0)).min(initial=0))
-    highest = int((greatest + np.maximum(offset, 0)).max(initial=0))
-    return lowest, highest
+    least = above * low + below * high + np.minimum(offset, 0)
+    greatest = above * high + below * low + np.maximum(offset, 0)
+    return int(least.min(initial=0)), int(greatest.max(initial=0))

@@ -10,7 +10,7 @@ from enum import StrEnum
 import ml_dtypes
 import numpy as np
 
-from .errors import require
+from .errors import RuleError, require
 
 Shape = tuple[int, ...]
 
@@ -104,9 +104,12 @@ class Quantization:
             len(self.scales) == len(self.zero_points), f"{len(self.scales)} scales, {len(self.zero_points)} zero points"
         )
         require(self.axis is not None or len(self.scales) == 1, f"{len(self.scales)} scales need an axis")
-        for scale in self.scales:
-            require(math.isfinite(scale) and scale > 0, f"a scale must be finite and positive, not {scale!r}")
-            require(float(np.float32(scale)) == scale, f"a scale must be a float32 number, not {scale!r}")
+        scales = np.array(self.scales, np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            exact = scales.astype(np.float32) == scales
+        for right, rule in ((np.isfinite(scales) & (scales > 0), "finite and positive"), (exact, "a float32 number")):
+            if not right.all():
+                raise RuleError(f"a scale must be {rule}, not {float(scales[~right][0])!r}")
 
     @classmethod
     def per_tensor(cls, scale: float, zero_point: int = 0) -> Quantization:
@@ -139,13 +142,13 @@ class TensorType:
     quant: Quantization | None = None
 
     def __post_init__(self) -> None:
-        for size in self.shape:
-            require(size >= 0, f"a dimension must not be negative: {self.shape}")
+        if min(self.shape, default=0) < 0:
+            raise RuleError(f"a dimension must not be negative: {self.shape}")
         if self.quant is None:
             return
         require(self.dtype.is_integer, f"{self.dtype} cannot carry a scale")
-        low, high = self.dtype.range
-        for zero_point in self.quant.zero_points:
+        (low, high), zero_points = self.dtype.range, self.quant.zero_points
+        for zero_point in (min(zero_points, default=0), max(zero_points, default=0)):
             require(low <= zero_point <= high, f"zero point {zero_point} is outside {self.dtype}'s [{low}, {high}]")
         if self.quant.axis is not None:
             require(

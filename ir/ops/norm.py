@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import require
+from ..errors import RuleError, require
 from ..op import Op, op
 from ..types import TensorType
 
@@ -27,7 +27,8 @@ class BatchNorm(Op):
         require(x.dtype.is_float and x.rank >= 2, f"operand {x}, floats of rank 2 or more wanted")
         wanted = TensorType(x.dtype, (x.shape[1],))
         for name, type_ in (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance)):
-            require(type_ == wanted, f"{name} {type_}, {wanted} wanted")
+            if type_ != wanted:
+                raise RuleError(f"{name} {type_}, {wanted} wanted")
         return x
 
     def evaluate(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import require
+from ..errors import RuleError, require
 from ..op import Op, op
 from ..types import DType, Quantization, TensorType
 
@@ -76,7 +76,8 @@ class Dequantize(Op):
 
     def infer(self, q: TensorType) -> TensorType:
         """Require the operand's own scale."""
-        require(q.quant == self.quant, f"operand {q}, scales {self.scales} and zero points {self.zero_points} wanted")
+        if q.quant != self.quant:
+            raise RuleError(f"operand {q}, scales {self.scales} and zero points {self.zero_points} wanted")
         return TensorType(DType.F32, q.shape)
 
     def evaluate(self, q: jax.Array) -> jax.Array:

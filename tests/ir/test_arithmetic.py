@@ -167,10 +167,10 @@ def test_multiplier_and_shift_is_tflites(real: float) -> None:
 def test_multiplier_and_shift_at_its_ends() -> None:
     assert multiplier_and_shift(2.0**-32) == (1 << 30, 62)
     assert multiplier_and_shift(math.nextafter(2.0**-32, 0)) == (1 << 30, 62)
-    assert multiplier_and_shift(Fraction(2**29) - Fraction(1, 4)) == ((1 << 31) - 1, 2)
+    assert multiplier_and_shift(2.0**29 - 0.25) == ((1 << 31) - 1, 2)
     assert multiplier_and_shift(0.5) == (1 << 30, 31)
     assert multiplier_and_shift(1 - 2.0**-33) == (1 << 30, 30)
-    assert multiplier_and_shift(Fraction(1, 3)) == (1431655765, 32)
+    assert multiplier_and_shift(1 / 3) == (1431655765, 32)
     assert right_shift(31) == 0
 
 
@@ -201,6 +201,8 @@ def test_multipliers_of_many_factors_keep_their_shape_and_repair_the_smallest() 
         "a rescaling factor of 9.09495e-13 keeps 23 of 31 bits at the shift 62",
         "a rescaling factor of 1e-30 keeps 0 of 31 bits at the shift 62",
     )
+    just_below = math.nextafter(0.5, 0) * 2.0**-62
+    assert multipliers_and_shifts(np.array([just_below, 2.0**-63]))[0].tolist() == [0, 1]
     with pytest.raises(RuleError, match=r"factor of 1\.5 wants a shift of 30, less than 31; raise the result's scale"):
         multipliers_and_shifts(np.array([1.5]), (31, 62))
 
