@@ -4,8 +4,8 @@
 
 Each run is a process of its own, from the interpreter's start to its end: it reads the model and the calibration
 inputs from files and writes the quantized model. The tools take turns; shown are medians, and the median of the ratios
-of each pair. npuq runs with its defaults and a compilation cache that an uncounted run has filled; onnxruntime per
-channel, MinMax, in QDQ format, from a model that its own preprocessing has made ready.
+of each pair. An uncounted run of each fills the caches, of compiled Python and, for npuq, of XLA's kernels. npuq runs
+with its defaults; onnxruntime per channel, MinMax, in QDQ format, from a model that its own preprocessing made ready.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         step, scratch = options.child
-        CHILDREN[step](*options.nets, options, Path(scratch))
+        CHILDREN[step](options.nets[0], options, Path(scratch))
         return
     from .simulator import machine
 
@@ -51,8 +51,8 @@ def compare(net: str, options: argparse.Namespace) -> None:
         def run(step: str) -> Measured:
             return measured(net, options, step, scratch)
 
-        run("prepare")
-        run("npuq")
+        for step in ("prepare", *TOOLS):
+            run(step)
         pairs = [tuple(run(tool) for tool in TOOLS) for _ in range(options.pairs)]
     print(f"{net}, {options.images} inputs, {options.pairs} pairs")
     for index, measure in enumerate(MEASURES):
@@ -66,9 +66,10 @@ def measured(net: str, options: argparse.Namespace, step: str, scratch: str) -> 
     """Run one step in a fresh process; this one stays small, since a child's peak starts from its parent's size."""
     command = [sys.executable, "-m", "benchmarks.quantize", net, "--child", step, scratch]
     command += ["--images", str(options.images), "--method", options.method]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "XDG_CACHE_HOME": scratch}
+    caches = {"XDG_CACHE_HOME": scratch, "PYTHONPYCACHEPREFIX": scratch, "PYTHONDONTWRITEBYTECODE": ""}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **caches}
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], env={**os.environ, **quiet})
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -86,7 +87,7 @@ def prepare(net: str, options: argparse.Namespace, scratch: Path) -> None:
 
     bench = data.load(net)
     (name,) = bench.shapes
-    np.savez(scratch / "calibration.npz", **{name: bench.calibration[: options.images]})
+    np.savez(scratch / "calibration.npz", allow_pickle=False, **{name: bench.calibration[: options.images]})
     preprocess(bench.model, scratch)
     shutil.copy(bench.model, scratch / "model.onnx")
 
