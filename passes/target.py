@@ -192,12 +192,14 @@ def targets() -> list[str]:
     return sorted(names, key=lambda name: name != "npu")
 
 
-def load_target(name_or_path: str | Path) -> Target:
-    """Read a target that comes with npuq, by name, or any TOML file, by path.
+def load_target(name_or_path: str | Path | Target) -> Target:
+    """Read a target that comes with npuq, by name, or any TOML file, by path; a target itself is returned.
 
     Raises `NpuqError` in one line: unknown name (with the known ones), file that cannot be read, damaged TOML, or
     the first field that is wrong.
     """
+    if isinstance(name_or_path, Target):
+        return name_or_path
     if not isinstance(name_or_path, str | Path):
         raise NpuqError(f"target: {name_or_path!r}, a name or a .toml file wanted; known: {', '.join(targets())}")
     path = FOLDER / f"{name_or_path}.toml"

@@ -67,7 +67,7 @@ def quantize(
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
     size or the number of devices.
     """
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     recipe = replace(recipe or Recipe(), **options)
     if has_scales(graph):
         from .quantization.annotated import quantize_annotated

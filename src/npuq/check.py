@@ -54,7 +54,7 @@ def check(
 
     Raises `NpuqError` where the file or the target cannot be read at all.
     """
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     path, width = require_path(model), chosen.width(bits or chosen.default_bits)
     problems = find_problems(path, shapes, **options)
     if problems:

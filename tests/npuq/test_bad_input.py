@@ -53,7 +53,7 @@ def test_paths(run: Run, files: Files, tmp_path: Path) -> None:
     no_file = f"{gone}: there is no such file"
     assert told(run("check", gone)) == no_file
     assert told(run("inspect", gone)) == no_file
-    assert told(run("emit", gone, "-o", tmp_path / "a")) == no_file
+    assert told(run("emit", gone, "-o", tmp_path / "a.npuq")) == no_file
     assert told(run("run", gone, "--input", files.data, "-o", tmp_path / "a.npy")) == no_file
     assert told(run("quantize", gone, "--data", files.data, "-o", tmp_path / "out")) == no_file
     assert told(run("compare", files.model, gone, "--data", files.data)) == no_file
@@ -176,7 +176,7 @@ def test_what_can_be_refused_at_once_is_refused_before_any_work(
         monkeypatch.setattr(place, work)
     monkeypatch.setattr("npuq.comparison.verify_import.compare_with_original", work)
     monkeypatch.setattr("npuq.files.results.run_batches", work)
-    monkeypatch.setattr("npuq.files.results.program_of", work)
+    monkeypatch.setattr("npuq.backends.formats.Network", work)
     monkeypatch.chdir(tmp_path)
     names = {"MODEL": files.model.name, "DATA": files.data.name, "PROGRAM": program.name}
     before = sorted(os.listdir(tmp_path))

@@ -18,6 +18,8 @@ import pytest
 
 import npuq
 from npuq import cli
+from npuq.backends import formats
+from npuq.backends.formats import Settings
 from npuq.backends.npu import program
 from npuq.backends.simulator import simulator, to_edge
 from npuq.files.graphs import load_text, read_graph
@@ -116,7 +118,7 @@ def test_a_program_without_an_exact_onnx_form_is_written_all_the_same(
     def refuse(*_: object, **__: object) -> None:
         raise npuq.NpuqError("net:c: sums of 40000 products")
 
-    monkeypatch.setattr("npuq.backends.exact_onnx.to_exact_onnx", refuse)
+    monkeypatch.setattr("npuq.backends.formats.to_exact_onnx", refuse)
     done = run("quantize", files.model, "--data", files.data, "--method", "min_max", "-o", out)
     assert (done.code, done.err) == (0, "")
     assert "note: no small_quantize.onnx: net:c: sums of 40000 products" in done.out
@@ -245,6 +247,29 @@ def test_emit_refuses_an_unknown_interface(out: Path, run: Run, tmp_path: Path) 
     assert (done.code, done.err) == (2, "npuq: there is no interface 'text'; there are integer, fixed, float\n")
 
 
+def test_emit_chooses_the_format_by_name(out: Path, run: Run, tmp_path: Path) -> None:
+    (step,) = (out / "steps").glob("*-insert-fake-quant.ir")
+    assert run("emit", step, "-o", tmp_path / "e.onnx", "--format", "qdq-onnx").code == 0
+    assert (tmp_path / "e.onnx").read_bytes() == (out / "small_qdq.onnx").read_bytes()
+    done = run("emit", step, "-o", tmp_path / "e.onnx", "--format", "elf")
+    listed = "npu (.npuq), exact-onnx (.onnx), qdq-onnx (.onnx)"
+    assert (done.code, done.err) == (2, f"npuq: there is no format 'elf'; there are {listed}\n")
+    done = run("emit", step, "-o", "e.pb")
+    assert (done.code, done.err) == (2, f"npuq: e.pb: files of kind '.pb' are not written; there are {listed}\n")
+
+
+def test_a_format_is_one_row(run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is all that quantize and emit need to write a new kind of file."""
+    row = formats.Format("name", ".txt", "integer", lambda network, _: network.program.graph.name.encode())
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, row))
+    done = run("quantize", files.model, "--data", files.data, "-o", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "small_qdq.onnx, small.txt, report.html" in done.out
+    assert (tmp_path / "small.txt").read_text() == "small"
+    assert run("emit", tmp_path / "small.npuq", "-o", tmp_path / "e.txt").code == 0
+    assert (tmp_path / "e.txt").read_text() == "small"
+
+
 def test_emit_wants_a_quantized_graph(run: Run, files: Files, tmp_path: Path) -> None:
     done = run("emit", files.model, "-o", tmp_path / "e.npuq")
     assert (done.code, done.err) == (2, "npuq: small: nothing in it is quantized; start with npuq quantize\n")
@@ -325,6 +350,11 @@ def test_defaults_are_those_of_the_functions() -> None:
         assert chosen[name].default == wanted[name].default
     (option,) = given["method"].annotation.__metadata__
     assert all(method in option.help for method in METHODS)
+    emitted = inspect.signature(cli.convert.emit, eval_str=True).parameters
+    assert Settings() == Settings(emitted["interface"].default, emitted["opset"].default)
+    assert given["opset"].default == emitted["opset"].default
+    (option,) = emitted["format_"].annotation.__metadata__
+    assert all(one.name in option.help for one in formats.FORMATS)
 
 
 def test_targets_and_passes(run: Run) -> None:

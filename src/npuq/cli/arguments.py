@@ -60,6 +60,7 @@ LutLen = Annotated[
         help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
     ),
 ]
+Opset = Annotated[int, typer.Option(help="The opset of the QDQ model, 13 or later; 16 and 4 bits want 21.")]
 Percentile = Annotated[float, typer.Option(help="The share that the method of this name keeps.")]
 Effort = Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")]
 Curve = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Out, Shapes, Target, shapes_of
+from .arguments import Opset, Out, Shapes, Target, shapes_of
 from .source import Source, reads_model
 
 
@@ -50,25 +50,29 @@ def emit(
         ),
     ],
     output: Out,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="npu, exact-onnx or qdq-onnx.", show_default="as the suffix says")
+    ] = None,
     target: Target = "npu",
     shape: Shapes = None,
     interface: Annotated[
         str,
-        typer.Option(help="Of an .onnx file: integer, fixed (floats in, integers in float out) or float."),
+        typer.Option(help="Of exact-onnx: integer, fixed (floats in, integers in float out) or float."),
     ] = "fixed",
+    opset: Opset = 21,
 ) -> None:
-    """Write the program of a graph that is quantized already; with -o FILE.onnx, an ONNX model of the same integers."""
-    from npuq.backends.exact_onnx import as_interface, to_exact_onnx
+    """Write a graph that is quantized already as a program, .npuq, or as an ONNX model of the same integers, .onnx.
+
+    --format qdq-onnx writes a fake-quant graph as a QDQ model instead.
+    """
+    from npuq.backends.exact_onnx import as_interface
+    from npuq.backends.formats import Network, Settings, find_format
+    from npuq.backends.qdq import require_opset
     from npuq.backends.write_file import write_file
     from npuq.files.graphs import read_graph
     from npuq.files.outputs import require_place
-    from npuq.files.results import program_of
-    from npuq.passes.target import load_target
 
-    wanted = as_interface(interface)
+    chosen, settings = find_format(output, format_), Settings(as_interface(interface), opset)
+    require_opset(opset)
     require_place(output)
-    program = program_of(read_graph(graph, shapes_of(shape)), load_target(target))
-    if output.suffix == ".onnx":
-        write_file(output, to_exact_onnx(program.graph, interface=wanted).SerializeToString(deterministic=True))
-    else:
-        write_file(output, program.bytes)
+    write_file(output, chosen.emit(Network(read_graph(graph, shapes_of(shape)), target), settings))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Percentile, Target, numbers_of
+from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Opset, Percentile, Target, numbers_of
 from .source import Source, reads_model
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 @reads_model
@@ -59,9 +55,7 @@ def quantize(
     output_dequant: Annotated[
         bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
     ] = False,
-    opset: Annotated[
-        int, typer.Option(help="The opset of the QDQ model, 13 or later; 16 and 4 bits want 21.", show_default=True)
-    ] = 21,
+    opset: Opset = 21,
     scales_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the scales there, as JSON.", show_default=False)
     ] = None,
@@ -78,8 +72,8 @@ def quantize(
     A model that came with scales keeps them, and needs --data only where some are missing.
     """
     from npuq import api
-    from npuq.backends.exact_onnx import as_interface, to_exact_onnx
-    from npuq.backends.qdq import require_opset, to_onnx
+    from npuq.backends.formats import FORMATS, Settings
+    from npuq.backends.qdq import require_opset
     from npuq.cli import tables as show
     from npuq.files.data import read_data
     from npuq.files.graphs import read_text
@@ -93,7 +87,7 @@ def quantize(
     chosen = load_target(target)
     require_opset(opset)
     points = () if curve is None else read_curve(read_text(curve), str(curve))
-    stem, interface = model.path.stem, as_interface("float" if output_dequant else "fixed")
+    stem, settings = model.path.stem, Settings("float" if output_dequant else "fixed", opset)
     with show.steps() as steps, together() as outputs:
         folder = outputs.folder(output)
         dumped = dump and outputs.folder(dump)
@@ -127,15 +121,11 @@ def quantize(
             progress=steps.done,
         )
         steps.start("writing the program")
-        quantized.program.save(folder / f"{stem}.npuq")
-        exports: dict[str, Callable[[], ModelProto]] = {
-            f"{stem}_quantize.onnx": lambda: to_exact_onnx(quantized.graph, interface=interface),
-            f"{stem}_qdq.onnx": lambda: to_onnx(quantized.qdq, opset=opset),
-        }
         lacking: dict[str, str] = {}
-        for name, export in exports.items():
+        for format_ in FORMATS:
+            name = stem + format_.ending
             try:
-                content = export().SerializeToString(deterministic=True)
+                content = format_.emit(quantized, settings)
             except NpuqError as error:
                 # The program stands without it; one of an earlier run would be another program's.
                 outputs.drop(output / name)
@@ -155,5 +145,5 @@ def quantize(
     screen.print(show.layers(report, None if all_ else show.SHOWN))
     for note in (*report.notes, *lacking.values()):
         screen.print(f"note: {note}")
-    written = ", ".join((f"{stem}.npuq", *(name for name in exports if name not in lacking)))
+    written = ", ".join(name for format_ in FORMATS if (name := stem + format_.ending) not in lacking)
     screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/")

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from npuq.backends.formats import PROGRAMS
 from npuq.files.graphs import load_text, require_file
 from npuq.ir.errors import NpuqError
 from npuq.ir.graph import Graph
@@ -21,12 +22,12 @@ def describe(path: str | Path) -> str:
         return describe_onnx(path)
     if path.suffix == ".ir":
         return describe_graph(load_text(path))
-    if path.suffix == ".npuq":
-        from npuq.backends.npu import Program
-
-        program = Program.load(path)
+    if path.suffix in PROGRAMS:
+        program = PROGRAMS[path.suffix](path)
         return f"{program.disassemble()}\n{program.cost()}"
-    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is .onnx, .ir or .npuq")
+    raise NpuqError(
+        f"{path}: files of kind {path.suffix!r} are not read; wanted is .onnx, .ir or {', '.join(PROGRAMS)}"
+    )
 
 
 def describe_graph(graph: Graph) -> str:

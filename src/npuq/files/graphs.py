@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npuq.backends.formats import FORMATS, PROGRAMS, Format, Network, Settings
+from npuq.backends.write_file import write_file
 from npuq.ir.errors import NpuqError, ParseError, one_line
 from npuq.ir.graph import Constant, Graph
 from npuq.ir.types import DType
@@ -26,10 +28,8 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
     path = require_file(path)
     if shapes and not is_model(path):
         raise NpuqError(f"{path}: shapes given, but those of {path.suffix} files are fixed; leave them out (--shape)")
-    if path.suffix == ".npuq":
-        from npuq.backends.npu import Program
-
-        return Program.load(path).graph
+    if path.suffix in PROGRAMS:
+        return PROGRAMS[path.suffix](path).graph
     if path.suffix == ".ir":
         return load_text(path)
     from npuq.frontends import SUFFIXES, load
@@ -37,18 +37,15 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
     if path.suffix in SUFFIXES:
         return load(path, shapes)
     kinds = ", ".join((*SUFFIXES, ".ir"))
-    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds} or .npuq")
+    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds} or {', '.join(PROGRAMS)}")
 
 
 def write_graph(path: str | Path, graph: Graph) -> None:
     """Write a float or fake-quant graph as an .onnx model, or any graph as .ir text with its arrays in `blobs/`."""
     path = Path(path)
-    require_graph_file(path)
-    if path.suffix == ".onnx":
-        from npuq.backends.qdq import to_onnx
-        from npuq.backends.write_file import write_file
-
-        write_file(path, to_onnx(graph).SerializeToString(deterministic=True))
+    format_ = require_graph_file(path)
+    if format_ is not None:
+        write_file(path, format_.emit(Network(graph), Settings()))
         return
     from npuq.passes.pipeline import save_text
 
@@ -58,10 +55,13 @@ def write_graph(path: str | Path, graph: Graph) -> None:
         raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
 
 
-def require_graph_file(path: Path) -> None:
-    """Raise `NpuqError` unless `write_graph` writes files of this name."""
-    if path.suffix not in (".onnx", ".ir"):
-        raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is .onnx or .ir")
+def require_graph_file(path: Path) -> Format | None:
+    """The format in which `write_graph` writes a file, None for .ir text; raises `NpuqError` for other suffixes."""
+    known = {one.suffix: one for one in FORMATS if one.level == "fake-quant"}
+    if path.suffix not in (*known, ".ir"):
+        kinds = " or ".join((*known, ".ir"))
+        raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is {kinds}")
+    return known.get(path.suffix)
 
 
 def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
@@ -82,7 +82,7 @@ def is_model(path: Path) -> bool:
 
     if path.is_dir():
         return any((path / name).is_file() for name in FOLDERS)
-    return path.suffix not in (".ir", ".npuq")
+    return path.suffix not in (*PROGRAMS, ".ir")
 
 
 def require_path(path: str | Path) -> Path:

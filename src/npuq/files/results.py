@@ -1,4 +1,4 @@
-"""From quantized graphs to programs, and from programs and data to results in files."""
+"""From programs and data to results in files."""
 
 from __future__ import annotations
 
@@ -9,25 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from npuq.backends.npu import Program
-from npuq.ir import Graph, NpuqError
-from npuq.ir.ops.quant import Quantize
+from npuq.ir import NpuqError
 from npuq.passes.calibration.samples import require_all_rows, rows_of
-from npuq.passes.canonical.canonicalize import canonicalize
-from npuq.passes.lowering.lower_to_integer import lower_to_integer
-from npuq.passes.pipeline import chain
-from npuq.passes.target import Target
-
-
-def program_of(graph: Graph, target: Target) -> Program:
-    """The program of a fake-quant or integer graph.
-
-    Raises `NpuqError` where nothing is quantized yet, or the graph breaks a rule of the target.
-    """
-    if any(node.op.name.startswith("npu.") for node in graph.nodes):
-        return Program.make(graph, target)
-    if not any(isinstance(node.op, Quantize) for node in graph.nodes):
-        raise NpuqError(f"{graph.name}: nothing in it is quantized; start with npuq quantize")
-    return Program.make(chain(canonicalize(), lower_to_integer(target=target))(graph), target)
 
 
 def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *, raw: bool) -> dict[str, np.ndarray]:

@@ -121,7 +121,7 @@ def assign(
     not use is refused. The result depends on nothing but the graph, the set of samples and the options. `progress`
     hears (step, done, total).
     """
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     asked = {"loss": loss, "labels": labels, "sqnr": sqnr, "metric": metric, "at_least": at_least, "bits": bits}
     _check_kinds({**asked, "ratio": ratio, "points": points, "count": count})
     _check_options(strategy, ratio, sqnr, metric, at_least, saving, points, count)
@@ -176,7 +176,7 @@ def write_template(
     `method` stands where `precision` names none; for widths above 8 bits that is min_max.
     """
     require_method(method)
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     units = units_of(canonicalize()(graph), chosen)
     return templates.write_template(units, precision, bits=chosen.default_bits, method=method or "kl_v2")
 
@@ -185,7 +185,7 @@ def read_template(
     text: str, graph: Graph, *, target: str | Target = "npu", bits: int | None = None, place: str = "template"
 ) -> dict[str, Precision]:
     """The precision of the ops that a template names, for `quantize`; `bits` is the width of all others."""
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     units = units_of(canonicalize()(graph), chosen)
     return templates.read_template(text, units, chosen, bits=bits or chosen.default_bits, place=place)
 

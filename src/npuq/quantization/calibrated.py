@@ -44,7 +44,7 @@ def calibrate(
     there, it is read instead of running the data, and must be of the same graph and the same data; else it is written.
     """
     recipe = replace(recipe or Recipe(), **options)
-    chosen = target if isinstance(target, Target) else load_target(target)
+    chosen = load_target(target)
     if data is None:
         recipe = replace(recipe, effort="minimal")
     recipe.check(graph, chosen)
