@@ -23,7 +23,7 @@ FAST_KERNELS = (
     "xla_cpu_experimental_ynn_fusion_type",
     "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
 )
-"""XLA's option for int8 and float kernels; its default fuses reductions too, which halves some nets' speed."""
+"""XLA's option and its value. The default fuses reductions too, which makes some float networks twice as slow."""
 
 
 def run_nodes(
@@ -31,9 +31,9 @@ def run_nodes(
 ) -> dict[str, Any]:
     """Compute nodes in order from `values`, by name, and give those values with all results added.
 
-    `compute` computes a node, by the op's own `evaluate` where None. `change` sees each result and gives what its
-    readers get. The loop only calls functions of arrays: it can be jitted, differentiated and vmapped, run a range of
-    nodes over held values, and call the host, wherever `compute` and `change` can.
+    `compute` computes a node, by the op's own `evaluate` where None. `change` receives each result and gives
+    the array that its readers get. A run can be jitted, differentiated and vmapped, stop at any node and go on over the
+    held values, and call the host from either function.
     """
     found = dict(values)
     for node in nodes:
@@ -68,8 +68,8 @@ def function(
     returned = tuple(graph.outputs.values()) if wanted is None else tuple(wanted)
 
     def run(parameters: Parameters, inputs: Sequence[Any]) -> Arrays:
-        given = {**parameters, **dict(zip(graph.inputs, inputs, strict=True))}
-        values = run_nodes(graph.nodes, given, compute=compute, change=change)
+        known = {**parameters, **dict(zip(graph.inputs, inputs, strict=True))}
+        values = run_nodes(graph.nodes, known, compute=compute, change=change)
         return tuple(values[name] for name in returned)
 
     return run
@@ -122,13 +122,13 @@ def evaluate(graph: Graph, wanted: Sequence[str] | None = None) -> Callable[...,
 def evaluate_by_node(graph: Graph, wanted: Sequence[str]) -> Callable[..., list[np.ndarray]]:
     """The graph as a function of one run's inputs to the `wanted` results, compiled node by node.
 
-    Layers repeat themselves, and each kind of them is compiled once. A second argument `given`, an array for each
-    wanted value, replaces what its readers get: each layer then runs alone, on known operands.
+    Layers repeat themselves, and each kind of them is compiled once. With `replacements`, an array for each
+    wanted value, its readers get that array: each layer then runs alone, on known operands.
     """
     known = parameters(graph)
 
-    def call(inputs: Sequence[Any], given: Sequence[Any] = ()) -> list[np.ndarray]:
-        replaced = dict(zip(wanted, given, strict=True)) if given else {}
+    def call(inputs: Sequence[Any], replacements: Sequence[Any] = ()) -> list[np.ndarray]:
+        replaced = dict(zip(wanted, replacements, strict=True)) if replacements else {}
         computed: dict[str, Any] = {}
 
         def change(name: str, array: Any) -> Any:
