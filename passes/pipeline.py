@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 
 from npuq.ir import Graph, NpuqError, PassError, blobs, to_text, verify
 
-from .target import load_target
+from .target import Target, load_target
 
 FOUND: Any = object()
 """The default of an option that a pass takes from the findings of earlier passes."""
@@ -25,8 +25,8 @@ Condition = Callable[[Graph], None]
 AfterPass = Callable[[int, "Pass", Graph], None]
 """Is called with a pass's number, the pass and its graph."""
 
-READERS: dict[str, tuple[str, Callable[[str], Any]]] = {"target": ("target name or .toml file", load_target)}
-"""What text means in an option of this name, and what reads it; other modules add theirs."""
+READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {Target: ("target name or .toml file", load_target)}
+"""What text means in an option of this type, and what reads it; other modules add theirs."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Pass:
 
     def _arguments(self, findings: Mapping[str, Any]) -> dict[str, Any]:
         """The options, those given as text read, and the findings that the function has parameters for."""
-        read = {name: read_option(name, value) for name, value in self.options}
+        read = {name: read_option(self.function, name, value) for name, value in self.options}
         arguments = {name: findings[name] for name in parameters(self.function) if name in findings} | read
         for name, parameter in parameters(self.function).items():
             if name not in arguments and (parameter.default is FOUND or parameter.default is parameter.empty):
@@ -154,7 +154,7 @@ def graph_pass(
                 raise PassError(
                     f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(known) or 'none'}"
                 )
-            given = tuple((key, value) for key, value in options.items() if value is not known[key].default)
+            given = tuple((key, value) for key, value in options.items() if not _equal(value, known[key].default))
             return Pass(name, function, given, requires, ensures, gives, analyzes)
 
         CATALOGUE[name] = factory
@@ -168,9 +168,16 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(list(inspect.signature(function).parameters.items())[1:])
 
 
-def read_option(name: str, value: Any) -> Any:
-    """The value that an option's text stands for; values that are no text, or have no reader, as they are."""
-    return READERS[name][1](value) if isinstance(value, str) and name in READERS else value
+@functools.cache
+def option_types(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The type of each parameter of a pass's function."""
+    return get_type_hints(function)
+
+
+def read_option(function: Callable[..., Any], name: str, value: Any) -> Any:
+    """The value that an option's text stands for; values that are no text, or whose type has no reader, as they are."""
+    kind = option_types(function)[name] if isinstance(value, str) else None
+    return READERS[kind][1](value) if kind in READERS else value
 
 
 def option_text(value: Any) -> str:
@@ -182,6 +189,12 @@ def option_text(value: Any) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     plain = value is None or isinstance(value, bool | int | float | tuple)
     return repr(value) if plain else f"<{type(value).__name__}>"
+
+
+def _equal(value: Any, default: Any) -> bool:
+    """Whether an option is at its default; arrays and other objects are compared by identity."""
+    plain = isinstance(value, bool | int | float | str) and type(value) is type(default)
+    return value is default or (plain and bool(value == default))
 
 
 def chain(*passes: Pass | Pipeline) -> Pipeline:

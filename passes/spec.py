@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import walk_packages
 from types import UnionType
-from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from npuq.ir import NpuqError, ParseError
 
-from .pipeline import CATALOGUE, FOUND, READERS, Pass, Pipeline, option_text, parameters, read_option
+from .pipeline import CATALOGUE, FOUND, READERS, Pass, Pipeline, option_text, option_types, parameters, read_option
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\([^()"']*\)|[^\s,{}|"'()])+""")
@@ -50,9 +50,9 @@ def load_all() -> None:
 
 def options(factory: Any) -> dict[str, tuple[str, str]]:
     """The options of a pass that text can give: the type and the default of each, empty where it has none."""
-    hints, found = get_type_hints(factory), {}
+    found = {}
     for name, parameter in parameters(factory).items():
-        kinds = [READERS[name][0]] if name in READERS else _kinds(hints[name])
+        kinds = _kinds(option_types(factory)[name])
         if kinds:
             wanted = parameter.default is FOUND or parameter.default is parameter.empty
             default = "" if wanted else option_text(parameter.default)
@@ -62,6 +62,8 @@ def options(factory: Any) -> dict[str, tuple[str, str]]:
 
 def _kinds(hint: Any) -> list[str]:
     """The names of the types of an option that can be written as text."""
+    if hint in READERS:
+        return [READERS[hint][0]]
     if get_origin(hint) in (Union, UnionType):
         return [kind for part in get_args(hint) for kind in _kinds(part) if part is not type(None)]
     if get_origin(hint) is tuple:
@@ -110,14 +112,14 @@ class _Reader:
         if found is None:
             self.fail(start, "a number, a string in quotes, True, False or None wanted")
         self.at = found.end()
-        hint = str if name in READERS else get_type_hints(factory)[name]
-        if not _fits(value, hint):
+        hint = option_types(factory)[name]
+        if not _fits(value, str if hint in READERS else hint):
             self.fail(start, f"{name} of {pass_}: {known[name][0]} wanted")
         try:
-            read_option(name, value)
+            read_option(factory, name, value)
         except NpuqError as error:
             self.fail(start, str(error))
-        return name, float(value) if isinstance(value, int) and _fits(1.0, hint) and not _fits(1, hint) else value
+        return name, value
 
     def name(self, wanted: str) -> tuple[int, str]:
         self.skip()

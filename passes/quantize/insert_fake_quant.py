@@ -15,17 +15,19 @@ from ..lowering import LOWERINGS, Kind, activations
 from ..lowering.plan import EVERYWHERE, Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
-from ..pipeline import FOUND, Result, graph_pass
+from ..pipeline import FOUND, READERS, Result, graph_pass
 from ..precision import Precisions
 from ..scales import LEAST, Range, activation_quantization, weight_quantization
 from ..target import Target, Width, weight_range
 from .repair_scales import Quants, repair_scales
-from .scale_file import given_scales
+from .scale_file import given_scales, read_scales
 from .scale_groups import Port, parts_apart, scale_groups, unify
 from .visible_ranges import span, visible_range
 
 Ranges = Mapping[str, Range] | Mapping[Held, Range]
 """Calibrated (low, high) by value or, where a value is held at several widths, by (value, bits)."""
+
+READERS[Ranges] = ("scale file", read_scales)
 
 
 @graph_pass("insert-fake-quant", gives=("scales",))

@@ -24,7 +24,7 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.types import Quantization
 
 from ..lowering.plan import EVERYWHERE, Held, plan
-from ..pipeline import FOUND, READERS, graph_pass
+from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..scales import Range, activation_quantization
 from ..target import Target, Width
@@ -215,6 +215,3 @@ def _finite(number: Any) -> TypeGuard[float]:
 
 def _close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-30)
-
-
-READERS["ranges"] = ("scale file", read_scales)

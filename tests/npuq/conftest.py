@@ -27,6 +27,15 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+def told(done: Outcome) -> str:
+    """The one line of a refusal."""
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.startswith("npuq: ")
+    assert done.err.count("\n") == 1, done.err
+    return done.err.removeprefix("npuq: ").rstrip("\n")
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """The command line as a function of its arguments."""

@@ -14,18 +14,9 @@ import pytest
 
 import npuq
 
-from .conftest import Files, Outcome, Run
+from .conftest import Files, Run, told
 
 KINDS = "bmp, dib, jpeg, jpg, png, webp, pbm, pgm, ppm, tiff, tif, npy or npz"
-
-
-def told(done: Outcome) -> str:
-    """The one line of a refusal."""
-    assert done.code == 2, done
-    assert done.out == ""
-    assert done.err.startswith("npuq: ")
-    assert done.err.count("\n") == 1, done.err
-    return done.err.removeprefix("npuq: ").rstrip("\n")
 
 
 def test_arguments(run: Run, files: Files, tmp_path: Path) -> None:

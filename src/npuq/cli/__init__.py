@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from npuq import __version__
 
-from . import compare, convert, describe, execute, quantize, template
+from . import compare, convert, describe, execute, optimize, quantize, template
 from .arguments import FAULT, INTERRUPTED, NOT_VERIFIED, USER_ERROR
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ for command in (
     execute.run,
     describe.inspect,
     convert.emit,
+    optimize.opt,
     compare.compare,
     compare.diverge,
     describe.check,

@@ -62,7 +62,14 @@ LutLen = Annotated[
 ]
 Opset = Annotated[int, typer.Option(help="The opset of the QDQ model, 13 or later; 16 and 4 bits want 21.")]
 Percentile = Annotated[float, typer.Option(help="The share that the method of this name keeps.")]
-Effort = Annotated[int, typer.Option(help="0: calibration alone; 1: corrected biases; 2: equalized channels.")]
+Effort = Annotated[
+    str,
+    typer.Option(help="minimal (0): calibration alone; standard (1): corrected biases; high (2): equalized channels."),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A .toml or .json file of options; flags replace them.", show_default=False),
+]
 Curve = Annotated[
     Path | None,
     typer.Option(

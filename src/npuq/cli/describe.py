@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import USER_ERROR, Target
+from .arguments import USER_ERROR, Recipe, Target
 from .source import Source, reads_model
 
 
@@ -43,9 +43,25 @@ def targets() -> None:
     show.console().print(show.targets(map(load_target, names())))
 
 
-def passes() -> None:
-    """List the passes with what each one does."""
+def passes(
+    chain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print a whole chain instead: canonicalize or quantize.")
+    ] = None,
+    target: Target = "npu",
+    recipe: Recipe = None,
+) -> None:
+    """List the passes with what each one does and its options, or print a chain as `npuq opt --passes` takes it."""
     from npuq.cli import tables as show
-    from npuq.files.describe import passes as known
+    from npuq.ir.errors import NpuqError
+    from npuq.quantization import recipe as recipes
 
-    show.console().print(show.passes(known()))
+    if chain is None:
+        from npuq.files.describe import passes as known
+
+        show.console().print(show.passes(known()))
+        return
+    chosen = recipes.Recipe() if recipe is None else recipes.Recipe.load(recipe)
+    chains = {"canonicalize": chosen.preparation(), "quantize": chosen.pipeline(target)}
+    if chain not in chains:
+        raise NpuqError(f"there is no chain {chain!r}; there are {', '.join(chains)}")
+    typer.echo(str(chains[chain]))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Opset, Percentile, Target, numbers_of
+from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Opset, Percentile, Recipe, Target, numbers_of
 from .source import Source, reads_model
 
 
@@ -44,7 +44,8 @@ def quantize(
             "--unify-input-scale", help="Let all inputs of a Concat share its scale, whoever else reads them."
         ),
     ] = False,
-    effort: Effort = 1,
+    effort: Effort = "standard",
+    recipe: Recipe = None,
     template: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
@@ -82,6 +83,7 @@ def quantize(
     from npuq.mixing.assign import read_template
     from npuq.passes.pipeline import dump_to
     from npuq.passes.target import load_target
+    from npuq.quantization import recipe as recipes
     from npuq.report import read_curve
 
     chosen = load_target(target)
@@ -100,10 +102,7 @@ def quantize(
         )
         samples = None if data is None else read_data(data, graph.inputs)
         steps.start("calibrating", 0 if samples is None else len(samples))
-        quantized = api.quantize(
-            graph,
-            samples,
-            target=chosen,
+        options = recipes.Recipe(
             method=method,
             bits=bits,
             weight_bits=weight_bits,
@@ -117,6 +116,12 @@ def quantize(
             scales=scales_in,
             mean=numbers_of("--mean", mean),
             std=numbers_of("--std", std),
+        )
+        quantized = api.quantize(
+            graph,
+            samples,
+            options if recipe is None else recipes.Recipe.load(recipe).overlaid(options),
+            target=chosen,
             after_pass=dump_to(folder / "steps"),
             progress=steps.done,
         )

@@ -180,11 +180,11 @@ def targets(found: Iterable[Target]) -> Table:
     return table
 
 
-def passes(found: Iterable[tuple[str, str]]) -> Table:
-    """Passes with what they do."""
-    table = _table("pass|what it does")
-    for name, purpose in found:
-        table.add_row(name, purpose)
+def passes(found: Iterable[tuple[str, str, str]]) -> Table:
+    """Passes with what they do and their options."""
+    table = _table("pass|what it does|options")
+    for row in found:
+        table.add_row(*map(Text, row))
     return table
 
 

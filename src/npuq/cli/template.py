@@ -32,7 +32,7 @@ def template(
     ] = None,
     lut_len: LutLen = None,
     percentile: Percentile = 0.99999,
-    effort: Effort = 1,
+    effort: Effort = "standard",
     curve: Curve = None,
     mean: Numbers = None,
     std: Numbers = None,

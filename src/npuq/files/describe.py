@@ -95,14 +95,14 @@ def _width(data_type: int) -> int:
     return int(helper.tensor_dtype_to_np_dtype(data_type).itemsize)
 
 
-def passes() -> list[tuple[str, str]]:
-    """The name of every pass and the first sentence of its documentation."""
-    from importlib import import_module
-    from pkgutil import walk_packages
-
-    from npuq import passes as folder
+def passes() -> list[tuple[str, str, str]]:
+    """The name of every pass, the first sentence of its documentation, and its options with types and defaults."""
     from npuq.passes.pipeline import CATALOGUE
+    from npuq.passes.spec import load_all, options
 
-    for module in walk_packages(folder.__path__, f"{folder.__name__}."):
-        import_module(module.name)
-    return sorted((name, (factory.__doc__ or "").partition("\n")[0]) for name, factory in CATALOGUE.items())
+    load_all()
+    found = []
+    for name, factory in sorted(CATALOGUE.items()):
+        known = (f"{key}: {kind}" + (default and f" = {default}") for key, (kind, default) in options(factory).items())
+        found.append((name, (factory.__doc__ or "").partition("\n")[0], "\n".join(known)))
+    return found

@@ -1,0 +1,135 @@
+"""Recipes: values that files hold, the same however they are given, and what they make is made once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npuq
+from npuq.ir import Builder, DType, Graph, NpuqError, TensorType
+from npuq.ir.ops.activation import Relu
+from npuq.ir.ops.conv import MatMul
+from npuq.passes.precision import Precision
+from npuq.quantization.calibrated import calibrate
+from npuq.quantization.recipe import EFFORTS, Effort, Recipe
+
+DATA = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+FULL = Recipe(
+    method="mse",
+    bits=16,
+    weight_bits=8,
+    precision={"m": Precision(8, "kl")},
+    lut_len=9,
+    percentile=0.9,
+    unify_input_scale=True,
+    layer_threshold=4.0,
+    input_dtype=["uint8"],
+    effort="high",
+    scales={"x": {"scale": 0.5}},
+    mean=[1.0, 2.0],
+    std=3.0,
+)
+
+
+def net() -> Graph:
+    builder = Builder("net")
+    x = builder.input("x", TensorType(DType.F32, (1, 6)))
+    w = builder.constant(np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32), "w")
+    return builder.build({"y": builder.add(Relu(), builder.add(MatMul(), x, w, name="m"), name="y")})
+
+
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+@pytest.mark.parametrize("recipe", [Recipe(), FULL], ids=["defaults", "full"])
+def test_a_file_holds_a_recipe(tmp_path: Path, suffix: str, recipe: Recipe) -> None:
+    recipe.save(tmp_path / f"r.{suffix}")
+    assert Recipe.load(tmp_path / f"r.{suffix}") == recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("r.toml", "bits = ", "cannot be read as a recipe"),
+        ("r.json", "[" * 100000, "cannot be read as a recipe"),
+        ("r.json", "[1]", "no table: a recipe has method, bits"),
+        ("r.toml", "bit = 8", "bit: a recipe has method, bits"),
+        ("r.toml", 'bits = "8"', "bits: '8', a whole number wanted"),
+        ("r.toml", 'effort = "low"', r"effort 'low'; one of minimal \(0\), standard \(1\), high \(2\) wanted"),
+        ("r.toml", "precision = {m = {bit = 8}}", "unexpected keyword argument 'bit'"),
+    ],
+)
+def test_damaged_files_are_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(NpuqError, match=message) as caught:
+        Recipe.load(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_efforts_have_names_and_numbers() -> None:
+    assert [Effort.of(spelling) for spelling in (0, "1", "high")] == list(EFFORTS)
+    assert Recipe(effort=2) == Recipe(effort="high") == Recipe(effort=EFFORTS[2])
+    with pytest.raises(NpuqError, match=r"^effort True; one of"):
+        Recipe(effort=True)
+
+
+def test_a_recipe_and_options_are_the_same() -> None:
+    one = npuq.quantize(net(), DATA, Recipe(bits=16, method="mse"))
+    assert one.program.bytes == npuq.quantize(net(), DATA, bits=16, method="mse").program.bytes
+    assert one.program.bytes == npuq.quantize(net(), DATA, Recipe(bits=8, method="mse"), bits=16).program.bytes
+
+
+def test_every_method_and_width_comes_from_one_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[dict[str, Any]] = [
+        {"bits": 16},
+        {"method": "min_max"},
+        {"method": "kl", "effort": 0},
+        {"weight_bits": 4},
+    ]
+    wanted = [npuq.quantize(net(), DATA, **way).program.bytes for way in ways]
+    calibrated = calibrate(net(), DATA)
+    monkeypatch.setattr("npuq.passes.calibration.collect_statistics.observe", None)
+    assert [calibrated.quantize(**way).program.bytes for way in ways] == wanted
+    with pytest.raises(NpuqError, match="part of the calibration"):
+        calibrated.quantize(effort="high")
+
+
+def test_statistics_are_read_where_they_are_and_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "net.stats.npz"
+    one = calibrate(net(), DATA, statistics=file)
+    monkeypatch.setattr("npuq.passes.calibration.collect_statistics.observe", None)
+    two = calibrate(net(), DATA[::-1], statistics=file)
+    assert one.quantize().program.bytes == two.quantize().program.bytes
+    with pytest.raises(NpuqError, match="statistics of another data"):
+        calibrate(net(), DATA[1:], statistics=file)
+    with pytest.raises(NpuqError, match="statistics of another graph"):
+        calibrate(net(), DATA, statistics=file, mean=1.0)
+
+
+@pytest.mark.parametrize("effort", EFFORTS, ids=str)
+def test_nothing_is_computed_twice(monkeypatch: pytest.MonkeyPatch, effort: Effort) -> None:
+    calls: Counter[tuple[str, int]] = Counter()
+
+    def counted(module: str, name: str) -> None:
+        function = getattr(__import__(module, fromlist=[name]), name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[name, id(arguments[0])] += 1
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(f"{module}.{name}", call)
+
+    counted("npuq.passes.lowering.lower_to_integer", "lower")
+    counted("npuq.passes.quantize.insert_fake_quant", "choose_scales")
+    counted("npuq.passes.calibration.collect_statistics", "observe")
+    quantized = npuq.quantize(net(), DATA, effort=effort)
+    assert quantized.report.layers
+    assert quantized.scales
+    assert quantized.program.bytes
+    assert set(calls.values()) == {1}
+    names = Counter(name for name, _ in calls)
+    # Corrected biases make another graph, whose scales may be others.
+    assert names == {"lower": 1, "observe": 1, "choose_scales": 1 + effort.corrects_bias}
