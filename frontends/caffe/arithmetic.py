@@ -82,7 +82,7 @@ def power(layer: Layer) -> str:
 
 @converts("Exp")
 def exp(layer: Layer) -> str:
-    """base ** (shift + scale * x); a base of -1 stands for e."""
+    """base ** (shift + scale * x); the base -1 means e."""
     parameter = layer.message.exp_param
     factor = _log_base(parameter)
     return layer.add(Exp(), _line(layer, parameter.scale * factor, parameter.shift * factor))
@@ -90,7 +90,7 @@ def exp(layer: Layer) -> str:
 
 @converts("Log")
 def log(layer: Layer) -> str:
-    """The logarithm of shift + scale * x to a base; -1 stands for e."""
+    """The logarithm of shift + scale * x to a base; -1 means e."""
     parameter = layer.message.log_param
     logarithm = layer.add(Log(), _line(layer, parameter.scale, parameter.shift))
     factor = _log_base(parameter)
@@ -124,7 +124,7 @@ def eltwise(layer: Layer) -> str:
 
 @converts("BatchNorm")
 def batch_norm(layer: Layer) -> str:
-    """Stored means and variances are sums over batches: a third number tells how many to divide by."""
+    """Stored means and variances are sums over batches; the third array is the number of batches."""
     parameter, channels = layer.message.batch_norm_param, layer.shape[1]
     count = layer.array(2, "scale factor", 1).item()
     factor = 0.0 if count == 0 else 1 / count
@@ -142,7 +142,7 @@ def batch_norm(layer: Layer) -> str:
 
 @converts("Scale")
 def scale(layer: Layer) -> str:
-    """A factor per element of some axes, stored or computed, and perhaps a stored bias."""
+    """A factor per element of some axes, stored or computed, and an optional stored bias."""
     parameter, stored = layer.message.scale_param, len(layer.operands) == 1
     factor, shape = _along(layer, parameter, "scale")
     y = layer.add(Mul(), layer.x, factor)
@@ -159,7 +159,7 @@ def bias(layer: Layer) -> str:
 
 
 def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...]]:
-    """The second bottom, or the stored array in its place, shaped to broadcast to the first; and that shape."""
+    """Return the second bottom or the stored array, with the shape that broadcasts to the first, and that shape."""
     shape, axis = layer.shape, layer.axis(parameter.axis)
     computed = layer.operands[1] if len(layer.operands) > 1 else None
     count = layer.type(computed).rank if computed is not None else parameter.num_axes
@@ -172,7 +172,7 @@ def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...
 
 
 def _own(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the ones behind it, which broadcasting put there."""
+    """Remove the final ones of a shape, which only serve broadcasting."""
     while shape and shape[-1] == 1:
         shape = shape[:-1]
     return shape
@@ -180,7 +180,7 @@ def _own(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @converts("Normalize")
 def normalize(layer: Layer) -> str:
-    """x by its norm over the channels, or over all of the sample, times stored factors."""
+    """x divided by its norm over the channels, or over the sample, times stored factors."""
     parameter, shape = layer.message.norm_param, layer.shape
     axes = tuple(range(1, len(shape))) if parameter.across_spatial else (1,)
     total = layer.add(ReduceSum(axes=axes, keep=True), layer.add(Mul(), layer.x, layer.x))
@@ -192,7 +192,7 @@ def normalize(layer: Layer) -> str:
 
 @converts("MVN")
 def mean_variance_normalization(layer: Layer) -> str:
-    """Per channel or per sample; the small number is added to the deviation."""
+    """Per channel or per sample; epsilon is added to the deviation."""
     parameter = layer.message.mvn_param
     axes = tuple(range(1 if parameter.across_channels else 2, len(layer.shape)))
     centred = layer.add(Sub(), layer.x, layer.add(ReduceMean(axes=axes, keep=True)))
@@ -210,7 +210,7 @@ def softmax(layer: Layer) -> str:
 
 @converts("ArgMax")
 def argmax(layer: Layer) -> str:
-    """The place of the greatest element, as a float; without an axis among all elements of a sample."""
+    """The index of the greatest element, as a float; without an axis, among all elements of a sample."""
     parameter = layer.message.argmax_param
     require(parameter.top_k == 1, f"top_k {parameter.top_k}, 1 wanted")
     if parameter.HasField("axis"):

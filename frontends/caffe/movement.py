@@ -14,7 +14,7 @@ from .registry import Layer, converts
 
 @converts("Dropout")
 def same(layer: Layer) -> str:
-    """Nothing happens in inference."""
+    """The identity in inference."""
     return layer.add(Identity())
 
 
@@ -26,7 +26,7 @@ def split(layer: Layer) -> tuple[str, ...]:
 
 @converts("Silence")
 def silence(layer: Layer) -> tuple[str, ...]:
-    """It only keeps its bottoms from being outputs."""
+    """Keep its bottoms from becoming outputs."""
     return ()
 
 
@@ -40,7 +40,7 @@ def concat(layer: Layer) -> str:
 
 @converts("Slice")
 def slice_(layer: Layer) -> tuple[str, ...]:
-    """Parts between the points or, without any, equal ones; `slice_dim` is the older name of the axis."""
+    """Parts between the points, or equal parts without points; `slice_dim` is the older name of the axis."""
     parameter = layer.message.slice_param
     axis = layer.axis(parameter.slice_dim if parameter.HasField("slice_dim") else parameter.axis)
     size, count = layer.shape[axis], len(layer.spec.tops)
@@ -93,7 +93,7 @@ def flatten(layer: Layer) -> str:
 
 @converts("Reshape")
 def reshape(layer: Layer) -> str:
-    """`num_axes` axes from `axis` on get new sizes: 0 keeps one, -1 is what is left."""
+    """`num_axes` axes from `axis` on get new sizes: 0 keeps a size, -1 is the remaining one."""
     parameter, shape = layer.message.reshape_param, layer.shape
     rank = len(shape)
     start = parameter.axis if parameter.axis >= 0 else rank + parameter.axis + 1
@@ -115,7 +115,7 @@ def reshape(layer: Layer) -> str:
 
 @converts("Permute")
 def permute(layer: Layer) -> str:
-    """Axes that the order leaves out follow in their own order."""
+    """Axes missing from the order follow in their own order."""
     order = tuple(map(int, layer.message.permute_param.order))
     rest = tuple(axis for axis in range(len(layer.shape)) if axis not in order)
     return layer.add(Transpose(order=order + rest))
@@ -130,7 +130,7 @@ def tile(layer: Layer) -> str:
 
 @converts("ShuffleChannel")
 def shuffle_channel(layer: Layer) -> str:
-    """The channels, seen as a table with a row per group, read column by column."""
+    """The channels as a table with a row per group, read by columns."""
     groups, (number, channels, *space) = layer.message.shuffle_channel_param.group, layer.shape
     require(groups > 0 and channels % groups == 0, f"{channels} channels in {groups} groups")
     table = layer.add(Reshape(shape=(number, groups, channels // groups, *space)))

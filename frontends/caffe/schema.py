@@ -1,6 +1,6 @@
-"""Caffe's messages as protobuf classes, made from `caffe.proto` beside this file.
+"""Caffe's messages as protobuf classes, made from `caffe.proto` at run time.
 
-Made when they are first wanted: generated code would tie npuq to one version of protobuf.
+Generated code would depend on one version of protobuf.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def message(name: str) -> Any:
 
 @cache
 def _pool() -> Any:
-    """A pool of its own, so that another library may register Caffe's messages too."""
+    """Return a separate pool, so that another library may register Caffe's messages too."""
     from google.protobuf import descriptor_pool
 
     pool: Any = descriptor_pool.DescriptorPool()

@@ -1,4 +1,4 @@
-"""Converters of convolutions, poolings and other layers that look at neighbourhoods."""
+"""Converters of convolutions, poolings and other window layers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _sizes(parameter: Any, name: str, rank: int, default: int | None = None) -> 
     if any(parameter.HasField(f"{stem}_{letter}") for letter in LETTERS if hasattr(parameter, f"{stem}_{letter}")):
         require(rank == 2, f"{stem}_h and {stem}_w on {rank} spatial axes")
         return tuple(int(getattr(parameter, f"{stem}_{letter}")) for letter in LETTERS)
-    given = getattr(parameter, name)
-    if isinstance(given, int):
-        values: Ints = (given,) if parameter.HasField(name) else ()
+    field = getattr(parameter, name)
+    if isinstance(field, int):
+        values: Ints = (field,) if parameter.HasField(name) else ()
     else:
-        values = tuple(map(int, given))
+        values = tuple(map(int, field))
     if not values:
         require(default is not None, f"{name} is missing")
         values = (default or 0,)
@@ -37,7 +37,7 @@ def _sizes(parameter: Any, name: str, rank: int, default: int | None = None) -> 
 
 
 def _geometry(layer: Layer) -> tuple[Any, Ints, dict[str, Any]]:
-    """A convolution's parameters, its window, and the attributes of the ONNX operator."""
+    """Return a convolution's parameters, its window, and the attributes of the ONNX operator."""
     parameter = layer.message.convolution_param
     require(layer.axis(parameter.axis) == 1, f"axis {parameter.axis}, 1 wanted")
     rank = len(layer.shape) - 2
@@ -56,7 +56,7 @@ def _geometry(layer: Layer) -> tuple[Any, Ints, dict[str, Any]]:
 
 @converts("Convolution", "DepthwiseConvolution", "ConvolutionDepthwise")
 def convolution(layer: Layer) -> str:
-    """The depthwise types of several branches mean one group per channel where they name none."""
+    """The depthwise types have one group per channel by default."""
     parameter, window, attributes = _geometry(layer)
     channels, outputs = layer.shape[1], parameter.num_output
     depthwise = layer.spec.type != "Convolution" and not parameter.HasField("group")
@@ -81,7 +81,7 @@ def deconvolution(layer: Layer) -> str:
 
 @converts("InnerProduct")
 def inner_product(layer: Layer) -> str:
-    """All axes from `axis` on are one; the weights are stored [outputs, inputs] unless they are transposed."""
+    """Axes from `axis` on are joined; weights are stored [outputs, inputs] unless `transpose` is set."""
     parameter = layer.message.inner_product_param
     axis = layer.axis(parameter.axis)
     kept, inputs = layer.shape[:axis], int(np.prod(layer.shape[axis:], dtype=np.int64))
@@ -97,7 +97,7 @@ def inner_product(layer: Layer) -> str:
 
 @converts("Pooling")
 def pooling(layer: Layer) -> str:
-    """Sizes round up unless asked otherwise; padding counts in a mean, what lies beyond it does not."""
+    """Sizes round up by default; an average counts padding, but no elements beyond it."""
     parameter = layer.message.pooling_param
     methods = {parameter.MAX: "Max", parameter.AVE: "Average"}
     require(parameter.pool in methods, "stochastic pooling is not supported")
@@ -116,7 +116,7 @@ def pooling(layer: Layer) -> str:
 
 @converts("LRN")
 def local_response_normalization(layer: Layer) -> str:
-    """Over neighbouring channels as ONNX has it, or over the neighbourhood within a channel."""
+    """Over neighbouring channels, as in ONNX, or over the neighbourhood within a channel."""
     parameter = layer.message.lrn_param
     size, alpha, beta = parameter.local_size, parameter.alpha, parameter.beta
     if parameter.norm_region == parameter.ACROSS_CHANNELS:
@@ -131,7 +131,7 @@ def local_response_normalization(layer: Layer) -> str:
 
 @converts("Interp")
 def interpolation(layer: Layer) -> str:
-    """Bilinear, the corners of both grids coinciding; negative padding crops first, shrinking comes before zooming."""
+    """Bilinear with aligned corners; negative padding crops first, then come shrinking and zooming."""
     parameter = layer.message.interp_param
     require(len(layer.shape) == 4, f"bottom of shape {layer.shape}, 4 axes wanted")
     require(max(parameter.pad_beg, parameter.pad_end) <= 0, "positive padding is not supported")
@@ -156,8 +156,8 @@ def interpolation(layer: Layer) -> str:
 
 @converts("Upsample")
 def upsample(layer: Layer) -> str:
-    """The nearest element, as the layer of this name without a mask means it."""
-    require(len(layer.operands) == 1, "an upsampling by stored places is not supported")
+    """The nearest element; masks are not supported."""
+    require(len(layer.operands) == 1, "upsampling with a mask is not supported")
     scale = layer.message.upsample_param.scale
     scales = layer.context.constant(np.asarray((1, 1) + (scale,) * (len(layer.shape) - 2), np.float32))
     absent: Any = None

@@ -1,4 +1,4 @@
-"""Files of weights, checked for what paddle2onnx takes on trust: that every tensor is there to its last byte."""
+"""Checks that a file of weights is complete, which paddle2onnx does not check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BYTES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
 
 
 def require_whole(path: Path) -> None:
-    """Require tensors one after the other, and nothing behind the last one; raises `NpuqError` in one line.
+    """Require a sequence of complete tensors and nothing after it; raises `NpuqError`.
 
     A tensor is a u32 of version 0, a u64 number of levels of detail, for each a u64 size and so many bytes, a u32 of
     version 0, an i32 size and so many bytes of a description, and the elements.
@@ -35,7 +35,7 @@ def require_whole(path: Path) -> None:
     except OSError as error:
         raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
     except RuleError as error:
-        raise NpuqError(f"{path.name}: no whole file of weights: {error}") from None
+        raise NpuqError(f"{path.name}: not a complete file of weights: {error}") from None
 
 
 def _number(data: bytes) -> int:
@@ -43,7 +43,7 @@ def _number(data: bytes) -> int:
 
 
 def _bytes(description: bytes) -> int:
-    """The bytes that a tensor takes, by its description: a protobuf message of a type (1) and sizes (2)."""
+    """Return a tensor's size in bytes by its description: a protobuf message of a type (1) and sizes (2)."""
     kind, sizes, at = 0, [], 0
     while at < len(description):
         tag, at = _varint(description, at)
@@ -64,7 +64,7 @@ def _bytes(description: bytes) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A protobuf integer, and where it ends."""
+    """Return a protobuf integer and the position after it."""
     value = shift = 0
     while at < len(data) and shift < 64:
         value |= (data[at] & 127) << shift

@@ -1,4 +1,4 @@
-"""What Paddle users have: a program, as .pdmodel or .json, and its parameters beside it."""
+"""The files of a Paddle model: a program, .pdmodel or .json, and its parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARAMETERS = ".pdiparams"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The two files of a model, and the name that its folder or its program gives it."""
+    """The two files of a model, named after its program or its folder."""
 
     program: Path
     parameters: Path
@@ -28,15 +28,15 @@ class Source:
         return self.program.absolute().parent.name if stem == "inference" else stem
 
 
-def source_of(given: Any, weights: Any) -> Source:
-    """Find the files of a model by its program, or by its folder; raises `NpuqError` for what is not there."""
-    if not isinstance(given, (str, Path)):
-        raise NpuqError(f"objects of type {type(given).__name__} are no Paddle models; save them: paddle.jit.save")
-    path = Path(given)
+def source_of(model: Any, weights: Any) -> Source:
+    """Find the files of a model by its program or its folder; raises `NpuqError` for a missing one."""
+    if not isinstance(model, (str, Path)):
+        raise NpuqError(f"objects of type {type(model).__name__} are not Paddle models; save them: paddle.jit.save")
+    path = Path(model)
     program = _in_folder(path) if path.is_dir() else path
     if program.suffix not in KINDS:
         raise NpuqError(
-            f"{program.name}: no program; name it, and its weights with it: "
+            f"{program.name}: not a program; name the program and its weights: "
             f"npuq.load('inference.pdmodel', weights={program.name!r})"
         )
     if not program.is_file():
@@ -52,7 +52,7 @@ def _in_folder(folder: Path) -> Path:
     found = [path for kind in KINDS for path in sorted(folder.glob(f"*{kind}"))]
     if len(found) != 1:
         listed = ", ".join(path.name for path in found) or "none"
-        raise NpuqError(f"{folder}: one .json or .pdmodel wanted, there are {listed}; name the file")
+        raise NpuqError(f"{folder}: one .json or .pdmodel wanted, found {listed}; name the file")
     return found[0]
 
 
@@ -64,11 +64,11 @@ def _require_program(path: Path) -> None:
         raise NpuqError(f"{path.name}: damaged: {error}") from None
     head = content.get("base_code") if isinstance(content, dict) else None
     if not isinstance(head, dict) or head.get("magic") != "pir":
-        raise NpuqError(f"{path.name}: no program of Paddle's")
+        raise NpuqError(f"{path.name}: not a Paddle program")
 
 
 def _parameters(program: Path, weights: Any) -> Path:
-    """The file of weights: as named, or by the program's name, or the only one beside it."""
+    """Return the file of weights: the named one, that with the program's name, or the only one in its folder."""
     if weights is not None:
         path = Path(weights)
         if not path.is_file():
@@ -77,6 +77,6 @@ def _parameters(program: Path, weights: Any) -> Path:
     same = program.with_suffix(PARAMETERS)
     found = [same] if same.is_file() else sorted(program.parent.glob(f"*{PARAMETERS}"))
     if len(found) != 1:
-        listed = f"{len(found)} {PARAMETERS} files lie" if found else f"no {PARAMETERS} lies"
+        listed = f"{len(found)} {PARAMETERS} files" if found else f"no {PARAMETERS} file"
         raise NpuqError(f"{program.name}: {listed} beside it; name the weights: --weights FILE{PARAMETERS}")
     return found[0]

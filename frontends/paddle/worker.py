@@ -1,9 +1,9 @@
-"""Paddle and paddle2onnx as a program, so that no other process holds them; it needs nothing of npuq.
+"""A program around Paddle and paddle2onnx, so that no other process imports them; it does not import npuq.
 
     python -P worker.py convert PROGRAM PARAMETERS OUT.onnx
     python -P worker.py run PROGRAM PARAMETERS INPUTS.npz OUT.npz
 
-What it refuses is the last line of its errors, after `npuq: `.
+The last line of stderr is the error, after `npuq: `.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NoReturn
 import numpy as np
 
 SAYS = "npuq: "
-"""What stands before a refusal."""
+"""The prefix of an error."""
 
 OPSET = 17
 """The ONNX opset that both generations of paddle2onnx write."""
@@ -30,7 +30,7 @@ GENERATIONS = {
         "pip install --no-deps 'paddle2onnx>=2.1' && pip install packaging",
     ),
 }
-"""The major version of paddle2onnx for each kind of program, and where it comes from: neither reads the other's."""
+"""The major version of paddle2onnx that reads each kind of program, its message, and how to install it."""
 
 
 def main(command: str, program: str, parameters: str, *files: str) -> None:
@@ -44,7 +44,7 @@ def main(command: str, program: str, parameters: str, *files: str) -> None:
 
 
 def convert(program: str, parameters: str, target: str) -> None:
-    """Write a program as ONNX, with paddle2onnx as it is: its own optimizers would install packages."""
+    """Write a program as ONNX, without paddle2onnx's optimizers, which would install packages."""
     generation, wanted, remedy = GENERATIONS[Path(program).suffix]
     if importlib.util.find_spec("paddle2onnx") is None:
         refuse(f"it is {wanted}, which is not installed: {remedy}")
@@ -60,7 +60,7 @@ def convert(program: str, parameters: str, target: str) -> None:
 
 
 def run(program: str, parameters: str, inputs: str, target: str) -> None:
-    """Execute a program as it is, without Paddle's optimizations, and write its outputs by name."""
+    """Run a program without Paddle's optimizations, and write its outputs by name."""
     from paddle import inference
 
     config = inference.Config(program, parameters)
@@ -69,11 +69,11 @@ def run(program: str, parameters: str, inputs: str, target: str) -> None:
     config.disable_glog_info()
     config.switch_ir_optim(False)
     predictor = inference.create_predictor(config)
-    with np.load(inputs) as given:
+    with np.load(inputs) as arrays:
         for name in predictor.get_input_names():
             handle = predictor.get_input_handle(name)
-            handle.reshape(given[name].shape)
-            handle.copy_from_cpu(np.ascontiguousarray(given[name]))
+            handle.reshape(arrays[name].shape)
+            handle.copy_from_cpu(np.ascontiguousarray(arrays[name]))
     predictor.run()
     outputs = {name: predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()}
     np.savez(target, **outputs)

@@ -1,4 +1,4 @@
-"""A second Python for what must not be imported into the user's process."""
+"""A child process for libraries that the user's process must not import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
-"""The same results wherever it runs, and no chatter."""
+"""Settings for the same results on every machine, without log output."""
 
 
 class Child:
@@ -43,7 +43,7 @@ class Child:
         self.close = weakref.finalize(self, _end, self.process, self.errors)
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function there; its `NpuqError` is raised here, and one is made of a crash."""
+        """Call a function in the child; raise its `NpuqError` here, and one for a crash."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -53,12 +53,12 @@ class Child:
         except (OSError, EOFError):
             code = self.process.wait()
             self.errors.seek(0)
-            said = self.errors.read().decode(errors="replace").strip().splitlines() or ["without a word"]
-            raise NpuqError(f"TensorFlow's process ended with code {code}: {said[-1][:300]}") from None
+            lines = self.errors.read().decode(errors="replace").strip().splitlines() or ["no output"]
+            raise NpuqError(f"TensorFlow's process ended with code {code}: {lines[-1][:300]}") from None
         if kind is not None:
             raise kind(result)
-        found: T = result
-        return found
+        value: T = result
+        return value
 
     def __enter__(self) -> Child:
         return self
@@ -70,11 +70,11 @@ class Child:
 
 
 def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """End the process, whatever it does."""
+    """Kill the process and close its files."""
     process.kill()
     process.wait()
     for file in (process.stdin, process.stdout, errors):
         assert file is not None
-        # What a dead process left unread does not matter.
+        # Closing flushes requests that a dead process does not read.
         with contextlib.suppress(OSError):
             file.close()

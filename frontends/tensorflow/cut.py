@@ -1,4 +1,4 @@
-"""The part of a TensorFlow graph between some tensors and others, with the shapes of its inputs fixed."""
+"""The part of a TensorFlow graph between given tensors, with fixed input shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .freeze import Frozen
 
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 FORMAL = ("Const", "NoOp", "Assert", "Placeholder", "SaveV2", "RestoreV2", "ReadVariableOp", "AssignVariableOp")
-"""Ops whose results nobody would call an output."""
+"""Ops whose results are not outputs."""
 
 
 def cut(
@@ -22,10 +22,10 @@ def cut(
     ends: Sequence[str] | None,
     shapes: Mapping[str, Sequence[int]] | None,
 ) -> Frozen:
-    """What the end nodes need of a graph, down to the start nodes, as a graph of its own.
+    """Return the part of a graph from the start nodes to the end nodes.
 
-    Without start nodes the inputs are the graph's own; a graph that does not name its outputs must be given end nodes.
-    Sizes in `shapes` are written into the graph, and 1 for an open batch.
+    Without start nodes the inputs are the graph's. A graph that does not name its outputs needs end nodes. Sizes in
+    `shapes`, and 1 for an open batch, are written into the graph.
     """
     import tensorflow as tf
 
@@ -70,7 +70,7 @@ def cut(
 
 
 def _tensors(frozen: Frozen, whole: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The tensors that users mean by names of nodes, `scope/node` or `scope/node:1`."""
+    """Return the tensors of node names, `scope/node` or `scope/node:1`."""
     found = []
     for name in names:
         tensor = name if ":" in name else f"{name}:0"
@@ -92,31 +92,31 @@ def _placeholders(nodes: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _ends(nodes: Mapping[str, Any]) -> Iterator[str]:
-    """Nodes whose results nobody uses."""
-    used = {_tensor(given).rpartition(":")[0] for node in nodes.values() for given in node.input}
+    """Return the nodes without users."""
+    used = {_tensor(operand).rpartition(":")[0] for node in nodes.values() for operand in node.input}
     return (name for name, node in nodes.items() if name not in used and node.op not in FORMAL)
 
 
-def _tensor(given: str) -> str:
-    """A node's operand, as the graph spells it, as a tensor's full name."""
-    return given if ":" in given else f"{given}:0"
+def _tensor(operand: str) -> str:
+    """Return the full name of a tensor that a node lists as its operand."""
+    return operand if ":" in operand else f"{operand}:0"
 
 
 def _needed(nodes: Mapping[str, Any], tensors: Sequence[str], fed: dict[str, bool]) -> set[str]:
-    """The names of all nodes that compute some tensors from those that are fed; notes which of these are read.
+    """Return the names of all nodes that compute tensors from fed ones, and mark in `fed` which of those are read.
 
-    The order of effects does not count.
+    Control dependencies are ignored.
     """
     needed: set[str] = set()
-    left = list(tensors)
-    while left:
-        tensor = left.pop()
+    pending = list(tensors)
+    while pending:
+        tensor = pending.pop()
         name = tensor.rpartition(":")[0]
         if tensor in fed:
             fed[tensor] = True
         elif name in nodes and name not in needed:
             needed.add(name)
-            left.extend(_tensor(one) for one in nodes[name].input if not one.startswith("^"))
+            pending.extend(_tensor(one) for one in nodes[name].input if not one.startswith("^"))
     return needed
 
 
@@ -132,7 +132,7 @@ def _require_known(place: str, nodes: Sequence[Any]) -> None:
 
 
 def _fresh(tensor: str, taken: set[str]) -> str:
-    """A placeholder's name: that of the node that it stands for where this one is not needed itself."""
+    """Return a name for the placeholder of a tensor: its node's, unless the graph still needs that node."""
     node, _, port = tensor.rpartition(":")
     name = node if port == "0" else f"{node}_{port}"
     while name in taken:
@@ -140,27 +140,27 @@ def _fresh(tensor: str, taken: set[str]) -> str:
     return name
 
 
-def _fixed(place: str, known: Any, given: Sequence[int] | None) -> Any:
-    """An input's shape as it was given, or with a batch of 1 where that is open."""
+def _fixed(place: str, declared: Any, sizes: Sequence[int] | None) -> Any:
+    """Return the shape of an input: the user's, or the declared one with a batch of 1 if that is open."""
     import tensorflow as tf
 
-    if given is not None:
-        shape = tf.TensorShape(list(given))
-        if not known.is_compatible_with(shape):
-            sizes = (",".join("?" if size is None else str(size) for size in one) for one in (shape, known))
-            raise NpuqError("{}: shape {} given, {} declared".format(place, *sizes))
+    if sizes is not None:
+        shape = tf.TensorShape(list(sizes))
+        if not declared.is_compatible_with(shape):
+            texts = (",".join("?" if size is None else str(size) for size in one) for one in (shape, declared))
+            raise NpuqError("{}: shape {} given, {} declared".format(place, *texts))
         return shape
-    if known.rank is not None and known.rank > 1 and known[0] is None:
-        return tf.TensorShape([1, *known[1:]])
-    return known
+    if declared.rank is not None and declared.rank > 1 and declared[0] is None:
+        return tf.TensorShape([1, *declared[1:]])
+    return declared
 
 
 def _copy(node: Any, copied: Any, renamed: Mapping[str, str]) -> None:
-    """A node over the new inputs, without what it must wait for and what was once known of its shapes."""
+    """Copy a node onto the new inputs, without control dependencies and recorded shapes."""
     copied.CopyFrom(node)
     del copied.input[:]
     copied.input.extend(
-        renamed.get(_tensor(given), given).removesuffix(":0") for given in node.input if not given.startswith("^")
+        renamed.get(_tensor(name), name).removesuffix(":0") for name in node.input if not name.startswith("^")
     )
     copied.attr.pop("_output_shapes", None)
     if node.op == "PlaceholderWithDefault":

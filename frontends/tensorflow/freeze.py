@@ -1,6 +1,6 @@
-"""What TensorFlow users have, brought to one form: a frozen graph with named inputs and outputs.
+"""TensorFlow and Keras models of every form to a frozen graph with named inputs and outputs.
 
-All of this runs where TensorFlow may be imported: in a child process, or in the user's own when a model lives there.
+This runs where TensorFlow may be imported: in a child process, or in the user's process for a model in memory.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from npuq.ir import NpuqError, one_line
 
 Names = tuple[tuple[str, str], ...]
-"""Pairs of a name and the tensor of the frozen graph that it stands for."""
+"""Pairs of a name and its tensor in the frozen graph."""
 
 DEFAULT = "serving_default"
 UNKNOWN = re.compile(r"(?:Could not locate class|Unknown layer:?) '?([^\s'.]+)'?")
-"""How Keras says that it does not know a layer."""
+"""Keras's messages about an unknown layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read(path: Path, signature: str | None) -> Frozen:
 
 
 def read_graph(path: Path) -> Frozen:
-    """A frozen GraphDef, whose inputs and outputs are yet to be named."""
+    """Read a frozen GraphDef; its inputs and outputs are not named yet."""
     import tensorflow as tf
 
     data = path.read_bytes()
@@ -61,18 +61,18 @@ def read_graph(path: Path) -> Frozen:
 
 
 def read_saved_model(path: Path, signature: str | None) -> Frozen:
-    """A SavedModel's signature: the one that is named, the default one, or the only one."""
+    """Freeze a SavedModel's signature: the named one, the default one, or the only one."""
     import tensorflow as tf
 
     try:
         model = tf.saved_model.load(str(path))
-    except Exception as error:  # damaged folders raise whatever their parts raise
+    except Exception as error:  # damaged folders raise errors of many classes
         raise NpuqError(f"{path.name}: not a SavedModel that TensorFlow reads: {one_line(error)[:200]}") from None
     known = list(model.signatures)
     chosen = signature or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else None)
     if chosen not in known:
         listed = ", ".join(known) or "none"
-        problem = f"there is no signature {chosen!r}" if chosen else "which signature is meant? name it: --signature"
+        problem = f"there is no signature {chosen!r}" if chosen else "name a signature: --signature"
         raise NpuqError(f"{path.name}: {problem}; the signatures are {listed}")
     function = model.signatures[chosen]
     inputs, outputs = function.structured_input_signature[1], function.structured_outputs
@@ -80,7 +80,7 @@ def read_saved_model(path: Path, signature: str | None) -> Frozen:
 
 
 def read_keras(path: Path) -> Frozen:
-    """A .keras or .h5 file; what Keras 2 wrote is read by Keras 2 where it is installed."""
+    """Freeze a .keras or .h5 file; Keras 2 reads its own files if it is installed."""
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise NpuqError(f"{path.name}: damaged: a .keras file is a zip archive")
     old = path.suffix != ".keras" and _version(path).startswith(("1.", "2."))
@@ -89,32 +89,32 @@ def read_keras(path: Path) -> Frozen:
     for keras in readers:
         try:
             model = keras.models.load_model(path, compile=False)
-        except Exception as error:  # damaged archives and unknown layers raise whatever their parts raise
+        except Exception as error:  # damaged archives and unknown layers raise errors of many classes
             failures.append(str(error))
         else:
             return of_keras(model, path.stem)
     unknown = UNKNOWN.search(failures[0])
     if unknown:
         raise NpuqError(
-            f"{path.name}: its layers of class {unknown[1]!r} are code that is not in the file; where they are known "
-            "call model.export('folder'), and load the folder"
+            f"{path.name}: the file lacks the code of its layers of class {unknown[1]!r}; where the code is available, "
+            "call model.export('folder') and load the folder"
         )
     remedy = "; files of Keras 2 may need it: pip install tf_keras" if old and len(readers) == 1 else ""
     raise NpuqError(f"{path.name}: Keras cannot load it: {' '.join(failures[0].split())[:200]}{remedy}")
 
 
 def _version(path: Path) -> str:
-    """The Keras that wrote an .h5 file; one that holds code is refused, since old readers run it."""
+    """Return the Keras version of an .h5 file; refuse a file with code, since old readers run it."""
     import h5py
 
     try:
         with h5py.File(path) as file:
             if "model_config" not in file.attrs:
-                raise NpuqError(f"{path.name}: weights alone; save the whole model: model.save(path)")
+                raise NpuqError(f"{path.name}: weights without a model; save the whole model: model.save(path)")
             if _holds_code(json.loads(file.attrs["model_config"])):
                 raise NpuqError(
-                    f"{path.name}: it has a Lambda layer, code that loading it would run; where you trust it "
-                    "call model.export('folder'), and load the folder"
+                    f"{path.name}: loading its Lambda layer would run code; if you trust it, "
+                    "call model.export('folder') and load the folder"
                 )
             return str(file.attrs.get("keras_version", ""))
     except OSError as error:
@@ -124,7 +124,7 @@ def _version(path: Path) -> str:
 
 
 def _holds_code(part: Any) -> bool:
-    """Whether a part of a model's description is a function, not its name."""
+    """Whether a part of a model's description contains code."""
     if isinstance(part, dict):
         return part.get("class_name") in ("Lambda", "__lambda__") or any(map(_holds_code, part.values()))
     return isinstance(part, list) and any(map(_holds_code, part))
@@ -143,39 +143,39 @@ def _readers(old: bool) -> list[Any]:
 
 
 def of_keras(model: Any, name: str | None = None) -> Frozen:
-    """A Keras model, of either generation, for inference; its inputs and outputs have their layers' names."""
+    """Freeze a Keras model of either generation for inference; inputs and outputs get their layers' names."""
     import tensorflow as tf
 
     name = name or model.name
-    structure, made = _sides(name, model)
-    given = tf.nest.flatten(structure)
+    structure, outputs = _sides(name, model)
+    inputs = tf.nest.flatten(structure)
 
     @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow is untyped
-        input_signature=[tf.TensorSpec(one.shape, one.dtype, _layer(one)) for one in given]
+        input_signature=[tf.TensorSpec(one.shape, one.dtype, _layer(one)) for one in inputs]
     )
     def call(*arrays: Any) -> Any:
         return tf.nest.flatten(model(tf.nest.pack_sequence_as(structure, arrays), training=False))
 
     function = call.get_concrete_function()
-    frozen = freeze(name, function, _names(structure), _names(made))
+    frozen = freeze(name, function, _names(structure), _names(outputs))
     return replace(frozen, layers=frozenset(layer.name for layer in model._flatten_layers(include_self=False)))
 
 
 def _sides(name: str, model: Any) -> tuple[Any, Any]:
-    """The symbolic inputs and outputs of a model, in the structure that it is called with."""
-    for given, made in (("input", "output"), ("inputs", "outputs")):
-        # What is not known yet is an error of one of these classes, or nothing.
+    """Return the symbolic inputs and outputs of a model, in the structure of its call."""
+    for inputs, outputs in (("input", "output"), ("inputs", "outputs")):
+        # An attribute that Keras does not know yet is None or raises one of these.
         with contextlib.suppress(AttributeError, ValueError):
-            if getattr(model, given) is not None:
-                return getattr(model, given), getattr(model, made)
+            if getattr(model, inputs) is not None:
+                return getattr(model, inputs), getattr(model, outputs)
     raise NpuqError(
-        f"{name}: {type(model).__name__} has no inputs of its own; export it with "
-        "model.export(folder) after a first call, and load the folder"
+        f"{name}: {type(model).__name__} has no inputs of its own; call it once, export it with "
+        "model.export(folder), and load the folder"
     )
 
 
 def _names(structure: Any) -> list[str]:
-    """The names of a model's inputs or outputs: the keys of a dict, else those of the layers that make them."""
+    """Return the names of a model's inputs or outputs: a dict's keys, else the names of their layers."""
     import tensorflow as tf
 
     if isinstance(structure, Mapping) and not any(map(tf.nest.is_nested, structure.values())):
@@ -184,13 +184,13 @@ def _names(structure: Any) -> list[str]:
 
 
 def _layer(tensor: Any) -> str:
-    """The name of the layer that makes a symbolic tensor; further outputs of one layer are counted."""
+    """Return the name of a symbolic tensor's layer; further outputs of a layer get a number."""
     layer, _, index = tensor._keras_history
     return f"{layer.name}.{index}" if index else str(layer.name)
 
 
 def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Frozen:
-    """A concrete function with its variables as constants; names are in the order of its flat arguments and results."""
+    """Turn a function's variables into constants; names are in the order of its flat arguments and results."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
@@ -205,7 +205,7 @@ def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[st
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, repeated ones with a number."""
+    """Append a number to repeated names."""
     found: list[str] = []
     for name in names:
         number, chosen = 0, name

@@ -1,4 +1,4 @@
-"""The names of a model that tf2onnx wrote, as the user knows them."""
+"""The user's names for the nodes and values of a model that tf2onnx wrote."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 CALLS = re.compile(r"(?<![^/])((Stateful)?PartitionedCall(_\d+)?/)+")
-"""The scopes of functions that were inlined."""
+"""The scopes of inlined functions."""
 NUMBERED = re.compile(r"__\d+$")
-"""What tf2onnx puts behind the name of a node for which it makes another one."""
+"""The suffix of a node that tf2onnx adds for another node."""
 
 RAW = "_raw_output_"
-"""What tf2onnx puts behind the name of an output's node."""
+"""The suffix of an output's node in tf2onnx."""
 
 
 def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = ()) -> dict[str, str]:
     """Name nodes and values by TensorFlow's nodes: without calls and `:0`, and without scopes that all nodes share.
 
-    Nodes that tf2onnx adds are called by the one they belong to and their operator, `conv/Conv2D.transpose`. With
-    `keep_scopes` shared ones stay. `layers` are those of a Keras model, whose scopes may carry a number more. Gives
-    the former name of every value.
+    A node that tf2onnx adds is named after its node and its operator, `conv/Conv2D.transpose`. With `keep_scopes`
+    shared scopes stay. `layers` are those of a Keras model, whose scopes may have a number appended. Returns the former
+    name of every value.
     """
     graph = model.graph
     _name_outputs(graph)
-    kept = {value.name for value in (*graph.input, *graph.output)}
+    public = {value.name for value in (*graph.input, *graph.output)}
     paths = [node.name for node in graph.node]
     scoped = [CALLS.sub("", path) for path in paths if "/" in path]
     short = "" if keep_scopes else _shared(scoped, layers)
     plain = _unnumbered([CALLS.sub("", path).removeprefix(short) for path in paths], layers)
-    taken, renamed = kept | _inner(graph), {name: name for name in kept}
+    used, renamed = public | _inner(graph), {name: name for name in public}
 
     def path(old: str) -> str:
         return plain(CALLS.sub("", old).removesuffix(":0").removeprefix(short))
 
     def name(old: str, kind: str) -> str:
-        chosen = stem = NUMBERED.sub(f".{kind}", path(old)) if kind else path(old)
+        new = stem = NUMBERED.sub(f".{kind}", path(old)) if kind else path(old)
         number = 0
-        while chosen in taken:
+        while new in used:
             number += 1
-            chosen = f"{stem}.{number}"
-        taken.add(chosen)
-        return chosen
+            new = f"{stem}.{number}"
+        used.add(new)
+        return new
 
     for node in graph.node:
         for result in node.output:
@@ -68,14 +68,14 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
 
 
 def _inner(graph: GraphProto) -> set[str]:
-    """The names of the values of branches and loops."""
+    """Return the names of values in branches and loops."""
     branches = [branch for node in nodes_within(graph) for branch in subgraphs(node)]
     found = {value.name for branch in branches for value in (*branch.input, *branch.initializer)}
     return found.union(result for branch in branches for node in branch.node for result in node.output)
 
 
 def _name_outputs(graph: GraphProto) -> None:
-    """Let nodes make the outputs themselves, which tf2onnx copies where others read them or their name differs."""
+    """Replace tf2onnx's copies of outputs, made for other readers or names, by the outputs' own nodes."""
     outputs = {value.name for value in graph.output}
     copies = [node for node in graph.node if node.op_type == "Identity" and node.output[0] in outputs]
     named = {node.input[0]: node.output[0] for node in copies if RAW in node.input[0]}
@@ -88,7 +88,7 @@ def _name_outputs(graph: GraphProto) -> None:
 
 
 def unchanged(model: ModelProto, former: Mapping[str, str]) -> dict[str, str]:
-    """The former names of values that are TensorFlow's own, not steps of an op that tf2onnx writes as several."""
+    """Return the former names of TensorFlow's values, without the steps of ops that tf2onnx expands."""
     names = {result: former[result].removesuffix(":0") for node in model.graph.node for result in node.output if result}
     steps = {
         NUMBERED.sub("", names[result])
@@ -100,7 +100,7 @@ def unchanged(model: ModelProto, former: Mapping[str, str]) -> dict[str, str]:
 
 
 def _shared(paths: Iterable[str], layers: Collection[str]) -> str:
-    """The scopes, with a slash behind, that all paths begin with; layers are not among them."""
+    """Return the scopes that all paths begin with, except layers, with a final slash."""
     scopes = [path.split("/")[:-1] for path in paths]
     found = ""
     for parts in zip(*scopes, strict=False):
@@ -111,14 +111,14 @@ def _shared(paths: Iterable[str], layers: Collection[str]) -> str:
 
 
 def _unnumbered(paths: Iterable[str], layers: Collection[str]) -> Callable[[str], str]:
-    """Takes `_1` off the scopes that are layers, where TensorFlow has put it behind each of them."""
+    """Return a function that removes `_1` from layers' scopes, if TensorFlow appended it to all of them."""
     scopes = {scope for path in paths for scope in path.split("/")[:-1]}
-    seen = {scope for scope in scopes if scope in layers or scope.removesuffix("_1") in layers}
-    if not all(scope.endswith("_1") and scope.removesuffix("_1") in layers for scope in seen):
-        seen = set()
+    numbered = {scope for scope in scopes if scope in layers or scope.removesuffix("_1") in layers}
+    if not all(scope.endswith("_1") and scope.removesuffix("_1") in layers for scope in numbered):
+        numbered = set()
 
     def plain(path: str) -> str:
         *before, last = path.split("/")
-        return "/".join([*(scope.removesuffix("_1") if scope in seen else scope for scope in before), last])
+        return "/".join([*(scope.removesuffix("_1") if scope in numbered else scope for scope in before), last])
 
     return plain

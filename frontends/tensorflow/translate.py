@@ -1,4 +1,4 @@
-"""Frozen graphs to ONNX by tf2onnx, and what they compute by TensorFlow."""
+"""Translate frozen graphs with tf2onnx, and run them with TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .freeze import Frozen
 
 
 def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
-    """1 - erf(x), which Keras's GELU is made of, and which tf2onnx does not know."""
+    """Write 1 - erf(x), a part of Keras's GELU that tf2onnx lacks."""
     dtype = graph.get_dtype(node.output[0])
     (x,), results, shape = node.input, list(node.output), graph.get_shape(node.output[0])
     graph.remove_node(name)
@@ -24,44 +24,44 @@ def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
 
 
 HANDLERS: dict[str, Any] = {"Erfc": (_erfc, [])}
-"""Ops that tf2onnx lacks, as it wants them to be brought."""
+"""Handlers of ops that tf2onnx lacks."""
 
 
 def to_onnx(frozen: Frozen) -> bytes:
-    """The model that tf2onnx writes, not optimized; an op without translation stays under its own name."""
+    """Return tf2onnx's model, not optimized; an op that it does not translate keeps its name."""
     import tensorflow as tf
     from tf2onnx import tf_loader, tfonnx
 
-    given, made = ([tensor for _, tensor in pairs] for pairs in (frozen.inputs, frozen.outputs))
+    inputs, outputs = ([tensor for _, tensor in pairs] for pairs in (frozen.inputs, frozen.outputs))
     graph = tf.compat.v1.GraphDef.FromString(frozen.graph)
-    # What is marked so is not inlined, and Keras marks its grouped and channels-first convolutions.
+    # These marks, which Keras puts on grouped and channels-first convolutions, prevent inlining.
     for marked in (*graph.node, *graph.library.function, *(n for f in graph.library.function for n in f.node_def)):
         for mark in ("_XlaMustCompile", "_noinline"):
             marked.attr.pop(mark, None)
     try:
         with tf.Graph().as_default():
             tf.import_graph_def(graph, name="")
-            folded = tf_loader.tf_optimize(given, made, graph)
+            folded = tf_loader.tf_optimize(inputs, outputs, graph)
         with tf.Graph().as_default() as loaded:
             tf.import_graph_def(folded, name="")
             translated = tfonnx.process_tf_graph(
                 loaded,
                 continue_on_error=True,
-                input_names=given,
-                output_names=made,
+                input_names=inputs,
+                output_names=outputs,
                 custom_op_handlers=HANDLERS,
                 tensors_to_rename={tensor: public for public, tensor in (*frozen.inputs, *frozen.outputs)},
             )
         translated.topological_sort(translated.get_nodes())
         model = translated.make_model(frozen.name)
-    except Exception as error:  # whatever its parts raise
+    except Exception as error:  # tf2onnx raises errors of many classes
         raise NpuqError(f"{frozen.name}: tf2onnx cannot translate it: {one_line(error)[:300]}") from None
     written: bytes = model.SerializeToString(deterministic=True)
     return written
 
 
 def run(frozen: Frozen, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """What TensorFlow gives for those of some tensors that the graph has."""
+    """Run a graph in TensorFlow; return those of the tensors that it has."""
     import tensorflow as tf
 
     function = _function(frozen.graph)

@@ -1,7 +1,6 @@
-"""The program of the second process.
+"""The program of the child process.
 
-It reads pickled (module, function, arguments) from its input and answers with pickled (None, result), or a class of
-error and its text.
+It reads pickled (module, function, arguments) and answers with pickled (None, result) or (class of error, text).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from npuq.ir import NpuqError, one_line
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until there are no more requests."""
+    """Answer requests until their stream ends."""
     while True:
         try:
             module, name, arguments = pickle.load(requests)
@@ -37,7 +36,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Keep the pipe for answers alone; whatever else is printed goes where errors go."""
+    """Serve on the pipe; redirect all other output to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.disable(logging.ERROR)

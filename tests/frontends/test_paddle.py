@@ -93,7 +93,7 @@ def test_a_program_of_each_generation(tmp_path: Path, kind: str, major: int) -> 
     whole = weights.read_bytes()
     weights.write_bytes(whole[:200])
     told = refused(path, weights)
-    assert told.startswith("w.bin: no whole file of weights: tensor ")
+    assert told.startswith("w.bin: not a complete file of weights: tensor ")
     assert told.endswith(f" is cut off, {len(whole) - 200} are missing")
 
 
@@ -165,22 +165,22 @@ def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
     program.write_text(PIR[:-3])
     assert refused(program).startswith("inference.json: damaged: ")
     program.write_text("{}")
-    assert refused(program) == "inference.json: no program of Paddle's"
+    assert refused(program) == "inference.json: not a Paddle program"
     program.write_text(PIR)
     wanted = "name the weights: --weights FILE.pdiparams"
-    assert refused(program) == f"inference.json: no .pdiparams lies beside it; {wanted}"
+    assert refused(program) == f"inference.json: no .pdiparams file beside it; {wanted}"
     for name in ("a.pdiparams", "b.pdiparams"):
         (tmp_path / name).touch()
-    assert refused(program) == f"inference.json: 2 .pdiparams files lie beside it; {wanted}"
+    assert refused(program) == f"inference.json: 2 .pdiparams files beside it; {wanted}"
     assert refused(program, tmp_path / "c") == f"{tmp_path / 'c'}: there is no such file"
     assert refused(tmp_path / "a.pdiparams") == (
-        "a.pdiparams: no program; name it, and its weights with it: "
+        "a.pdiparams: not a program; name the program and its weights: "
         "npuq.load('inference.pdmodel', weights='a.pdiparams')"
     )
     found = source_of(tmp_path, tmp_path / "a.pdiparams")
     assert (found.program, found.name) == (program, tmp_path.name)
     (tmp_path / "other.pdmodel").touch()
-    listed = "there are inference.json, other.pdmodel; name the file"
+    listed = "found inference.json, other.pdmodel; name the file"
     assert refused(tmp_path) == f"{tmp_path}: one .json or .pdmodel wanted, {listed}"
 
 
@@ -228,7 +228,7 @@ def test_weights_are_walked_to_their_end(tmp_path: Path) -> None:
             continue
         with pytest.raises(NpuqError) as caught:
             require_whole(path)
-        assert str(caught.value) == f"w.pdiparams: no whole file of weights: {said}"
+        assert str(caught.value) == f"w.pdiparams: not a complete file of weights: {said}"
 
 
 @pytest.mark.parametrize(

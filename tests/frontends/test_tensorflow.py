@@ -228,9 +228,7 @@ def test_damaged_files(nets: Path, tmp_path: Path) -> None:
 
 
 def test_models_that_cannot_be_read(nets: Path) -> None:
-    assert refused(nets / "doubled") == (
-        "doubled: which signature is meant? name it: --signature; the signatures are double, odd"
-    )
+    assert refused(nets / "doubled") == ("doubled: name a signature: --signature; the signatures are double, odd")
     assert refused(nets / "doubled", signature="treble") == (
         "doubled: there is no signature 'treble'; the signatures are double, odd"
     )
@@ -242,10 +240,12 @@ def test_models_that_cannot_be_read(nets: Path) -> None:
         "Det": ("doubled:determinant",),
     }
     assert refused(nets / "vit.keras", signature="x") == "vit.keras: only SavedModel folders have signatures"
-    assert refused(nets / "only.weights.h5") == "only.weights.h5: weights alone; save the whole model: model.save(path)"
+    assert refused(nets / "only.weights.h5") == (
+        "only.weights.h5: weights without a model; save the whole model: model.save(path)"
+    )
     assert refused(nets / "custom.keras") == (
-        "custom.keras: its layers of class 'Scaled' are code that is not in the file; where they are known call "
-        "model.export('folder'), and load the folder"
+        "custom.keras: the file lacks the code of its layers of class 'Scaled'; where the code is available, call "
+        "model.export('folder') and load the folder"
     )
     assert refused(nets).startswith(f"{nets}: a folder without saved_model.pb")
 
@@ -256,7 +256,7 @@ def test_files_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
     layer = {"class_name": "Lambda", "config": {"function": ["4wEAAAA=", None, None], "function_type": "lambda"}}
     with h5py.File(tmp_path / "code.h5", "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
-    assert refused(tmp_path / "code.h5").startswith("code.h5: it has a Lambda layer, code that loading it would run")
+    assert refused(tmp_path / "code.h5").startswith("code.h5: loading its Lambda layer would run code")
 
 
 MEMORY = """

@@ -67,10 +67,10 @@ def test_a_number_that_only_some_layers_have_is_their_own() -> None:
     assert load(proto).nodes[1].loc == "net:first_1/Abs"
 
 
-def test_a_process_that_dies_is_told() -> None:
+def test_the_error_of_a_process_that_dies() -> None:
     with Child() as child:
         assert child.call(os.getpid) == child.process.pid
-        with pytest.raises(NpuqError, match=r"^TensorFlow's process ended with code 3: without a word$"):
+        with pytest.raises(NpuqError, match=r"^TensorFlow's process ended with code 3: no output$"):
             child.call(os._exit, 3)
     with Child() as child, pytest.raises(RuntimeError, match="ZeroDivisionError"):
         child.call(divmod, 1, 0)
