@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .api import evaluate, load, quantize
     from .cache import enable_cache
     from .comparison.verify_import import verify_import
+    from .cost import cost_of
     from .mixing.assign import Assignment, assign, read_template, write_template
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _HOMES = {
     "Quantized": "quantization.quantized",
     "assign": "mixing.assign",
     "chain": "passes.pipeline",
+    "cost_of": "cost",
     "dump_to": "passes.pipeline",
     "enable_cache": "cache",
     "evaluate": "api",
@@ -47,6 +49,7 @@ __all__ = [
     "Quantized",
     "assign",
     "chain",
+    "cost_of",
     "dump_to",
     "enable_cache",
     "evaluate",
