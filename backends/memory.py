@@ -1,4 +1,4 @@
-"""The memory plan: where in one arena each computed value lies while it is needed."""
+"""The memory plan: the place of each computed value in one arena while it is live."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from npuq.ir import Graph, NpuqError
 
 ALIGNMENT = 64
 LARGEST = 1 << 48
-"""No arena is larger, so that sums of sizes and offsets are exact in 64 bits."""
+"""The greatest arena, so that sums of sizes and offsets are exact in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def make_plan(graph: Graph) -> Plan:
 
 
 def check_plan(plan: Plan, graph: Graph) -> None:
-    """Raise `NpuqError` unless every value has its own bytes, inside the arena, for as long as it is needed."""
+    """Raise `NpuqError` unless every value has its own bytes in the arena while it is live."""
     spans = lifetimes(graph)
     names = [slot.value for slot in plan.slots]
     if names != list(spans):
@@ -104,7 +104,7 @@ def check_plan(plan: Plan, graph: Graph) -> None:
 
 
 def _check_apart(plan: Plan) -> None:
-    """Raise unless slots that live at the same step share no byte."""
+    """Raise if slots that are live at the same step share a byte."""
     slots = [slot for slot in plan.slots if slot.size]
     table = np.array([(slot.offset, slot.end, slot.first, slot.last) for slot in slots], np.int64).reshape(-1, 4)
     offset, end, first, last = table.T
@@ -117,7 +117,7 @@ def _check_apart(plan: Plan) -> None:
 
 
 def _best_gap(busy: list[tuple[int, int]], size: int) -> int:
-    """The offset of the smallest gap between busy stretches that holds `size` bytes; behind them all if none does."""
+    """The offset of the smallest gap of at least `size` bytes, or the end if there is none."""
     best, best_room, at = -1, LARGEST, 0
     for offset, end in busy:
         room = offset - at

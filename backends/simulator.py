@@ -1,4 +1,4 @@
-"""The simulator: an integer graph run on arrays, floats or integers in and out, in batches of any size."""
+"""The simulator: runs an integer graph on floats or integers, in batches of any size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Inputs = Sequence[Any] | Mapping[str, Any]
 Outputs = tuple[np.ndarray, ...]
 
 CACHE = 1 << 20
-"""Bytes near one core; larger values wait for memory, and run one at a time sooner than together."""
+"""The bytes of a core's cache; larger values run faster one at a time than in groups."""
 
 
 def simulator(graph: Graph) -> Callable[..., Outputs]:
-    """An integer graph as a function of its inputs, compiled at most twice: for one of its batches, and for a group.
+    """Compile an integer graph into a function, at most twice: for one of its batches and for a group.
 
-    The function takes arrays in order or by name: integers of the inputs' own types, or floats, which are quantized
-    (rule Q1). The leading axis holds the graph's batch or a multiple of it. It gives NumPy arrays: floats
-    (dequantized by rule Q2), or with `raw` the integers themselves.
+    The function takes arrays in order or by name: integers of the inputs' types, or floats, which rule Q1 quantizes.
+    The leading axis holds the graph's batch or a multiple of it. It returns NumPy arrays: floats, dequantized by rule
+    Q2, or with `raw` the integers.
     """
     known = parameters(graph)
     run = function(graph)
@@ -55,7 +55,7 @@ def simulator(graph: Graph) -> Callable[..., Outputs]:
 
 
 def to_edge(graph: Graph, inputs: Inputs) -> tuple[list[np.ndarray], int]:
-    """The inputs as the graph takes them, and how many of its batches they hold."""
+    """Convert the inputs for the graph, and count the graph's batches in them."""
     arrays = [np.asarray(array) for array in _in_order(graph, inputs)]
     counts = {_batches(name, array, graph.inputs[name]) for name, array in zip(graph.inputs, arrays, strict=True)}
     if len(counts) > 1:
@@ -65,7 +65,7 @@ def to_edge(graph: Graph, inputs: Inputs) -> tuple[list[np.ndarray], int]:
 
 
 def from_edge(result: np.ndarray, type_: TensorType) -> np.ndarray:
-    """A result in float where its type has a scale; what has none stays what it is."""
+    """Dequantize a result if its type has a scale."""
     quant = type_.quant
     if quant is None:
         return result
@@ -73,7 +73,7 @@ def from_edge(result: np.ndarray, type_: TensorType) -> np.ndarray:
 
 
 def _group(graph: Graph) -> int:
-    """How many of the graph's batches run as one: more while the accumulators of its largest value stay in a cache."""
+    """The number of batches that run together: those whose largest accumulators fit a cache."""
     largest = max((math.prod(type_.shape) for node in graph.nodes for type_ in node.types), default=1)
     return next((group for group in (8, 4, 2) if group * 4 * largest <= CACHE), 1)
 
@@ -103,7 +103,7 @@ def _wanted(graph: Graph) -> str:
 
 
 def _batches(name: str, array: np.ndarray, type_: TensorType) -> int:
-    """How many times the graph's batch an array holds."""
+    """The number of the graph's batches in an array."""
     wanted = type_.shape
     fits = array.ndim == len(wanted) and array.shape[1:] == wanted[1:]
     if array.shape == wanted:
@@ -114,7 +114,7 @@ def _batches(name: str, array: np.ndarray, type_: TensorType) -> int:
 
 
 def _typed(name: str, array: np.ndarray, type_: TensorType) -> np.ndarray:
-    """The array in the input's element type, quantized where the input is and the array is float."""
+    """Convert an array to the input's element type; quantize floats for a quantized input."""
     dtype, quant = type_.dtype.numpy, type_.quant
     if array.dtype == dtype:
         if array.dtype.kind == "f" and not np.isfinite(array).all():

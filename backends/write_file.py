@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from npuq.ir.errors import NpuqError
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all: it is finished beside its place and then moved there."""
+    """Write a file whole or not at all: to a temporary file beside it, which is then moved."""
     path = Path(path)
     temporary = None
     try:
         if path.exists() and not path.is_file():
-            # A device or a pipe stays what it is.
+            # A device or a pipe must not be replaced.
             path.write_bytes(content)
             return
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

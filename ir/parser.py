@@ -233,7 +233,7 @@ class _Reader:
             found.append(rule())
         self.mark(end)
         if len(dict(found)) != len(found):
-            raise ParseError("a name stands twice")
+            raise ParseError("a name occurs twice")
         return found
 
     def space(self) -> None:

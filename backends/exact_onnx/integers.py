@@ -11,7 +11,7 @@ from .writer import ExactWriter
 
 
 def rounded_division(write: ExactWriter, node: Node, a: str, b: str) -> str:
-    """floor(a / b + 1/2) of b > 0: rule I1. ONNX's Div drops fractions, so that negative rests move down by one."""
+    """floor(a / b + 1/2) of b > 0: rule I1. ONNX's Div truncates, so negative remainders move down by one."""
     cut = write.step(node, "Div", a, b)
     rest = write.step(node, "Sub", a, write.step(node, "Mul", cut, b))
     negative = write.step(node, "Less", rest, write.scalar(0))
@@ -22,7 +22,7 @@ def rounded_division(write: ExactWriter, node: Node, a: str, b: str) -> str:
 
 
 def reciprocal_root(write: ExactWriter, node: Node, x: str) -> tuple[str, str]:
-    """(R, e) of rule I3 for 1 <= x < 2**62; e is found one binary digit at a time, the greatest first."""
+    """(R, e) of rule I3 for 1 <= x < 2**62; e is found bit by bit, the highest first."""
     e = ""
     for digit in (16, 8, 4, 2, 1):
         fits = write.step(node, "Less", x, write.scalar(1 << (62 - 2 * digit)))
@@ -35,13 +35,13 @@ def reciprocal_root(write: ExactWriter, node: Node, x: str) -> tuple[str, str]:
 
 
 def rounded_root(write: ExactWriter, node: Node, x: str) -> str:
-    """Rule I2: a float64 root, off by at most one, and what the squares say."""
+    """Rule I2: a float64 root, off by at most one, corrected by comparing squares."""
     real = write.step(node, "Sqrt", write.cast(node, x, DType.F64))
     guess = write.cast(node, write.step(node, "Floor", real), DType.I64)
     over = write.step(node, "Greater", write.step(node, "Mul", guess, guess), x)
     guess = write.step(node, "Sub", guess, write.cast(node, over, DType.I64))
     rest = write.step(node, "Sub", x, write.step(node, "Mul", guess, guess))
-    # A guess that is one too low leaves a rest above 2 * guess; being above guess already, it rounds up as well.
+    # A guess one too low leaves a remainder above 2 * guess, which also rounds up.
     low = write.step(node, "Greater", rest, write.step(node, "Mul", guess, write.scalar(2)))
     taken = write.step(node, "Add", write.step(node, "Mul", guess, write.scalar(2)), write.scalar(1))
     left = write.step(node, "Where", low, write.step(node, "Sub", rest, taken), rest)

@@ -22,7 +22,7 @@ def matmul(write: ExactWriter, node: Node) -> None:
 
 @emits(BatchMatMul)
 def batch_matmul(write: ExactWriter, node: Node) -> None:
-    """Both operands are centred before."""
+    """Subtract both zero points first."""
     op = node.op
     assert isinstance(op, BatchMatMul)
     a, b = (write.centred(node, index, zero_point, DType.F64) for index, zero_point in enumerate(op.zero_points))

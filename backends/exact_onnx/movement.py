@@ -1,4 +1,4 @@
-"""Emitters of ops that move, choose and compare integers: those of floats, in an element type that has kernels."""
+"""Emitters of ops that move, select and compare integers: those of floats, in an element type with kernels."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def mul(write: ExactWriter, node: Node) -> None:
 
 @emits(Lut)
 def lut(write: ExactWriter, node: Node) -> None:
-    """Rule L1; tables per channel stand one behind the other."""
+    """Rule L1; tables per channel are concatenated."""
     x, _ = write.operands(node)
     table = write.graph.constant(node.operands[1])
     if table is None:
@@ -82,7 +82,7 @@ def interpolate(write: ExactWriter, node: Node) -> None:
 
 
 def interpolated(write: ExactWriter, node: Node, table: np.ndarray, x: str) -> str:
-    """Rule L2 in a table of 2^n + 1 entries, or one per channel, at int64 numbers of 16 bits."""
+    """Rule L2 for int64 numbers of 16 bits, with one table of 2^n + 1 entries or one per channel."""
     intervals = table.shape[-1] - 1
     bits = 17 - intervals.bit_length()
     place = write.step(node, "Add", x, write.scalar(1 << 15))
@@ -100,7 +100,7 @@ def interpolated(write: ExactWriter, node: Node, table: np.ndarray, x: str) -> s
 
 @emits(Softmax)
 def softmax(write: ExactWriter, node: Node) -> None:
-    """Rules S1 and S2: a division of integers that are not negative rounds down."""
+    """Rules S1 and S2: the division of nonnegative integers rounds down."""
     op = node.op
     assert isinstance(op, Softmax)
     x, _ = write.operands(node)
@@ -117,7 +117,7 @@ def softmax(write: ExactWriter, node: Node) -> None:
 
 @emits(SoftmaxFixed)
 def softmax_fixed(write: ExactWriter, node: Node) -> None:
-    """Rule T5; a number that is not negative is shifted right by a division, left by a product, of a power of two."""
+    """Rule T5; nonnegative numbers are shifted by division or multiplication with powers of two."""
     op = node.op
     assert isinstance(op, SoftmaxFixed)
     x, _ = write.operands(node)
@@ -143,7 +143,7 @@ def softmax_fixed(write: ExactWriter, node: Node) -> None:
 
 
 def _reciprocal(write: ExactWriter, node: Node, d: str) -> str:
-    """2**62 / d nearly, as T5 has it."""
+    """The reciprocal of rule T5, nearly 2**62 / d."""
     half = write.step(node, "Div", d, write.scalar(2))
     x = write.step(node, "Add", write.scalar(FIRST), _high_product(write, node, half, write.scalar(SLOPE)))
     for _ in range(3):
@@ -155,13 +155,13 @@ def _reciprocal(write: ExactWriter, node: Node, d: str) -> str:
 
 
 def _high_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
-    """R2's h of two numbers."""
+    """The doubled high half h of rule R2."""
     product = write.step(node, "Add", write.step(node, "Mul", a, b), write.scalar(1 << 30))
     return shifted(write, node, product, np.asarray(31))
 
 
 def _exponentials(write: ExactWriter, node: Node, table: np.ndarray, below: str) -> str:
-    """The exponentials of differences that are not positive: one table, or the product of two for 16 bits."""
+    """The exponentials of nonpositive differences: one table, or the product of two for 16 bits."""
     if table.ndim == 1:
         place = write.step(node, "Add", below, write.scalar(255, np.int32))
         return write.step(node, "Gather", write.constant(table, "table"), place)

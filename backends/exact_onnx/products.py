@@ -1,8 +1,8 @@
-"""Exact sums of products: which carrier holds the integers.
+"""Exact sums of products.
 
 Convolutions run in ConvInteger on unsigned 8-bit lanes with unsigned weights: the one combination whose int32 sums are
 exact in onnxruntime on every processor (signed weights go through 16-bit saturating pairs on x86 without VNNI).
-Matrix products run in float64, exact while every partial sum stays within 2**53, which the graph's proofs say.
+Matrix products run in float64, exact while every partial sum is within 2**53, as the graph's proofs ensure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from npuq.ir import DType, Node, require
 from .writer import ExactWriter
 
 MOST_TERMS = ((1 << 31) - 1) // (255 * 255)
-"""The products of two unsigned bytes that an int32 surely holds."""
+"""The number of products of two unsigned bytes whose sum fits int32."""
 
 _MIDDLE = 128
 
@@ -49,7 +49,7 @@ def matrix_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
 
 
 def weights_product(write: ExactWriter, node: Node, x: str, weights: np.ndarray) -> str:
-    """x [..., M, K] times known integers [K, N], as int64; they are stored as they are and widened by the model."""
+    """x [..., M, K] times known integers [K, N], as int64; the model stores their own type and widens it."""
     narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
     w = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
     return matrix_product(write, node, write.cast(node, x, DType.F64), w)

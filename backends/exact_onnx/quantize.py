@@ -1,4 +1,4 @@
-"""Emitters between floats and integers, at the model's edges and at those of host segments: rules Q1 and Q2."""
+"""Emitters that convert floats and integers, at inputs, outputs and host segments: rules Q1 and Q2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .writer import ExactWriter, emits
 
 @emits(Quantize)
 def quantize(write: ExactWriter, node: Node) -> None:
-    """Rule Q1 in float64: QuantizeLinear divides in float32, which rounds differently now and then."""
+    """Rule Q1 in float64: QuantizeLinear divides in float32, which sometimes rounds differently."""
     op = node.op
     assert isinstance(op, Quantize)
     (x,) = write.operands(node)

@@ -19,7 +19,7 @@ from .writer import ExactWriter, emits
 
 Layer = Lstm | Gru | Rnn
 Step = Callable[[list[str], str], list[str]]
-"""From the states and the sums with x of one step to the states behind it; all are names of int64 values."""
+"""From the states and a step's sums with x to the next states; all are names of int64 values."""
 
 
 @emits(Lstm)
@@ -106,7 +106,7 @@ def _gru_step(cell: _Cell, op: Gru, states: list[str], sums: str) -> list[str]:
 
 
 def _store(write: ExactWriter, node: Node, directions: Sequence[tuple[str, ...]]) -> None:
-    """Results of all directions: every step's along axis 1, the last ones along axis 0."""
+    """Join the results of all directions: every step's along axis 1, the last ones along axis 0."""
     for index, (name, type_) in enumerate(zip(node.results, node.types, strict=True)):
         axis = 1 if index == 0 else 0
         axes = write.integers((axis,), "axes")
@@ -134,7 +134,7 @@ class _Cell:
         return self.write.scalar(value)
 
     def part(self, index: int, d: int, dtype: DType) -> str:
-        """The share of a direction in an operand [D, ...]."""
+        """The part of an operand [D, ...] for this direction."""
         taken = self.step("Gather", self.write.operands(self.node)[index], self.number(d), axis=0)
         return self.write.cast(self.node, taken, dtype)
 
@@ -200,9 +200,9 @@ class _Cell:
         return rescaled(self.write, self.node, x, self.op.rounding, m, s)
 
     def scan(self, step: Step, states: list[str], back: bool, *, lengths: int) -> tuple[str, list[str]]:
-        """Run the steps over the sums with x; give the first state of every step, and the last states.
+        """Run the steps over the sums with x; return the first state of every step, and the last states.
 
-        A sequence that runs backwards waits at its states until its last step comes.
+        A reversed sequence keeps its states until its last step.
         """
         write, node = self.write, self.node
         entries = [self.sums(write.operands(node)[0], 0)]

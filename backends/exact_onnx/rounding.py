@@ -1,8 +1,8 @@
 """The rounding rules R1 to R9 of docs/arithmetic.md on int64 tensors of an ONNX model.
 
 On int64 only Add, Sub, Mul, Div, Abs, Where, comparisons, bit operations and casts are used: onnxruntime's Min, Max,
-Clip and Sign compare the lower halves of some numbers. So limits are applied in float64, where rounding what is beyond
-them changes nothing. An arithmetic shift is a logical one of the number lifted by 2**63.
+Clip and Sign compare the lower halves of some numbers. So limits are applied in float64, where rounding a number beyond
+a limit changes nothing. An arithmetic shift is a logical shift of the number plus 2**63.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_DROPPED = 22
 
 
 class Rescaling(Protocol):
-    """What an op says of its requantizations."""
+    """The requantization fields of an op."""
 
     @property
     def rounding(self) -> str: ...
@@ -59,7 +59,7 @@ def rounded_shift(write: ExactWriter, node: Node, a: str, s: np.ndarray, roundin
 
 
 def clamped(write: ExactWriter, node: Node, rounded: str) -> str:
-    """The rounded value with the node's zero point, limited as its op says; float64."""
+    """The rounded value plus the zero point, limited by the op's clamp; float64."""
     op = node.op
     assert isinstance(op, Clamped)
     moved = _plus(write, node, rounded, op.zero_point) if op.zero_point else rounded
@@ -115,7 +115,7 @@ def _single_half_up_wide(write: ExactWriter, node: Node, a: str, m: np.ndarray, 
 
 
 def _tflite_double(write: ExactWriter, node: Node, a: str, m: np.ndarray, s: np.ndarray) -> str:
-    """R2; h >> n is taken as 2h >> n + 1, since n may be 0."""
+    """R2; h >> n is computed as 2h >> n + 1, since n may be 0."""
     up = _times(write, node, a, np.left_shift(np.int64(1), np.maximum(31 - s, 0)))
     saturated = write.cast(node, limited(write, node, up, *INT32), DType.I64)
     product = _plus(write, node, _times(write, node, saturated, m), 1 << 30)

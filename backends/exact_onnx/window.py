@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 @emits(Conv2d)
 def conv2d(write: ExactWriter, node: Node) -> None:
-    """Rule B3: padding of zeros is the operator's, what else surrounds x is written out."""
+    """Rule B3: the operator pads with zeros; other padding becomes a Pad."""
     op = node.op
     assert isinstance(op, Conv2d)
     x, border = write.first(node, 0), pads(op.padding)
@@ -48,7 +48,7 @@ def max_pool(write: ExactWriter, node: Node) -> None:
 
 @emits(AveragePool2d)
 def average_pool(write: ExactWriter, node: Node) -> None:
-    """Rule P1: a convolution with ones; the zero point leaves as often as there are elements inside."""
+    """Rule P1: a convolution with ones, less the zero point times the number of elements inside."""
     op = node.op
     assert isinstance(op, AveragePool2d)
     type_ = write.types[node.operands[0]]
@@ -79,7 +79,7 @@ def reduce_sum(write: ExactWriter, node: Node) -> None:
 
 @emits(ResizeLinear)
 def resize_linear(write: ExactWriter, node: Node) -> None:
-    """Rule P2: two matrix products around the plane."""
+    """Rule P2: a matrix product for each axis."""
     op = node.op
     assert isinstance(op, ResizeLinear)
     x = write.cast(node, write.first(node, 0), DType.F64)
@@ -92,7 +92,7 @@ def resize_linear(write: ExactWriter, node: Node) -> None:
 
 
 def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:
-    """x [N, C, H, W] with the elements between neighbours, then its border; a negative border crops."""
+    """x [N, C, H, W] with elements inserted between neighbours, then a border; a negative border crops."""
     dtype = write.types[node.operands[0]].dtype
     n, h, w, c = write.types[node.operands[0]].shape
     wide = write.cast(node, x, DType.I32)
@@ -116,7 +116,7 @@ def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:
 def _cropped(
     write: ExactWriter, node: Node, x: str, sizes: tuple[int, int], starts: tuple[int, int], stops: tuple[int, int]
 ) -> str:
-    """Height and width from their starts to their stops, where that leaves anything out."""
+    """Crop height and width to their starts and stops, if that removes anything."""
     if starts == (0, 0) and stops == sizes:
         return x
     bounds = (write.integers(values, name) for name, values in (("starts", starts), ("stops", stops), ("axes", (2, 3))))
@@ -124,7 +124,7 @@ def _cropped(
 
 
 def _counts(op: AveragePool2d, axis: int, size: int) -> np.ndarray:
-    """How many elements of a row or column each window meets."""
+    """The number of elements of a row or column in each window."""
     (before, after), width = op.padding[axis], op.window[axis]
     reach = (width - 1) * op.dilation[axis]
     starts = np.arange(-before, size + after - reach, op.stride[axis])

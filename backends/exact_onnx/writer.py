@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Interface = Literal["integer", "fixed", "float"]
-"""What a model takes and gives: the program's integers; floats in and integers spelled as floats out; floats."""
+"""The inputs and outputs: the program's integers; floats in and integers as floats out; floats."""
 
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-"""The orders of axes that move channels behind and before height and width."""
+"""The orders of axes for channels last and channels first."""
 
 Emit = Callable[["ExactWriter", Node], None]
 Body = Callable[[list[str], list[str]], tuple[list[str], str]]
-"""From the states and entries of one step to the states behind it and what it gives."""
+"""From the states and entries of a step to the next states and its results."""
 
 EMITTERS: dict[type[Op], Emit] = {}
-"""The function that writes each op so that its integers are exact; float ops of host segments are not here."""
+"""The emitter of each integer op; float ops of host segments use the QDQ exporters."""
 
 emits = registers(EMITTERS)
 
@@ -37,10 +37,10 @@ emits = registers(EMITTERS)
 def to_exact_onnx(graph: Graph, *, interface: Interface = "fixed") -> ModelProto:
     """Write an integer graph as a plain ONNX model of opset 21 whose integers are the graph's, bit for bit.
 
-    `interface` says what the model takes and gives: "integer", the graph's own types; "fixed", float32 inputs, which
-    the model quantizes by rule Q1, and outputs that are integers in float32; "float", float32 inputs, and outputs
-    dequantized by rule Q2. What has no scale keeps its type. Scales and zero points stand in the model's metadata.
-    Raises `NpuqError` for an op without an exact form, and for weights that are not known.
+    `interface`: "integer" has the graph's own types; "fixed" has float32 inputs, which the model quantizes by rule Q1,
+    and integers in float32 as outputs; "float" has float32 inputs, and outputs dequantized by rule Q2. Values without a
+    scale keep their type. The metadata hold scales and zero points. Raises `NpuqError` for an op without an exact form,
+    and for weights that are not constants.
     """
     shown = graph if interface == "integer" else _between_floats(graph, interface)
     write = ExactWriter(shown)
@@ -58,7 +58,7 @@ def as_interface(name: str) -> Interface:
 
 
 def _between_floats(graph: Graph, interface: Interface) -> Graph:
-    """The graph with float inputs, which it quantizes, and with float outputs."""
+    """Give the graph float inputs, which it quantizes, and float outputs."""
     builder = Builder(graph.name, reserved=set(graph.types))
     entered = {}
     for name, type_ in graph.inputs.items():
@@ -75,7 +75,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
         builder.copy(node, (entered.get(operand, operand) for operand in node.operands))
     outputs = {}
     for given, value in graph.outputs.items():
-        # An input that is returned goes out as its integers, which the name of the floats cannot tell.
+        # A returned input is returned as its integers, under another name than the floats.
         name = builder.fresh(f"{given}.out") if given in entered else given
         inner, type_ = entered.get(value, value), graph.types[value]
         quant = type_.quant
@@ -85,7 +85,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
             op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
             outputs[name] = builder.add(op, inner, name=f"{name}.dq")
         else:
-            # A cast of integers that mean something else is refused in graphs, which this one no longer is.
+            # The verifier refuses a cast of quantized integers; this graph is not verified again.
             outputs[name] = builder.fresh(f"{name}.fixed")
             cast = Node(Cast(to=DType.F32), (inner,), (outputs[name],), (TensorType(DType.F32, type_.shape),))
             builder.types[outputs[name]] = cast.type
@@ -109,7 +109,7 @@ def _emitter(node: Node) -> Emit:
 
 
 def _metadata(graph: Graph, interface: Interface) -> dict[str, str]:
-    """What the integers at the edges mean, for readers of the model."""
+    """The metadata that say what the integers of inputs and outputs mean."""
     ends = {"inputs": graph.inputs, "outputs": {name: graph.types[value] for name, value in graph.outputs.items()}}
     found = {
         f"npuq.{side}": json.dumps(
@@ -126,12 +126,12 @@ def _metadata(graph: Graph, interface: Interface) -> dict[str, str]:
 
 @dataclass
 class ExactWriter(Writer):
-    """A model under construction, with the channels-first form of every value that an op made in it."""
+    """A model under construction, with the channels-first forms of its values."""
 
     planes: dict[str, str] = field(default_factory=dict)
 
     def known(self, node: Node, index: int, what: str) -> np.ndarray:
-        """The integers of an operand that must be known, as int64."""
+        """The integers of an operand that must be a constant, as int64."""
         array = self.graph.constant(node.operands[index])
         require(array is not None, f"computed {what}; the exact ONNX form wants them as constants")
         assert array is not None
@@ -156,15 +156,15 @@ class ExactWriter(Writer):
         return self.planes[value]
 
     def cast_to(self, name: str, x: str, dtype: DType) -> None:
-        """Let x in another element type be the value `name`."""
+        """Cast x to the value `name`."""
         self._append("Cast", (x,), [name], {"to": element_type(dtype)})
 
     def scan(
         self, node: Node, body: Body, states: list[str], entries: list[str], *, backwards: bool
     ) -> tuple[str, list[str]]:
-        """Carry int64 states through a body over the first axis of `entries`; all steps' results, and the last states.
+        """Scan a body over the first axis of `entries` with int64 states; return its results and the last states.
 
-        The body's constants stand outside, where ONNX lets it see them.
+        The body's constants are outside of it, where ONNX makes them visible.
         """
         from onnx import helper
 

@@ -1,4 +1,4 @@
-"""What a program file holds, and what it must fulfil, whether it was just made or read."""
+"""The contents of a program file, and their checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs as text for who writes or debugs the machine's firmware."""
+"""Programs as text, for writing and debugging firmware."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def disassemble(contents: Contents) -> str:
     """Write a program: its interface, the target, then one line per instruction.
 
     Results are `%name@offset type`, their offset in the arena; constants are `#offset type`, theirs in the data.
-    Multipliers and shifts are summed up by their range, the shifts as the machine's q = s - 31: a negative q is a
-    left shift of the operands by that much.
+    Multipliers and shifts are written as their range, shifts as the machine's q = s - 31: a negative q is a left
+    shift of the operands.
     """
     graph, target, plan = contents.graph, contents.target, contents.plan
     places: dict[str, Slot | Placement] = {slot.value: slot for slot in plan.slots}
@@ -59,7 +59,7 @@ def _instruction(contents: Contents, node: Node, places: dict[str, Slot | Placem
 
 
 def _operand(name: str, type_: TensorType, place: Slot | Placement) -> str:
-    """An operand: a computed one was written with its type where it was made, a constant says its type here."""
+    """An operand; a constant has its type here, a computed value at its instruction."""
     return f"#{place.offset} {_type(type_)}" if isinstance(place, Placement) else f"%{name}@{place.offset}"
 
 
@@ -70,7 +70,7 @@ def _value(name: str, type_: TensorType, places: dict[str, Slot | Placement]) ->
 
 
 def _type(type_: TensorType) -> str:
-    """A type with its scale; many scales as their range."""
+    """A type with its scale, or the range of its scales."""
     shape = "x".join(map(str, type_.shape)) or "scalar"
     quant = type_.quant
     if quant is None:

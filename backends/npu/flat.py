@@ -19,7 +19,7 @@ ELEMENT_TYPES = tuple(DType)
 
 
 class Writer:
-    """Appends to one FlatBuffer; what a table points to is written before it."""
+    """Appends to one FlatBuffer; a table is written after the objects that it points to."""
 
     def __init__(self) -> None:
         self.builder = flatbuffers.Builder(1 << 16)
@@ -67,22 +67,22 @@ class Writer:
 
 
 class Reader:
-    """Reads strings and vectors of one FlatBuffer, and no more in total than an honest file of its size holds.
+    """Reads strings and vectors of one FlatBuffer, in total no more than the file's size.
 
-    Tables of a damaged file may share their vectors, and so claim far more than the file's bytes.
+    Tables of a damaged file may share vectors and so claim far more than the file's bytes.
     """
 
     def __init__(self, content: bytes) -> None:
         self.left = len(content)
 
     def spend(self, cost: int, what: str) -> None:
-        """Count `cost` bytes off the file's size; raise `ParseError` when they are used up."""
+        """Subtract `cost` from the bytes left; raise `ParseError` when none are left."""
         self.left -= cost
         if self.left < 0:
             raise ParseError(f"{what}: more than a file of this size can hold")
 
     def text(self, text: bytes | None) -> str:
-        """A string; what is left out is empty. Equal strings are shared, so they cost little."""
+        """A string, empty if omitted. Equal strings are shared, so they cost little."""
         if text is None:
             return ""
         self.spend(len(text) // 16, "strings")
@@ -94,7 +94,7 @@ class Reader:
         return [item(index) for index in range(length)]
 
     def numbers(self, numbers: Any, what: str) -> list[Any]:
-        """The numbers of a vector; the accessor gives 0 for one that is left out."""
+        """The numbers of a vector; the accessor gives 0 for an omitted one."""
         if isinstance(numbers, int):
             return []
         self.spend(numbers.nbytes, what)
@@ -108,7 +108,7 @@ class Reader:
 def pack(array: np.ndarray) -> bytes:
     """The bytes of an array: little endian, row major, two 4-bit elements to a byte.
 
-    The first of the two is the low half; a last odd one is padded with zero.
+    The first is the low half; an odd last one is padded with zero.
     """
     if DType.of(array.dtype) is not DType.I4:
         data: bytes = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -119,7 +119,7 @@ def pack(array: np.ndarray) -> bytes:
 
 
 def unpack(data: np.ndarray, type_: TensorType) -> Constant:
-    """The array of `type_` in exactly its bytes, given as uint8; raises `ParseError` where their number is wrong."""
+    """Read an array of `type_` from its bytes, a uint8 array; raises `ParseError` for a wrong number of bytes."""
     if data.size != type_.bytes:
         raise ParseError(f"{data.size} bytes of data for {type_.bytes} of a {type_}")
     if type_.dtype is DType.I4:

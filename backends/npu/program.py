@@ -1,4 +1,4 @@
-"""The program as a value: made from an integer graph, saved, loaded, run and checked."""
+"""The program as a value: made from an integer graph, saved, loaded, run, verified."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class VerificationError(NpuqError):
-    """An execution that does not give the known answers."""
+    """An execution does not give the known answers."""
 
 
 @dataclass(frozen=True)
 class Program(Contents):
     """An integer program for one NPU: graph, target, memory plan and known answers.
 
-    The graph is the integer core: its inputs and outputs are the integers that the machine sees, or floats where a
-    host segment stands at the edge.
+    The graph is the integer core: its inputs and outputs are the machine's integers, or floats next to a host
+    segment.
     """
 
     @classmethod
     def make(cls, graph: Graph, target: Target, samples: Iterable[Any] = ()) -> Program:
-        """Plan the memory of an integer graph and record what each sample gives.
+        """Plan the memory of an integer graph and record the outputs of each sample.
 
-        A sample is what `run` takes: an array, a tuple of arrays, or a dict by input name. Raises `NpuqError` where
-        the graph breaks a constraint of the target.
+        A sample is an argument of `run`: an array, a tuple of arrays, or a dict by input name. Raises `NpuqError` if
+        the graph violates a constraint of the target.
         """
         bare = check(cls(graph, target, make_plan(graph)))
         answers = tuple(bare._answer(sample) for sample in samples)
@@ -53,7 +53,7 @@ class Program(Contents):
 
     @classmethod
     def load(cls, path: str | Path) -> Program:
-        """Read a program file; raises `NpuqError` in one line where it is missing, damaged or breaks a rule."""
+        """Read a program file; raises `NpuqError` if it is missing, damaged or violates a rule."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -79,15 +79,15 @@ class Program(Contents):
         return str(HEADER.unpack_from(self.bytes)[3].hex())
 
     def save(self, path: str | Path) -> None:
-        """Write the file whole or not at all; raises `NpuqError` where the disk refuses."""
+        """Write the file whole or not at all; raises `NpuqError` if that fails."""
         write_file(path, self.bytes)
 
     def run(self, *inputs: Any, raw: bool = False) -> Any:
         """Execute the program.
 
         Inputs are arrays in order, or one dict by name: floats, which are quantized, or the program's own integers.
-        Their first axis may be a multiple of the program's batch size. Outputs are dequantized, unless `raw`; they come
-        as a tuple in order, or as a dict where the inputs did.
+        Their first axis may be a multiple of the program's batch size. Outputs are dequantized, unless `raw`; they are
+        a tuple in order, or a dict if the inputs are.
         """
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
             return dict(zip(self.graph.outputs, self._execute(*self._ordered(inputs[0]), raw=raw), strict=True))

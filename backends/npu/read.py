@@ -1,4 +1,4 @@
-"""Bytes to programs: the file is untrusted, so whatever it claims is checked before it is used."""
+"""Bytes to programs: the file is untrusted and checked before use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .layout import Placement, Role, place_constants
 from .write import HEADER, MAGIC, VERSION, content_digest
 
 DEEPEST = 6
-"""No attribute nests its tuples deeper."""
+"""The deepest nesting of an attribute's tuples."""
 
 HIGHEST_RANK = 32
 
@@ -33,14 +33,14 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What a damaged file makes the FlatBuffers runtime and NumPy raise."""
+"""The errors of the FlatBuffers runtime and NumPy for damaged files."""
 
 
 def from_bytes(data: bytes, source: str = "program") -> Contents:
     """Read and check a whole file.
 
-    Raises `ParseError` in one line that starts with `source`: no program, another version, cut short, damaged, or
-    a content that breaks a rule of the IR, of its target or of its memory plan.
+    Raises `ParseError`, starting with `source`, for no program, another version, a truncated or damaged file, or a
+    content that violates a rule of the IR, the target or the memory plan.
     """
     try:
         content = _content(data)
@@ -55,7 +55,7 @@ def from_bytes(data: bytes, source: str = "program") -> Contents:
 def _content(data: bytes) -> bytes:
     """The FlatBuffer of a file, once header, length and hash agree."""
     if data[: len(MAGIC)] != MAGIC:
-        raise ParseError(f"no NPU program: it starts with {data[:4]!r}, {MAGIC!r} wanted")
+        raise ParseError(f"not an NPU program: it starts with {data[:4]!r}, {MAGIC!r} wanted")
     if len(data) < HEADER.size:
         raise ParseError(f"cut short: {len(data)} bytes, the header alone has {HEADER.size}")
     _, version, length, digest = HEADER.unpack_from(data)
@@ -63,9 +63,9 @@ def _content(data: bytes) -> bytes:
         raise ParseError(f"format version {version}, this npuq reads {VERSION}; emit the program again")
     content = data[HEADER.size :]
     if len(content) != length:
-        raise ParseError(f"cut short or too long: {len(content)} bytes of content, {length} announced")
+        raise ParseError(f"cut short or too long: {len(content)} bytes of content, {length} recorded")
     if any(data[HEADER.size - 16 : HEADER.size]) or content_digest(content) != digest:
-        raise ParseError("damaged: the content does not have the announced SHA-256")
+        raise ParseError("damaged: the content does not have the recorded SHA-256")
     return content
 
 
@@ -92,7 +92,7 @@ class _ContentsReader(Reader):
         return name, type_
 
     def graph(self, file: Any) -> Graph:
-        """The graph; every index must be the one that the numbering of values gives."""
+        """The graph; indices must follow the numbering of values."""
         values = self.values
         inputs = self.numbers(file.InputsAsNumpy(), "inputs")
         tables = self.tables(file.ConstantsLength(), file.Constants, "constants")
@@ -137,7 +137,7 @@ class _ContentsReader(Reader):
         operands = self.numbers(instruction.OperandsAsNumpy(), "operands")
         results = [self.values[index] for index in self.numbers(instruction.ResultsAsNumpy(), "results")]
         if not results:
-            raise ParseError(f"an instruction {name} without results")
+            raise ParseError(f"instruction {name} has no results")
         return Node(
             make_op(name, attributes),
             tuple(self.values[index][0] for index in operands),
@@ -172,7 +172,7 @@ class _ContentsReader(Reader):
         tables = self.tables(length, item, "attributes")
         found = [(self.text(table.Name()), self.attribute(table, depth)) for table in tables]
         if depth == 0 and len(dict(found)) != len(found):
-            raise ParseError("an attribute stands twice")
+            raise ParseError("an attribute occurs twice")
         return found
 
     def attribute(self, table: Any, depth: int) -> Any:
@@ -209,4 +209,4 @@ def _element_type(number: int) -> DType:
 def _expect(what: str, found: Any, wanted: Any) -> None:
     """Require a numbering."""
     if list(found) != list(wanted):
-        raise ParseError(f"{what} are not where the format puts them")
+        raise ParseError(f"{what} are not numbered as the format requires")

@@ -116,7 +116,7 @@ def _value(writer: Writer, name: str, type_: TensorType) -> int:
 
 
 def _fields(writer: Writer, value: Any) -> list[int]:
-    """Every field of a dataclass, defaults too: a file means the same when a default changes."""
+    """Write every field of a dataclass, defaults too: a changed default does not change a file's meaning."""
     return [_attribute(writer, field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
 
 

@@ -25,7 +25,7 @@ def scatter_nd(write: Writer, node: Node) -> None:
 
 
 def _with_wide_indices(write: Writer, node: Node) -> list[str]:
-    """The operands, the second of them in 64 bits, the only indices that ONNX takes here."""
+    """The operands, with the second in 64 bits, which ONNX requires of these indices."""
     operands = write.operands(node)
     if write.types[node.operands[1]].dtype is not DType.I64:
         operands[1] = write.cast(node, operands[1], DType.I64)
@@ -50,7 +50,7 @@ def top_k(write: Writer, node: Node) -> None:
 
 @exports(pool.MaxPoolPlaces)
 def max_pool_places(write: Writer, node: Node) -> None:
-    """ONNX finds places beside the elements themselves, which nothing reads here."""
+    """ONNX returns the elements too, which nothing reads."""
     op = node.op
     assert isinstance(op, pool.MaxPoolPlaces)
     fits = all(max(around) < size for around, size in zip(op.padding, op.window, strict=True))
@@ -69,14 +69,14 @@ def max_pool_places(write: Writer, node: Node) -> None:
 
 @exports(sample.GridSample)
 def grid_sample(write: Writer, node: Node) -> None:
-    """Opset 20 gave the modes other names."""
+    """The modes have other names from opset 20 on."""
     op = node.op
     assert isinstance(op, sample.GridSample)
     older = {"linear": "bilinear", "cubic": "bicubic"}
     mode = op.mode if write.opset >= 20 else older.get(op.mode, op.mode)
     require(
         node.type.rank == 4 or write.opset >= 20,
-        f"grids of rank {node.type.rank} come with opset 20, {write.opset} asked",
+        f"grids of rank {node.type.rank} need opset 20, not {write.opset}",
     )
     attributes = {"mode": mode, "padding_mode": op.padding, "align_corners": int(op.align_corners)}
     write.last(node, "GridSample", *write.operands(node), **attributes)
@@ -84,7 +84,7 @@ def grid_sample(write: Writer, node: Node) -> None:
 
 @exports(sample.RoiAlign)
 def roi_align(write: Writer, node: Node) -> None:
-    """Before opset 16 there is one way to place elements, and no name for it."""
+    """Before opset 16 there is one mode of RoiAlign, without a name."""
     op = node.op
     assert isinstance(op, sample.RoiAlign)
     x, regions, samples = write.operands(node)

@@ -15,7 +15,7 @@ from .writer import Writer, exports, pads
 
 @exports(shape.Reshape)
 def reshape(write: Writer, node: Node) -> None:
-    """A 0 in the shape is to mean no elements, not a size to keep."""
+    """A 0 in the shape means no elements, not a size to keep."""
     attributes = {"allowzero": 1} if 0 in node.type.shape else {}
     write.last(node, "Reshape", *write.operands(node), write.integers(node.type.shape, "shape"), **attributes)
 
@@ -29,7 +29,7 @@ def transpose(write: Writer, node: Node) -> None:
 
 @exports(shape.Slice)
 def slice_(write: Writer, node: Node) -> None:
-    """ONNX counts negative stops from the end, so that "before the first" lies one size further."""
+    """ONNX counts negative stops from the end, so the stop before the first element is one size lower."""
     op = node.op
     assert isinstance(op, shape.Slice)
     sizes = write.types[node.operands[0]].shape
@@ -62,7 +62,7 @@ def expand(write: Writer, node: Node) -> None:
 
 @exports(resizing.Resize)
 def resize(write: Writer, node: Node) -> None:
-    """Sizes where they tell the scales, else the scales, of which the sizes are the floors."""
+    """Write sizes if they determine the scales, else the scales, whose floors are the sizes."""
     op = node.op
     assert isinstance(op, resizing.Resize)
     (x,) = write.operands(node)

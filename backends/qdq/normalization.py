@@ -33,7 +33,7 @@ def rms_normalization(write: Writer, node: Node) -> None:
 
 
 def _divided(write: Writer, node: Node, x: str, factors: tuple[str, ...]) -> None:
-    """x over the root of its mean square and epsilon, times a scale, plus a bias where there is one."""
+    """x / sqrt(mean(x^2) + epsilon), times a scale, plus an optional bias."""
     op = node.op
     assert isinstance(op, (layer_norm.LayerNorm, layer_norm.RmsNorm))
     axes, attributes = write.over("ReduceMean", op.axes(node.type.rank), keepdims=1)
@@ -84,13 +84,13 @@ def rnn(write: Writer, node: Node) -> None:
 
 
 def _biases(write: Writer, node: Node, b: str) -> str:
-    """ONNX wants a second bias, which is inside the first one here."""
+    """ONNX requires a second bias, which the first contains here."""
     type_ = write.graph.types[node.operands[3]]
     return write.step(node, "Concat", b, write.constant(np.zeros(type_.shape, type_.dtype.numpy), "bias"), axis=1)
 
 
 def _attributes(write: Writer, node: Node, op: recurrent.Recurrent) -> dict[str, object]:
-    """What all recurrent operators have; constants of activations are always written, as runtimes differ in them."""
+    """The attributes of all recurrent operators; activations' constants are written, since defaults differ."""
     texts = [text for d in range(op.directions) for text in op.named(d)]
     names, constants = zip(*map(recurrent.activation_parts, texts), strict=True)
     attributes: dict[str, object] = {

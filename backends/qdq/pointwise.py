@@ -1,4 +1,4 @@
-"""Exporters of ops that ONNX has as they are, of pointwise ops, reductions, matrix products and quantization."""
+"""Exporters of ops that ONNX has unchanged, of pointwise ops, reductions, matrix products and quantization."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     shape.GatherElements: ("GatherElements", "axis"),
     scatter.ScatterElements: ("ScatterElements", "axis", "reduction"),
 }
-"""Ops that ONNX has as they are: its name for them, and the attributes of the same name and meaning."""
+"""Ops that ONNX has unchanged: its name for them, and the attributes of the same name and meaning."""
 
 SIGNED_SHIFTS = 28
 """The first opset whose BitShift takes signed integers."""
@@ -120,7 +120,7 @@ def mish(write: Writer, node: Node) -> None:
 
 @exports(activation.Gelu)
 def gelu(write: Writer, node: Node) -> None:
-    """An operator since opset 20; before, x/2 * (1 + erf(x / sqrt 2)), or its approximation by a tanh."""
+    """An operator since opset 20; before, x/2 * (1 + erf(x / sqrt 2)), or its tanh approximation."""
     op = node.op
     assert isinstance(op, activation.Gelu)
     (x,) = write.operands(node)
@@ -143,7 +143,7 @@ def gelu(write: Writer, node: Node) -> None:
 
 @exports(activation.Clip)
 def clip(write: Writer, node: Node) -> None:
-    """Limits are operands of the element type; an infinite one is left out."""
+    """Limits are operands of the element type; an infinite one is omitted."""
     op = node.op
     assert isinstance(op, activation.Clip)
     limits = ["" if math.isinf(value) else _scalar(write, value, node.type) for value in (op.low, op.high)]
@@ -166,7 +166,7 @@ def mod(write: Writer, node: Node) -> None:
 @exports(bits.ShiftLeft, bits.ShiftRight)
 def shift(write: Writer, node: Node) -> None:
     known = not node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
-    require(known, f"shifts of {node.type.dtype} come with opset {SIGNED_SHIFTS}, {write.opset} asked")
+    require(known, f"shifts of {node.type.dtype} need opset {SIGNED_SHIFTS}, not {write.opset}")
     write.last(node, "BitShift", *write.operands(node), direction=node.op.name.removeprefix("shift_").upper())
 
 
@@ -207,7 +207,7 @@ REDUCTIONS: Mapping[type[Op], str] = {
 
 @exports(*REDUCTIONS)
 def reduction(write: Writer, node: Node) -> None:
-    """Without axes nothing is reduced, which ONNX has to be told, or cannot be."""
+    """No axes means no reduction, for which ONNX needs an attribute or an Identity."""
     op = node.op
     assert isinstance(op, reduce.Reduction)
     operator = REDUCTIONS[type(op)]
@@ -229,14 +229,14 @@ def position(write: Writer, node: Node) -> None:
 
 @exports(quant.Quantize)
 def quantize(write: Writer, node: Node) -> None:
-    """QuantizeLinear clamps to its element type only, so that narrower limits are clipped before it."""
+    """QuantizeLinear clamps only to its element type, so narrower limits become a Clip before it."""
     op = node.op
     assert isinstance(op, quant.Quantize)
     (x,) = write.operands(node)
     if (op.low, op.high) != op.dtype.range:
         x = _clipped(write, node, x, op)
     if op.dtype.bits > 16:
-        # QuantizeLinear has no such type; on the way into a normalization zero points are 0.
+        # QuantizeLinear lacks this type; before a normalization zero points are 0.
         require(not any(op.zero_points), f"zero points {op.zero_points} of {op.dtype}, 0 wanted")
         steps = write.step(node, "Round", write.step(node, "Div", x, _scale(write, op.scales, op.axis)))
         write.store(node, steps)
@@ -248,7 +248,7 @@ def quantize(write: Writer, node: Node) -> None:
 
 @exports(quant.Dequantize)
 def dequantize(write: Writer, node: Node) -> None:
-    """ONNX knows no 64-bit integers here, and no zero point of 32-bit ones."""
+    """ONNX has no 64-bit integers here, and no zero points of 32-bit integers."""
     op = node.op
     assert isinstance(op, quant.Dequantize)
     (q,) = write.operands(node)
@@ -268,7 +268,7 @@ def dequantize(write: Writer, node: Node) -> None:
 def _require_width(write: Writer, dtype: DType) -> None:
     """Opsets before 21 quantize to 8 bits only."""
     known = dtype.bits in (8, 32) or write.opset >= OPSET
-    require(known, f"{dtype} integers come with opset {OPSET}, {write.opset} asked")
+    require(known, f"{dtype} integers need opset {OPSET}, not {write.opset}")
 
 
 def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
@@ -286,7 +286,7 @@ def _scale(write: Writer, scales: tuple[float, ...], axis: int | None) -> str:
 
 
 def _zero_point(write: Writer, zero_points: tuple[int, ...], axis: int | None, dtype: DType) -> str:
-    """Zero points as an operand, which also tells the element type."""
+    """Zero points as an operand, which also sets the element type."""
     return write.constant(np.asarray(zero_points, dtype.numpy).reshape(() if axis is None else (-1,)), "zero_point")
 
 

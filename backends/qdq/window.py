@@ -22,7 +22,7 @@ def convolution(write: Writer, node: Node) -> None:
 
 @exports(conv.ConvTranspose)
 def transposed_convolution(write: Writer, node: Node) -> None:
-    """ONNX crops but does not grow: negative padding is written as padding of the result, before its bias."""
+    """ONNX crops but does not pad here: negative padding becomes padding of the result, before its bias."""
     op = node.op
     assert isinstance(op, conv.ConvTranspose)
     x, w, *bias = write.operands(node)
@@ -43,7 +43,7 @@ def transposed_convolution(write: Writer, node: Node) -> None:
 
 @exports(pool.MaxPool)
 def max_pool(write: Writer, node: Node) -> None:
-    """Runtimes refuse padding of a whole window; it is then written as an op of its own."""
+    """Runtimes refuse padding of a whole window; it becomes an op of its own."""
     op = node.op
     assert isinstance(op, pool.MaxPool)
     (x,) = write.operands(node)
@@ -57,7 +57,7 @@ def max_pool(write: Writer, node: Node) -> None:
 
 @exports(pool.AveragePool)
 def average_pool(write: Writer, node: Node) -> None:
-    """Padding that counts only in part has no ONNX form: there the mean over all is corrected by a factor."""
+    """ONNX cannot count only a part of the padding: a factor then corrects the mean over all."""
     op = node.op
     assert isinstance(op, pool.AveragePool)
     (x,) = write.operands(node)
@@ -86,6 +86,6 @@ def _wide(op: pool.MaxPool | pool.AveragePool) -> bool:
 
 
 def _padded(write: Writer, node: Node, x: str, op: pool.MaxPool | pool.AveragePool, value: np.ndarray) -> str:
-    """The operand with its border written out."""
+    """Pad the operand with an op of its own."""
     widths = write.integers(pads(((0, 0), (0, 0), *op.padding)), "pads")
     return write.step(node, "Pad", x, widths, write.constant(value, "value"))

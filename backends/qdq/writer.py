@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 OPSET = 21
-"""The first opset whose QuantizeLinear knows 16 and 4 bits."""
+"""The first opset whose QuantizeLinear has 16 and 4 bits."""
 
 FIRST_OPSET = 13
-"""The first one whose QuantizeLinear knows a scale per channel."""
+"""The first opset whose QuantizeLinear has a scale per channel."""
 
 AXES_AS_OPERAND = 18
 """The first opset whose reductions take axes as an operand; `ReduceSum` always does here."""
 
 LARGEST = (1 << 31) - 1
-"""The most bytes that one protobuf message holds."""
+"""The greatest size of a protobuf message, in bytes."""
 
 Export = Callable[["Writer", Node], None]
 E = TypeVar("E", bound=Callable[..., None])
 
 
 def registers(table: dict[type[Op], E]) -> Callable[..., Callable[[E], E]]:
-    """A decorator with ops as arguments: it enters the function that writes their nodes into a table."""
+    """A decorator that registers the function that writes the nodes of its ops."""
 
     def of(*ops: type[Op]) -> Callable[[E], E]:
         def register(write: E) -> E:
@@ -52,11 +52,11 @@ exports = registers(EXPORTERS)
 
 
 def to_onnx(graph: Graph, *, opset: int = OPSET) -> ModelProto:
-    """Write a float or fake-quant graph as an ONNX model that any runtime of an opset executes, 13 or later.
+    """Write a float or fake-quant graph as an ONNX model of an opset, 13 or later.
 
-    Inputs, outputs and inner values keep their names, except where an output's name belongs to another value: that
-    one becomes `name.raw`. Raises `NpuqError` for ops that ONNX does not have, such as integer ones, and for what the
-    opset does not have yet, such as 16-bit integers before 21.
+    Inputs, outputs and inner values keep their names; a value with the name of another value's output becomes
+    `name.raw`. Raises `NpuqError` for ops that ONNX lacks, such as integer ones, and for what the opset lacks, such as
+    16-bit integers before 21.
     """
     require_opset(opset)
     write = Writer(graph, opset)
@@ -98,14 +98,14 @@ class Writer:
                 self.names[value] = self.fresh(f"{value}.raw") if value in given else value
 
     def at(self, node: Node, export: Callable[[Self, Node], None]) -> None:
-        """Write a node; what it refuses is told with its place."""
+        """Write a node; its errors get its location."""
         try:
             export(self, node)
         except RuleError as error:
             raise NpuqError(f"{node.place}: {node.op.name}: {error}") from None
 
     def model(self, **metadata: str) -> ModelProto:
-        """The model of what has been written, without what no output needs."""
+        """Build the model, without nodes that no output needs."""
         from onnx import helper
 
         graph, nodes = self.graph, list(self.nodes)
@@ -131,7 +131,7 @@ class Writer:
         return model
 
     def fresh(self, wanted: str) -> str:
-        """`wanted`, with a number behind it where that name is taken."""
+        """Return a name, with a number appended if it is in use."""
         name, count = wanted, 0
         while name in self._taken:
             count += 1
@@ -156,21 +156,21 @@ class Writer:
         return self.constant(np.asarray(values, np.int64), stem)
 
     def cast(self, node: Node, x: str, dtype: DType) -> str:
-        """x in another element type; of integers, ONNX keeps the low bits."""
+        """Cast x; between integers, ONNX keeps the low bits."""
         return self.step(node, "Cast", x, to=element_type(dtype))
 
     def store(self, node: Node, x: str) -> None:
-        """Let x, of another element type, be the node's result."""
+        """Cast x to the node's result."""
         self.last(node, "Cast", x, to=element_type(node.type.dtype))
 
     def over(self, op: str, axes: tuple[int, ...], **attributes: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """What a reduction over axes takes beside its data: operands and attributes."""
+        """The operands after the data, and the attributes, of a reduction over axes."""
         if self.opset < AXES_AS_OPERAND and op != "ReduceSum":
             return (), {"axes": axes, **attributes}
         return (self.integers(axes, "axes"),), {"noop_with_empty_axes": 1, **attributes}
 
     def step(self, node: Node, op: str, *inputs: str, **attributes: Any) -> str:
-        """Append an operator that makes an inner value of the node, and give that value's name."""
+        """Append an operator for an inner value of the node; return the value's name."""
         name = self.fresh(f"{self.names[node.results[0]]}.{op.lower()}")
         self._append(op, inputs, [name], attributes)
         return name
@@ -193,28 +193,28 @@ class Writer:
 
 
 def require_opset(opset: int) -> None:
-    """Raise `NpuqError` unless models are written in an opset."""
+    """Raise `NpuqError` unless an opset is supported."""
     from onnx import defs
 
     if not FIRST_OPSET <= opset <= defs.onnx_opset_version():
-        known = f"{FIRST_OPSET}, with which scales per channel came, to {defs.onnx_opset_version()}"
-        raise NpuqError(f"opset {opset}: one of {known}, wanted")
+        newest = defs.onnx_opset_version()
+        raise NpuqError(f"opset {opset}: {FIRST_OPSET} (the first with scales per channel) to {newest} wanted")
 
 
 def _require_known(op: str, opset: int, inputs: tuple[str, ...], attributes: Mapping[str, Any]) -> None:
-    """Raise `RuleError` where an opset does not have an operator, as many operands or an attribute of it."""
+    """Raise `RuleError` if an opset lacks an operator, one of its attributes, or the number of operands."""
     fitting = [
         since
         for since, (operands, names) in _versions(op).items()
         if len(inputs) <= operands and names.issuperset(attributes)
     ]
     now = max((since for since in _versions(op) if since <= opset), default=0)
-    require(now in fitting, f"{op} as it is written here comes with opset {min(fitting, default=OPSET)}, {opset} asked")
+    require(now in fitting, f"{op} in this form needs opset {min(fitting, default=OPSET)}, not {opset}")
 
 
 @cache
 def _versions(op: str) -> dict[int, tuple[int, frozenset[str]]]:
-    """The most operands of an operator, and the names of its attributes, by the opset with which that came."""
+    """The greatest number of operands and the attributes of an operator, by the opset that introduced them."""
     from onnx import defs
 
     schemas = (one for one in defs.get_all_schemas_with_history() if one.name == op and not one.domain)
@@ -227,14 +227,14 @@ def pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
 
 
 def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
-    """Values shaped to broadcast along one axis; a single one is for all of it."""
+    """Reshape values to broadcast along one axis; a single value stays a scalar."""
     if axis is None or values.size == 1:
         return values.reshape(())
     return values.reshape([-1 if index == axis else 1 for index in range(rank)])
 
 
 def element_type(dtype: DType) -> int:
-    """The number by which ONNX calls an element type."""
+    """ONNX's number of an element type."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(dtype.numpy))

@@ -1,1 +1,1 @@
-"""The targets that come with npuq, one TOML file each, and the page that describes them."""
+"""npuq's targets, one TOML file each, and the page that describes them."""

@@ -49,7 +49,7 @@ class Extreme(Reduction):
 
 def reduced(shape: Shape, axes: tuple[int, ...], keep: bool) -> Shape:
     """The shape that a reduction over `axes` leaves."""
-    require(len(set(axes)) == len(axes), f"axes {axes}: one stands twice")
+    require(len(set(axes)) == len(axes), f"axes {axes}: one occurs twice")
     for axis in axes:
         check_axis(axis, len(shape))
     if keep:

@@ -151,12 +151,12 @@ def test_values_that_share_bytes_are_refused(originals: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no NPU program: it starts with b'', b'NPUQ' wanted"),
-        (b"ONNX...", "no NPU program: it starts with b'ONNX', b'NPUQ' wanted"),
+        (b"", "not an NPU program: it starts with b'', b'NPUQ' wanted"),
+        (b"ONNX...", "not an NPU program: it starts with b'ONNX', b'NPUQ' wanted"),
         (b"NPUQ\2\0\0\0", "cut short: 8 bytes, the header alone has 64"),
         (HEADER.pack(MAGIC, 1, 0, b""), "format version 1, this npuq reads 2; emit the program again"),
-        (HEADER.pack(MAGIC, 2, 9, b""), "cut short or too long: 0 bytes of content, 9 announced"),
-        (HEADER.pack(MAGIC, 2, 0, b""), "damaged: the content does not have the announced SHA-256"),
+        (HEADER.pack(MAGIC, 2, 9, b""), "cut short or too long: 0 bytes of content, 9 recorded"),
+        (HEADER.pack(MAGIC, 2, 0, b""), "damaged: the content does not have the recorded SHA-256"),
     ],
 )
 def test_each_fault_of_the_header_has_its_line(data: bytes, reason: str) -> None:

@@ -95,7 +95,7 @@ def test_equals_onnxruntime(
         (13, "Reshape", [np.array([-1, -1])], {}, "shape [-1, -1]: at most one -1 and no other below 0"),
         (13, "Squeeze", [np.array([1])], {}, "axis 1 has size 4, 1 wanted"),
         (13, "Unsqueeze", [], {}, "axes are missing"),
-        (13, "Unsqueeze", [np.array([0, 0])], {}, "axes (0, 0) of 6 axes: one stands twice"),
+        (13, "Unsqueeze", [np.array([0, 0])], {}, "axes (0, 0) of 6 axes: one occurs twice"),
         (13, "Softmax", [], {"axis": 4}, "axis 4 of 4 axes"),
         (13, "Concat", [], {}, "attribute 'axis' is missing, an int wanted"),
         (13, "Gather", [np.array([4])], {"axis": 1}, "indices from 4 to 4 on an axis of 4"),

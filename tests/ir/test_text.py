@@ -202,7 +202,7 @@ def test_the_undamaged_text_is_good() -> None:
     [
         ("graph @g", "grph @g", "net.ir:1: 'graph' wanted at 'grph @g(%x: f32[2,3]'"),
         ("%x: f32[2,3]", "%x f32[2,3]", "net.ir:1: ':' wanted at 'f32[2,3], %q: q8<0.5'"),
-        ("%q: q8", "%x: q8", "net.ir:1: a name stands twice"),
+        ("%q: q8", "%x: q8", "net.ir:1: a name occurs twice"),
         ("f32[2,3],", "f33[2,3],", "net.ir:1: there is no element type 'f33'"),
         ("f32[2,3],", "f32 2,3,", "net.ir:1: a type wanted at 'f32 2,3, %q: q8<0.5>'"),
         ("q8<0.5>", "q9<0.5>", "net.ir:1: there is no quantized type 'q9'"),
@@ -226,7 +226,7 @@ def test_the_undamaged_text_is_good() -> None:
         ("= clip", ", %z = clip", "net.ir:3: clip: 2 results, 1 types"),
         ('loc("here")', "loc(here)", "net.ir:3: a string wanted at 'here)\\n return %y, o'"),
         ("return", "retrun", "net.ir:4: '%' wanted at 'retrun %y, other=%q\\n'"),
-        ("other=%q", "%y", "net.ir:5: a name stands twice"),
+        ("other=%q", "%y", "net.ir:5: a name occurs twice"),
         ("}\n", "}\n}", "net.ir:6: text after the end of the graph"),
     ],
 )

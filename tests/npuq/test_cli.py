@@ -107,7 +107,7 @@ def test_a_program_without_a_qdq_model_is_written_all_the_same(run: Run, files: 
     done = run("quantize", files.model, "--data", files.data, "-o", tmp_path / "out", *flags)
     assert (done.code, done.err) == (0, "")
     assert "note: no small_qdq.onnx: " in done.out
-    assert "i16 integers come with opset 21, 13 asked" in done.out
+    assert "i16 integers need opset 21, not 13" in done.out
     assert f"written: {tmp_path}/out/small.npuq, small_quantize.onnx, report.html" in done.out
     assert not (tmp_path / "out" / "small_qdq.onnx").exists()
 

@@ -16,7 +16,7 @@ def front(axis: int, rank: int) -> int:
 def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
     """Axes counted from the front, each once."""
     found = tuple(front(axis, rank) for axis in axes)
-    require(len(set(found)) == len(found), f"axes {axes} of {rank} axes: one stands twice")
+    require(len(set(found)) == len(found), f"axes {axes} of {rank} axes: one occurs twice")
     return found
 
 
