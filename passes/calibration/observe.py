@@ -7,31 +7,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache, reduce
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from npuq.ir import Graph, NpuqError, RuleError, compiler_options, function, results_of, text_digest
-from npuq.ir.ops.observe import LEAST_EXPONENT, Observe, cells, flushed
+from npuq.ir import DType, Graph, NpuqError, RuleError, compiler_options, function, text_digest
+from npuq.ir.errors import require
 
 from ..lowering.plan import Channels
 from .channel_sums import ChannelSums
 from .samples import Data, DataDigest, Sample, samples
-from .statistics import TINY, Observed, Statistics
+from .statistics import TINY, Observed, Statistics, coarsened
 
-CHUNKS = (1 << 17, 1 << 14)
-"""The only sizes that counting is compiled for: few, since each costs a compilation, and one small, for the rests."""
+PIECE = 1 << 15
+"""The elements that are counted at a time: few enough to stay in a core's cache, with their cells."""
 
-FLUSH = 1 << 30
-"""The elements after which 32-bit counts move to 64 bits."""
-
-SINKS = 8
-"""The cells that take exact zeros in turn: adding to one cell again and again waits for the sum before."""
+LEAST_EXPONENT = -126
+"""The finest cell is 2^-126, the smallest normal float32, so that 2^-exponent is a float32 too."""
 
 MOST_WORKERS = 4
 """Threads on one CPU; each holds the values of one sample."""
@@ -60,7 +56,8 @@ def observe(
     sums = {one: ChannelSums(one[1]) for one in means}
     lanes, digest, done = _run(graph, data, names, bins, sums, devices, progress)
     found = {one: gathered.means() for one, gathered in _sums(lanes).items()}
-    return Observed(_gathered(names, lanes), text_digest(graph), digest, done, found)
+    statistics = {name: reduce(Statistics.merge, (lane.tallies[name].result() for lane in lanes)) for name in names}
+    return Observed(statistics, text_digest(graph), digest, done, found)
 
 
 def observe_channels(
@@ -94,7 +91,14 @@ def _run(
         known = {name: constant.array for name, constant in graph.constants.items()}
         placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
     lanes = [
-        _Lane(names, computed, run, placed[device], device, bins, {one: replace(empty) for one, empty in sums.items()})
+        _Lane(
+            computed,
+            run,
+            placed[device],
+            device,
+            {one: replace(empty) for one, empty in sums.items()},
+            {name: _Tally(bins) for name in names},
+        )
         for device in workers
     ]
     digest = DataDigest()
@@ -136,31 +140,47 @@ def _forward(graph: Graph, names: tuple[str, ...], platform: str) -> Callable[..
     return jax.jit(forward, compiler_options=compiler_options(platform, one_thread=True))
 
 
-@dataclass
 class _Tally:
-    """The running counts of one value on one lane; `counts` has `SINKS` more cells, for exact zeros."""
+    """The running statistics of one value on one lane."""
 
-    exponent: int
-    counts: Any
-    minimum: float = math.inf
-    maximum: float = -math.inf
-    elements: int = 0
-    padding: int = 0
+    def __init__(self, bins: int) -> None:
+        self.minimum, self.maximum = math.inf, -math.inf
+        self.zeros, self.exponent = 0, LEAST_EXPONENT
+        self.counts = np.zeros(4 * bins, np.int64)
+
+    def add(self, x: np.ndarray, low: float, high: float) -> None:
+        """Count elements whose extremes are `low` and `high`; the cells widen until they hold them."""
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        exponent = least_exponent(max(-low, high), len(self.counts) // 4)
+        if exponent > self.exponent:
+            self.counts = coarsened(self.counts, exponent - self.exponent)
+            self.exponent = exponent
+        # The product with a power of two is exact, or less than one cell.
+        cells = (x * np.float32(2.0**-self.exponent)).astype(np.intp)
+        self.zeros += x.size - int(np.count_nonzero(x >= TINY))
+        first = len(self.counts) // 2
+        if low < 0:
+            negative = x <= -TINY
+            self.zeros -= int(np.count_nonzero(negative))
+            cells += first - negative
+            first = 0
+        found = np.bincount(cells)
+        self.counts[first : first + len(found)] += found
+
+    def result(self) -> Statistics:
+        return Statistics(self.minimum, self.maximum, self.zeros, self.exponent, self.counts)
 
 
 @dataclass
 class _Lane:
     """One thread's share of the work: its device, and what it has counted."""
 
-    names: tuple[str, ...]
     computed: tuple[str, ...]
     run: Callable[..., list[jax.Array]]
     parameters: dict[str, jax.Array]
     device: jax.Device
-    bins: int
     sums: dict[Channels, ChannelSums]
-    tallies: dict[str, _Tally] = field(default_factory=dict)
-    finished: dict[str, Statistics] = field(default_factory=dict)
+    tallies: dict[str, _Tally]
 
     def add(self, index: int, sample: Sample) -> None:
         """Run one sample and count its values."""
@@ -168,99 +188,31 @@ class _Lane:
             arrays = [jax.device_put(array, self.device) for array in sample]
             found = self.run(self.parameters, arrays)
         values = {name: np.asarray(value) for name, value in zip(self.computed, found, strict=True)}
-        for name in self.names:
-            self._count(index, name, values[name].reshape(-1))
-        for name in values.keys() - set(self.names):
-            _extremes(index, name, values[name])
+        for name, value in values.items():
+            _count(index, name, value.reshape(-1), self.tallies.get(name))
         for (name, _), sums in self.sums.items():
             sums.add(values[name])
 
-    def _count(self, index: int, name: str, value: np.ndarray) -> None:
-        """Count one value at the least exponent that holds everything so far."""
-        low, high = _extremes(index, name, value)
-        exponent = least_exponent(max(-low, high), self.bins)
-        tally = self.tallies.get(name)
-        if tally is None or exponent > tally.exponent or tally.elements + value.size > FLUSH:
-            self._flush(name)
-            least = tally.exponent if tally is not None else exponent
-            tally = self.tallies[name] = _Tally(max(exponent, least), _no_counts(self.bins))
-        tally.minimum, tally.maximum = min(tally.minimum, low), max(tally.maximum, high)
-        tally.elements += value.size
-        for at, size in pieces(value.size):
-            piece = value[at : at + size]
-            if piece.size < size:
-                tally.padding += size - piece.size
-                piece = np.pad(piece, (0, size - piece.size))
-            tally.counts = _counting(self.bins)(tally.counts, piece, np.int32(tally.exponent))
 
-    def _flush(self, name: str) -> None:
-        """Merge a value's running counts into what is finished."""
-        tally = self.tallies.pop(name, None)
-        if tally is None:
-            return
-        counts = np.asarray(tally.counts).astype(np.int64)
-        zeros = int(counts[-SINKS:].sum()) - tally.padding
-        counts = counts[:-SINKS]
-        counts[2 * self.bins] += zeros
-        found = Statistics(tally.minimum, tally.maximum, zeros, tally.exponent, counts)
-        self.finished[name] = self.finished[name].merge(found) if name in self.finished else found
-
-    def result(self) -> dict[str, Statistics]:
-        for name in self.names:
-            self._flush(name)
-        return self.finished
-
-
-def _extremes(index: int, name: str, value: np.ndarray) -> tuple[float, float]:
-    """The least and the greatest element of a sample's value; an error where one is not finite."""
-    low, high = (_flushed(float(extreme)) for extreme in (value.min(), value.max()))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        bad = value.size - int(np.count_nonzero(np.isfinite(value)))
-        raise NpuqError(
-            f"%{name}, sample {index}: {bad} of {value.size} numbers are NaN or infinite; "
-            "check the model and the range of its input"
-        )
-    return low, high
-
-
-def pieces(size: int) -> list[tuple[int, int]]:
-    """Cut `size` elements into chunks of the compiled sizes: (start, chunk size); the last may reach past the end."""
-    large, small = CHUNKS
-    found = []
-    at = 0
-    while at < size:
-        # Six small calls cost about as much as one large one.
-        chunk = large if size - at > 6 * small else small
-        found.append((at, chunk))
-        at += chunk
-    return found
+def _count(index: int, name: str, value: np.ndarray, tally: _Tally | None) -> None:
+    """Count one value of a sample, unless only its sums are wanted; an error where an element is not finite."""
+    for at in range(0, value.size, PIECE):
+        piece = value[at : at + PIECE]
+        low, high = (_flushed(float(extreme)) for extreme in (piece.min(), piece.max()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            bad = value.size - int(np.count_nonzero(np.isfinite(value)))
+            raise NpuqError(
+                f"%{name}, sample {index}: {bad} of {value.size} numbers are NaN or infinite; "
+                "check the model and the range of its input"
+            )
+        if tally is not None:
+            tally.add(piece, low, high)
 
 
 def least_exponent(magnitude: float, bins: int) -> int:
-    """The least e with magnitude < 2 * bins * 2^e, as the op `observe` finds it."""
+    """The least e of a normal number with magnitude < 2 * bins * 2^e."""
     above = math.frexp(magnitude)[1] if magnitude else LEAST_EXPONENT
     return max(above - bins.bit_length(), LEAST_EXPONENT)
-
-
-@cache
-def _counting(bins: int) -> Callable[..., jax.Array]:
-    """Add a chunk to the counts, and exact zeros to the cells after them."""
-
-    def count(counts: jax.Array, x: jax.Array, exponent: jax.Array) -> jax.Array:
-        x = flushed(x)
-        sinks = 4 * bins + lax.iota(jnp.int32, x.size) % SINKS
-        index = jnp.where(x == 0, sinks, cells(x, exponent, bins))
-        return counts.at[index].add(1, mode="promise_in_bounds")
-
-    compiled: Callable[..., jax.Array] = jax.jit(count, compiler_options=compiler_options("cpu", one_thread=True))
-    return compiled
-
-
-def _no_counts(bins: int) -> jax.Array:
-    """Empty counts on the host, where the values lie as well; what is added to them runs there."""
-    host = jax.local_devices(backend="cpu")[0]
-    empty: jax.Array = jax.device_put(np.zeros(4 * bins + SINKS, np.int32), host)
-    return empty
 
 
 def _flushed(number: float) -> float:
@@ -271,8 +223,12 @@ def _check(graph: Graph, names: tuple[str, ...], bins: int) -> None:
     for name in names:
         if name not in graph.types:
             raise NpuqError(f"{graph.name}: there is no value %{name} to observe")
+        type_ = graph.types[name]
         try:
-            results_of(Observe(bins=bins), (graph.types[name],))
+            require(type_.dtype is DType.F32, f"{type_.dtype} operand, f32 wanted")
+            require(type_.size > 0, "nothing to observe in an empty operand")
+            require(2 <= bins <= 1 << 20, f"{bins} bins, 2 to {1 << 20} wanted")
+            require(bins & (bins - 1) == 0, f"{bins} bins, a power of two wanted")
         except RuleError as error:
             raise NpuqError(f"{graph.name}: cannot observe %{name}: {error}") from None
 
@@ -291,14 +247,6 @@ def _workers(devices: Sequence[jax.Device] | None) -> list[Any]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gathered(names: tuple[str, ...], lanes: list[_Lane]) -> dict[str, Statistics]:
-    gathered: dict[str, Statistics] = {}
-    for lane in lanes:
-        for name, found in lane.result().items():
-            gathered[name] = gathered[name].merge(found) if name in gathered else found
-    return {name: gathered[name] for name in names}
 
 
 def _sums(lanes: list[_Lane]) -> dict[Channels, ChannelSums]:

@@ -36,7 +36,7 @@ DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Extremes, zeros and a histogram with cells of width 2^exponent, as the op `observe` defines them.
+    """Extremes, zeros and a histogram with cells of width 2^exponent, the least at which all elements fit.
 
     `counts` (int64, 4 * bins) starts at cell `first`: cell i >= 0 covers [i, i + 1) * 2^exponent, cell i < 0 mirrors
     cell -1 - i. Exact zeros are counted in cell 0 and apart in `zeros`.

@@ -14,7 +14,6 @@ from npuq.ir.ops import (
     layer_norm,
     logic,
     norm,
-    observe,
     order,
     pool,
     quant,
@@ -282,7 +281,6 @@ RECURRENT = (
 QUANT = (
     example(quant.Quantize(scales=(0.5,), zero_points=(3,)), "f32[2,3]"),
     example(quant.Quantize(scales=(0.125,), dtype=DType.I32, low=-524288, high=524287), "f32[2,3]"),
-    example(observe.Observe(bins=4), "f32[2,3]"),
     example(quant.Dequantize(scales=(0.5, 0.25), zero_points=(0, 0), axis=0), "q8<axis=0: 0.5, 0.25>[2,3]"),
 )
 
