@@ -32,6 +32,7 @@ from npuq.ir.ops.elementwise import (
 )
 from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where
 from npuq.ir.ops.order import TopK
+from npuq.ir.ops.quant import to_reals
 from npuq.ir.ops.reduce import (
     ArgMax,
     ArgMin,
@@ -46,7 +47,7 @@ from npuq.ir.ops.reduce import (
 )
 
 from ..onnx import apply
-from .registry import CLAMPS, Operation, converts, reals
+from .registry import CLAMPS, Operation, converts
 
 PLAIN: dict[str, Op] = {
     "ABS": Abs(),
@@ -155,7 +156,7 @@ def prelu(operation: Operation) -> str:
     """Stored slopes of integers are part of a table: their reals are taken."""
     tensor, slope = operation.inputs[1], operation.operand(1)
     if tensor is not None and tensor.array is not None and tensor.quant is not None:
-        slope = operation.context.constant(reals(tensor.array, tensor.quant), "slope")
+        slope = operation.context.constant(to_reals(tensor.array, tensor.quant), "slope")
     return operation.add(PRelu(), operation.x, slope)
 
 

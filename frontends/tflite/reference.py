@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from npuq.ir import Graph, NpuqError, one_line
+from npuq.ir.ops.quant import to_reals
 
 from ..reference import TOLERANCE, Arrays, Original
 from ..specialize import Shapes
 from .read import Model, Tensor, read_model
-from .registry import reals
 
 ROUNDED = 0.2
 """Of a value's range: what steps of 8 bits, rounded the one way in LiteRT and another in floats, may come to."""
@@ -101,4 +101,5 @@ def _meant(tensor: Tensor, array: np.ndarray) -> np.ndarray:
     """A result as the graph gives it: reals for integers."""
     if not tensor.is_quantized or tensor.quant is None:
         return array
-    return reals(array.astype(np.int16) - 128 if array.dtype == np.uint8 else array, tensor.quant)
+    reals: np.ndarray = to_reals(array.astype(np.int16) - 128 if array.dtype == np.uint8 else array, tensor.quant)
+    return reals

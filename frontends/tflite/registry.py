@@ -11,7 +11,7 @@ import numpy as np
 from npuq.ir import Builder, DType, Op, Quantization, RuleError, TensorType, require
 from npuq.ir.formats.tflite import ACTIVATIONS
 from npuq.ir.ops.activation import Clip, Relu, Tanh
-from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 from npuq.ir.ops.shape import Reshape, Transpose
 
 from ..context import Context, Node
@@ -185,7 +185,7 @@ class Operation:
             )
         known = self.context.known(name)
         if known is None and tensor.array is not None and tensor.quant is not None:
-            known = reals(tensor.array, tensor.quant)
+            known = to_reals(tensor.array, tensor.quant)
         if known is not None:
             return self.context.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
         return self.move(Transpose(order=order), name)
@@ -210,14 +210,6 @@ class Operation:
         return self.pairs.real(
             self.context.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
         )
-
-
-def reals(array: np.ndarray, quant: Quantization) -> np.ndarray:
-    """The reals that stored integers stand for, in float32."""
-    shape = [-1 if axis == quant.axis else 1 for axis in range(array.ndim)] if quant.axis is not None else []
-    zero_points = np.asarray(quant.zero_points, np.int64).reshape(shape)
-    found: np.ndarray = (array.astype(np.int64) - zero_points).astype(np.float32)
-    return found * np.asarray(quant.scales, np.float32).reshape(shape)
 
 
 Converter = Callable[[Operation], "str | tuple[str, ...]"]

@@ -81,11 +81,18 @@ class Dequantize(Op):
         return TensorType(DType.F32, q.shape)
 
     def evaluate(self, q: jax.Array) -> jax.Array:
-        """Subtract exactly, multiply once in float32; biases of 64 bits keep all of them until then."""
-        wide = np.dtype(np.int64 if q.dtype.itemsize == 8 else np.int32)
-        zero_points = np.asarray(self.quant.zero_points, wide)
-        centred = q.astype(wide) - _along(zero_points, self.axis, q.ndim)
-        return centred.astype(jnp.float32) * _along(np.asarray(self.scales, np.float32), self.axis, q.ndim)
+        reals: jax.Array = to_reals(q, self.quant)
+        return reals
+
+
+def to_reals(q: Any, quant: Quantization) -> Any:
+    """The float32 reals of integers, an array of NumPy or JAX: rule Q2, its one definition.
+
+    Subtract exactly, multiply once; biases of 64 bits keep all of them until then.
+    """
+    wide = np.dtype(np.int64 if q.dtype.itemsize == 8 else np.int32)
+    centred = q.astype(wide) - _along(np.asarray(quant.zero_points, wide), quant.axis, q.ndim)
+    return centred.astype(np.float32) * _along(np.asarray(quant.scales, np.float32), quant.axis, q.ndim)
 
 
 def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:

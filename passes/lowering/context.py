@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, Quantization
+from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, Quantization, require
 from npuq.ir.arithmetic import MULTIPLIERS, multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.npu.pointwise import Requantize
@@ -158,6 +158,16 @@ class Context:
             "high": result.high,
             "dtype": result.dtype,
         }
+
+    def bias(self, node: Node, weights: np.ndarray, name: str) -> str:
+        """The bias constant of a weighted sum, with what the operand's zero point adds; weights end with channels."""
+        integers = self.integers(node.operands[2]) if len(node.operands) > 2 else np.zeros(weights.shape[-1], np.int64)
+        folded = integers - self.quant(node.operands[0]).zero_point * weights.reshape(-1, weights.shape[-1]).sum(0)
+        dtype = self.width(node.operands[0]).bias_dtype
+        low, high = dtype.range
+        fits = folded.min(initial=0) >= low and folded.max(initial=0) <= high
+        require(fits, f"its bias takes more than {dtype.bits} bits with the zero point of its operand")
+        return self.builder.constant(folded.astype(dtype.numpy), f"{name}.b")
 
     def rescale(self, real: np.ndarray, node: Node) -> tuple[str, str]:
         """Constants (M, s) for real factors, one or many; what had to be repaired is kept for the report."""

@@ -58,15 +58,11 @@ def matrix_product(context: Context, node: Node, result: Result) -> Emitted:
 def _linear(context: Context, node: Node, result: Result) -> Emitted:
     x_quant, w_quant = context.quant(node.operands[0]), context.quant(node.operands[1])
     weights = context.integers(node.operands[1])
-    bias = np.zeros(weights.shape[1], np.int64)
-    if len(node.operands) > 2:
-        bias = context.integers(node.operands[2])
-    bias = bias - x_quant.zero_point * weights.sum(0)
     op = NpuMatMul(**context.tail(result, NpuMatMul.name))
     operands = (
         context.take(node.operands[0]),
         context.builder.constant(weights.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
-        context.builder.constant(bias.astype(context.width(node.operands[0]).bias_dtype.numpy), f"{result.name}.b"),
+        context.bias(node, weights, result.name),
         *context.rescale(x_quant.scale * np.asarray(w_quant.scales, np.float64) / result.quant.scale, node),
     )
     return Emitted(context.emit(op, *operands, result=result), last=False)

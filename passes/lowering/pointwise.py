@@ -8,7 +8,7 @@ from npuq.ir import DType, Graph, Node, Op, run_nodes
 from npuq.ir.ops import activation, elementwise, trigonometry
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.pointwise import Lut
-from npuq.ir.ops.quant import to_integers
+from npuq.ir.ops.quant import to_integers, to_reals
 
 from ..target import Target
 from .context import Context, Emitted, Result
@@ -102,8 +102,7 @@ def function_values(context: Context, nodes: list[Node], source: str, integers: 
 
     Evaluated in float32 by the ops' own reference, all reals along the batch axis.
     """
-    quant = context.quant(source)
-    reals = ((integers - quant.zero_point).astype(np.float32) * np.float32(quant.scale)).astype(np.float32)
+    reals = to_reals(integers, context.quant(source))
     rank = nodes[-1].type.rank
     x = reals.reshape((-1,) + (1,) * (rank - 1))
     inside = {source, *(node.result for node in nodes)}
@@ -137,8 +136,7 @@ def known(context: Context, value: str, rank: int) -> np.ndarray:
     """The float array of a known operand."""
     array = context.source.constant(value)
     if array is None:
-        quant = context.quant(value)
-        array = ((context.integers(value) - quant.zero_point) * np.float32(quant.scale)).astype(np.float32)
+        array = to_reals(context.integers(value), context.quant(value))
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 

@@ -111,13 +111,9 @@ def _convolve(
 ) -> Emitted:
     """Emit the integer convolution of OI(H)W weights."""
     x_quant = context.quant(node.operands[0])
-    bias = np.zeros(weights.shape[0], np.int64)
-    if len(node.operands) > 2:
-        bias = context.integers(node.operands[2])
     if weights.ndim == 3:
         weights = weights[:, :, None]
     hwio = weights.transpose(2, 3, 1, 0)
-    bias = bias - x_quant.zero_point * hwio.sum((0, 1, 2))
     op = Conv2d(
         stride=window.stride,
         padding=window.padding,
@@ -133,7 +129,7 @@ def _convolve(
     operands = (
         context.plane(node.operands[0]),
         context.builder.constant(hwio.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
-        context.builder.constant(bias.astype(context.width(node.operands[0]).bias_dtype.numpy), f"{result.name}.b"),
+        context.bias(node, hwio, result.name),
         *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale, node),
     )
     return _from_plane(context, op, operands, node, result)

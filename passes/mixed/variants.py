@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Graph, Quantization, compiler_options, function, parameters
+from npuq.ir import Graph, compiler_options, function, parameters
 from npuq.ir.op import Arrays
-from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 
 from ..calibration.observe import MOST_WORKERS
 from ..calibration.samples import Sample
@@ -172,17 +172,8 @@ def _known(units: Units, unit: str, quantized: Graph) -> dict[str, np.ndarray]:
         for name in known_values(units.graph, node):
             producer = quantized.producers[operands[node.operands.index(name)]]
             assert isinstance(producer.op, Dequantize)
-            found[name] = _real(quantized.constants[producer.operands[0]].array, producer.op.quant)
+            found[name] = to_reals(quantized.constants[producer.operands[0]].array, producer.op.quant)
     return found
-
-
-def _real(integers: np.ndarray, quant: Quantization) -> np.ndarray:
-    """What integers stand for, in float32."""
-    along = [-1 if index == quant.axis else 1 for index in range(integers.ndim)]
-    scales, zero_points = (
-        np.reshape(np.asarray(part, np.float64), along) for part in (quant.scales, quant.zero_points)
-    )
-    return np.asarray((integers.astype(np.float64) - zero_points) * scales, np.float32)
 
 
 def _workers() -> int:

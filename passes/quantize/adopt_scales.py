@@ -19,7 +19,7 @@ from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..scales import Range, activation_quantization
 from ..target import Target, Width, weight_range
-from .insert_fake_quant import Scales, weights_quantization
+from .insert_fake_quant import Scales, bias_quantization, weights_quantization
 from .repair_scales import Quants
 from .take_scales import Taken
 
@@ -142,14 +142,18 @@ def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range
         for width in widths:
             if (name, width) not in quants:
                 quants[name, width] = _rest(graph, taken, ranges.get((name, widths[0])), name, target.width(width))
-    weights, dtypes = dict[str, Quantization](), dict[str, DType]()
+    weights, dtypes, biases = dict[str, Quantization](), dict[str, DType](), dict[str, np.ndarray]()
     for node in graph.nodes:
         if where.of(node).kind is not Kind.COMPUTE:
             continue
         for index in filter(partial(is_weight, graph, node), LOWERINGS[type(node.op)].weights):
             name, width_ = node.results[0], target.width(where.bits[node.results[0]])
-            own = taken.integers(graph, node.operands[index])
-            misfit = None if own is None else _misfit(graph, node, own, quants, width_, target)
+            own = taken.integers(graph, node.operands[index], name)
+            misfit, bias = None, None
+            if own is not None:
+                misfit = _misfit(node, own, width_, target)
+                bias = None if misfit else _bias(graph, node, taken, own, quants[node.operands[0], width_.bits].scale)
+                misfit = misfit or _too_great(bias, width_)
             if own is None or own.type.quant is None or misfit:
                 notes += [(node.place, f"its weights are quantized anew: {misfit}")] if misfit else []
                 dtypes[name] = width_.weight_dtype()
@@ -157,10 +161,35 @@ def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range
             else:
                 dtypes[name], quant = signed(own.type.dtype), own.type.quant
                 weights[name] = replace(quant, zero_points=(0,) * len(quant.scales))
-    return Scales(graph, where, quants, weights, dtypes, target, tuple(notes))
+                if bias is not None and not np.issubdtype(bias.dtype, np.floating):
+                    biases[name] = bias
+    return Scales(graph, where, quants, weights, dtypes, target, tuple(notes), biases)
 
 
-def _misfit(graph: Graph, node: Node, own: Constant, quants: Quants, width: Width, target: Target) -> str | None:
+def _bias(graph: Graph, node: Node, taken: Taken, weights: Constant, x_scale: float) -> np.ndarray | None:
+    """A node's bias in steps of its sums: the model's integers where their scales are just those, else reals."""
+    index = LOWERINGS[type(node.op)].bias
+    if index is None or index >= len(node.operands) or weights.type.quant is None:
+        return None
+    name = node.operands[index]
+    own, array = taken.integers(graph, name, node.results[0]), graph.constants[name].array
+    quant = bias_quantization(weights.type.quant, x_scale, array.size)
+    if own is not None and own.type.quant is not None:
+        scales = own.type.quant.scales * (1 if own.type.quant.axis is not None else array.size)
+        if scales == quant.scales and not any(own.type.quant.zero_points):
+            return own.array
+    steps: np.ndarray = array.astype(np.float64) / np.asarray(quant.scales)
+    return steps
+
+
+def _too_great(bias: np.ndarray | None, width: Width) -> str | None:
+    """Why weights cannot keep their scales, which are also those of their bias."""
+    low, high = width.bias_dtype.range
+    fits = bias is None or (bias.min(initial=0) >= low and bias.max(initial=0) <= high)
+    return None if fits else f"their bias takes more than {width.bias_bits} bits"
+
+
+def _misfit(node: Node, own: Constant, width: Width, target: Target) -> str | None:
     """Why the integers of a model's weights cannot be the target's."""
     quant, dtype, lowering = own.type.quant, signed(own.type.dtype), LOWERINGS[type(node.op)]
     assert quant is not None
@@ -174,11 +203,6 @@ def _misfit(graph: Graph, node: Node, own: Constant, quants: Quants, width: Widt
         return f"they hold {dtype.range[0]}"
     if quant.axis not in (None, channels) or (quant.axis is not None and target.weight_granularity != "channel"):
         return f"they have scales on axis {quant.axis}"
-    if lowering.bias is not None and len(node.operands) > lowering.bias:
-        bias = np.abs(graph.constants[node.operands[lowering.bias]].array.astype(np.float64))
-        steps = quants[node.operands[0], width.bits].scale * np.resize(quant.scales, bias.shape)
-        if (bias > steps * width.bias_dtype.range[1]).any():
-            return f"their bias takes more than {width.bias_bits} bits"
     return None
 
 

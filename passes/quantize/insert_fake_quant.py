@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -161,9 +161,19 @@ def weights_quantization(
     return weight_quantization(weights, axis, dtype, least=least)
 
 
+def bias_quantization(weights: Quantization, x_scale: float, count: int) -> Quantization:
+    """The scales of so many biases, those of the sums: input scale times weight scale."""
+    repeats = count // len(weights.scales) if weights.axis is not None else count
+    products = (x_scale * np.tile(np.asarray(weights.scales), repeats)).astype(np.float32).tolist()
+    return Quantization(tuple(max(product, LEAST) for product in products), (0,) * count, 0)
+
+
 @dataclass(frozen=True)
 class Scales:
-    """What every value, at each width, and every weight is quantized to; `insert` writes it into the graph."""
+    """What every value, at each width, and every weight is quantized to; `insert` writes it into the graph.
+
+    `biases` has those that are integers already, at the scales of the sums, by the results of their nodes.
+    """
 
     graph: Graph
     where: Plan
@@ -172,6 +182,7 @@ class Scales:
     weight_dtypes: Mapping[str, DType]
     target: Target
     notes: tuple[tuple[str, str], ...]
+    biases: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def insert(self) -> Graph:
         """The fake-quant graph."""
@@ -269,17 +280,14 @@ class _Insertion:
         return self.known(builder, name, array, quant, dtype, weight_range(dtype))
 
     def bias(self, builder: Builder, node: Node, index: int, width: Width) -> str:
-        """The bias as integers at the scale of the sums, input scale times weight scale."""
-        weight = self.scales.weight_quants[node.results[0]]
+        """The bias as integers at the scale of the sums."""
+        name, result, dtype = node.operands[index], node.results[0], width.bias_dtype
+        array = self.graph.constants[name].array
         scale = self.quants[node.operands[0], width.bits].scale
-        array = self.graph.constants[node.operands[index]].array
-        repeats = array.size // len(weight.scales) if weight.axis is not None else array.size
-        scales = tuple(
-            max(float(np.float32(scale * one)), LEAST) for one in np.tile(np.asarray(weight.scales), repeats)
-        )
-        quant = Quantization(scales, (0,) * len(scales), 0)
-        dtype = width.bias_dtype
-        return self.known(builder, node.operands[index], array, quant, dtype, dtype.range)
+        quant = bias_quantization(self.scales.weight_quants[result], scale, array.size)
+        if result in self.scales.biases:
+            return self.stored(builder, name, self.scales.biases[result].astype(dtype.numpy), quant)
+        return self.known(builder, name, array, quant, dtype, dtype.range)
 
     def known(
         self,
@@ -292,6 +300,9 @@ class _Insertion:
     ) -> str:
         half_away = self.target.constant_rounding == "half_away"
         integers = to_integers(array.astype(np.float64), quant, *limits, half_away=half_away).astype(dtype.numpy)
+        return self.stored(builder, name, integers, quant)
+
+    def stored(self, builder: Builder, name: str, integers: np.ndarray, quant: Quantization) -> str:
         constant = builder.constant(integers, f"{name}.q", quant)
         dequantize = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
         return builder.add(dequantize, constant, name=f"{name}.dq")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npuq.ir import Builder, Constant, DType, Graph, Node, Op, Quantization, TensorType, rewrite, verify
+from npuq.ir import Builder, Constant, DType, Graph, Node, Op, TensorType, rewrite, verify
 from npuq.ir.ops.activation import Relu
-from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 from npuq.ir.ops.shape import Pad
 
 from ..calibration.bounded_ranges import EVERYTHING, result_bounds
@@ -19,22 +19,24 @@ from ..scales import Range
 
 @dataclass(frozen=True)
 class Taken:
-    """A float graph, what its values were quantized to, and the integers of its constants, by name.
+    """A float graph, what its values were quantized to, and the integers of its constants.
 
-    A value has a type for each width that it was quantized to; the first is the one that it was made at.
+    A value has a type for each width that it was quantized to; the first is the one that it was made at. Constants are
+    known by their names and by the nodes that read them: different integers may round to the same reals.
     """
 
     graph: Graph
     values: Mapping[str, tuple[TensorType, ...]]
-    constants: Mapping[str, Constant]
+    constants: Mapping[str, Mapping[str, Constant]]
 
-    def integers(self, graph: Graph, name: str) -> Constant | None:
-        """The integers of a constant of `graph`, where it is still what they stand for."""
-        constant, now = self.constants.get(name), graph.constants.get(name)
+    def integers(self, graph: Graph, name: str, reader: str = "") -> Constant | None:
+        """The integers of a constant of `graph`, where it is still what they stand for and they are no others."""
+        read, now = self.constants.get(name, {}), graph.constants.get(name)
+        constant = read.get(reader) or next(iter(read.values()), None)
         if constant is None or now is None or constant.type.quant is None:
             return None
-        reals = dequantized(constant.array, constant.type.quant)
-        return constant if np.array_equal(now.array, reals) else None
+        alone = reader in read or all(other == constant for other in read.values())
+        return constant if alone and np.array_equal(now.array, to_reals(constant.array, constant.type.quant)) else None
 
 
 def has_scales(graph: Graph) -> bool:
@@ -51,7 +53,7 @@ def take_scales(graph: Graph) -> Taken:
     reason: it comes back.
     """
     values: dict[str, tuple[TensorType, ...]] = {}
-    constants: dict[str, Constant] = {}
+    constants: dict[str, dict[str, Constant]] = {}
     bounds: dict[str, Range] = {}
 
     def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,7 +69,8 @@ def take_scales(graph: Graph) -> Taken:
         if all(graph.types[operand].quant is None for operand in node.operands):
             results = builder.copy(node, operands)
         else:
-            reals = tuple(_real(builder, constants, operand) for operand in operands)
+            readers = graph.users[node.result] if isinstance(node.op, Dequantize) else (node,)
+            reals = tuple(_real(builder, constants, operand, readers) for operand in operands)
             if isinstance(node.op, Dequantize):
                 return reals
             results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
@@ -86,24 +89,14 @@ def take_scales(graph: Graph) -> Taken:
     return Taken(verify(rewrite(graph, drop, entry=entry)), values, constants)
 
 
-def _real(builder: Builder, constants: dict[str, Constant], name: str) -> str:
+def _real(builder: Builder, constants: dict[str, dict[str, Constant]], name: str, readers: Iterable[Node]) -> str:
     """A known array of integers as reals; what is computed is real already."""
     constant = builder.constants.get(name)
     if constant is None or constant.type.quant is None:
         return name
-    real = builder.constant(dequantized(constant.array, constant.type.quant), f"{name}.real")
-    constants[real] = constant
+    real = builder.constant(to_reals(constant.array, constant.type.quant), f"{name}.real")
+    constants.setdefault(real, {}).update({reader.results[0]: constant for reader in readers})
     return real
-
-
-def dequantized(integers: np.ndarray, quant: Quantization) -> np.ndarray:
-    """The reals of integers: rule Q2."""
-    shape = [-1 if axis == quant.axis else 1 for axis in range(integers.ndim)]
-    scales, zero_points = (np.asarray(part, np.float64) for part in (quant.scales, quant.zero_points))
-    if quant.axis is None:
-        shape = [1] * integers.ndim
-    reals: np.ndarray = (integers.astype(np.float64) - zero_points.reshape(shape)) * scales.reshape(shape)
-    return reals.astype(np.float32)
 
 
 def _on_reals(graph: Graph, node: Node) -> Op:

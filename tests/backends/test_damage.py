@@ -166,3 +166,8 @@ def test_each_fault_of_the_header_has_its_line(data: bytes, reason: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NpuqError, match=r"none\.npuq: No such file or directory"):
         Program.load(tmp_path / "none.npuq")
+
+
+def test_the_page_of_the_format_says_its_version() -> None:
+    page = Path(__file__).parents[2] / "docs" / "program-format.md"
+    assert f"| format version, little endian: {VERSION} |" in page.read_text(encoding="utf-8")
