@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from npuq.ir import DType, Node, Op
+from npuq.ir import DType, Op
 from npuq.ir.ops import elementwise, reduce, resize, shape
 
 from ..qdq.writer import EXPORTERS
@@ -24,21 +24,23 @@ WIDENED: tuple[type[Op], ...] = (
 
 
 @emits(*WIDENED)
-def widened(write: ExactWriter, node: Node) -> None:
+def widened(write: ExactWriter, op: Op) -> None:
     """16-bit integers pass through 32 bits."""
-    export = EXPORTERS[type(node.op)]
+    node, export = write.node, EXPORTERS[type(op)]
     if not any(write.types[operand].dtype in (DType.I16, DType.U16) for operand in node.operands):
-        export(write, node)
+        export(write, op)
         return
     operands = []
-    for operand, name in zip(node.operands, write.operands(node), strict=True):
-        wide = write.cast(node, name, DType.I32)
+    for operand, name in zip(node.operands, write.operands, strict=True):
+        wide = write.cast(name, DType.I32)
         write.names[wide], write.types[wide] = wide, write.types[operand].with_dtype(DType.I32)
         operands.append(wide)
     if node.type.dtype not in (DType.I16, DType.U16):
-        export(write, replace(node, operands=tuple(operands)))
+        write.at(replace(node, operands=tuple(operands)), export)
         return
     result = write.fresh(f"{write.names[node.result]}.wide")
     write.names[result] = result
-    export(write, replace(node, operands=tuple(operands), results=(result,), types=(node.type.with_dtype(DType.I32),)))
-    write.store(node, result)
+    types = (node.type.with_dtype(DType.I32),)
+    write.at(replace(node, operands=tuple(operands), results=(result,), types=types), export)
+    write.node = node
+    write.store(result)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import DType, Node, require
+from npuq.ir import DType, require
 
 from .writer import ExactWriter
 
@@ -26,44 +26,44 @@ Lane = tuple[int, str, int]
 
 
 def convolution(
-    write: ExactWriter, node: Node, x: str, dtype: DType, weights: np.ndarray, pads: Sequence[int], **attributes: Any
+    write: ExactWriter, x: str, dtype: DType, weights: np.ndarray, pads: Sequence[int], **attributes: Any
 ) -> str:
     """The sums, int64 [N, O, H, W], of x [N, C, H, W] with integer weights [O, C / groups, KH, KW]; padding is 0."""
     terms = int(np.prod(weights.shape[1:]))
     require(terms <= MOST_TERMS, f"sums of {terms} products, at most {MOST_TERMS} fit the exact ONNX form")
     sums = ""
-    for x_factor, data, x_zero in _data_lanes(write, node, x, dtype):
+    for x_factor, data, x_zero in _data_lanes(write, x, dtype):
         for w_factor, bytes_, w_zero in _weight_lanes(write, weights):
             zeros = (write.constant(np.asarray(zero, np.uint8), "zero") for zero in (x_zero, w_zero))
-            part = write.step(node, "ConvInteger", data, bytes_, *zeros, pads=pads, **attributes)
-            wide = write.cast(node, part, DType.I64)
+            part = write.step("ConvInteger", data, bytes_, *zeros, pads=pads, **attributes)
+            wide = write.cast(part, DType.I64)
             factor = x_factor * w_factor
-            scaled = write.step(node, "Mul", wide, write.scalar(factor)) if factor > 1 else wide
-            sums = write.step(node, "Add", sums, scaled) if sums else scaled
+            scaled = write.step("Mul", wide, write.scalar(factor)) if factor > 1 else wide
+            sums = write.step("Add", sums, scaled) if sums else scaled
     return sums
 
 
-def matrix_product(write: ExactWriter, node: Node, a: str, b: str) -> str:
+def matrix_product(write: ExactWriter, a: str, b: str) -> str:
     """a [..., M, K] times b [..., K, N], both float64 integers, as int64."""
-    return write.cast(node, write.step(node, "MatMul", a, b), DType.I64)
+    return write.cast(write.step("MatMul", a, b), DType.I64)
 
 
-def weights_product(write: ExactWriter, node: Node, x: str, weights: np.ndarray) -> str:
+def weights_product(write: ExactWriter, x: str, weights: np.ndarray) -> str:
     """x [..., M, K] times known integers [K, N], as int64; the model stores their own type and widens it."""
     narrow = DType.I8 if weights.size == 0 or abs(weights).max() <= 127 else DType.I16
-    w = write.cast(node, write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
-    return matrix_product(write, node, write.cast(node, x, DType.F64), w)
+    w = write.cast(write.constant(weights.astype(narrow.numpy), "w"), DType.F64)
+    return matrix_product(write, write.cast(x, DType.F64), w)
 
 
-def _data_lanes(write: ExactWriter, node: Node, x: str, dtype: DType) -> list[Lane]:
+def _data_lanes(write: ExactWriter, x: str, dtype: DType) -> list[Lane]:
     """x = sum of factor * (bytes - zero)."""
-    low = write.cast(node, x, DType.U8)
+    low = write.cast(x, DType.U8)
     middle = write.constant(np.asarray(_MIDDLE, np.uint8), "middle")
     if dtype.bits <= 8:
-        return [(1, write.step(node, "BitwiseXor", low, middle), _MIDDLE)]
-    wide = write.step(node, "Add", write.cast(node, x, DType.I32), write.scalar(1 << 15, np.int32))
-    upper = write.step(node, "Div", wide, write.scalar(256, np.int32))
-    return [(256, write.cast(node, upper, DType.U8), _MIDDLE), (1, low, 0)]
+        return [(1, write.step("BitwiseXor", low, middle), _MIDDLE)]
+    wide = write.step("Add", write.cast(x, DType.I32), write.scalar(1 << 15, np.int32))
+    upper = write.step("Div", wide, write.scalar(256, np.int32))
+    return [(256, write.cast(upper, DType.U8), _MIDDLE), (1, low, 0)]
 
 
 def _weight_lanes(write: ExactWriter, weights: np.ndarray) -> list[Lane]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from npuq.ir import DType, Node
+from npuq.ir import DType
 from npuq.ir.ops.npu.recurrent import STATE_LIMIT, SUM_FRACTION, SUM_LIMIT, UNIT, UNIT_FRACTION, Factor, Gru, Lstm, Rnn
 from npuq.ir.ops.recurrent import backwards
 
@@ -23,52 +23,46 @@ Step = Callable[[list[str], str], list[str]]
 
 
 @emits(Lstm)
-def lstm(write: ExactWriter, node: Node) -> None:
+def lstm(write: ExactWriter, op: Lstm) -> None:
     """Rules G1 to G3."""
-    op = node.op
-    assert isinstance(op, Lstm)
     found = []
     for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, node, op, d)
-        c0 = cell.inner(cell.part(8, d, DType.I64), op.cell_zero_point, op.cell_in)
-        holes = cell.peepholes() if len(node.operands) > 9 else None
+        cell = _Cell(write, op, d)
+        c0 = cell.inner(cell.part(8), op.cell_zero_point, op.cell_in)
+        holes = cell.peepholes() if len(write.node.operands) > 9 else None
         step = partial(_lstm_step, cell, op, holes)
-        every, (h, c) = cell.scan(step, [cell.part(7, d, DType.I64), c0], back, lengths=10)
+        every, (h, c) = cell.scan(step, [cell.part(7), c0], back, lengths=10)
         found.append((every, h, cell.stored(c, op.cell_out, op.cell_zero_point)))
-    _store(write, node, found)
+    _store(write, found)
 
 
 @emits(Gru)
-def gru(write: ExactWriter, node: Node) -> None:
+def gru(write: ExactWriter, op: Gru) -> None:
     """Rules G1, G2 and G4."""
-    op = node.op
-    assert isinstance(op, Gru)
     found = []
     for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, node, op, d)
-        h0 = cell.part(7, d, DType.I64)
+        cell = _Cell(write, op, d)
+        h0 = cell.part(7)
         states = [h0, cell.inner(h0, op.zero_point, op.hidden_in)]
         every, (h, _) = cell.scan(partial(_gru_step, cell, op), states, back, lengths=8)
         found.append((every, h))
-    _store(write, node, found)
+    _store(write, found)
 
 
 @emits(Rnn)
-def rnn(write: ExactWriter, node: Node) -> None:
+def rnn(write: ExactWriter, op: Rnn) -> None:
     """Rules G1, G2 and G4."""
-    op = node.op
-    assert isinstance(op, Rnn)
     found = []
     for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, node, op, d)
+        cell = _Cell(write, op, d)
 
         def step(states: list[str], sums: str, cell: _Cell = cell) -> list[str]:
             total = cell.step("Add", sums, cell.sums(states[0], 1))
             return [cell.stored(cell.function(0, total), op.hidden_out, op.zero_point)]
 
-        every, (h,) = cell.scan(step, [cell.part(7, d, DType.I64)], back, lengths=8)
+        every, (h,) = cell.scan(step, [cell.part(7)], back, lengths=8)
         found.append((every, h))
-    _store(write, node, found)
+    _store(write, found)
 
 
 def _lstm_step(cell: _Cell, op: Lstm, holes: list[str] | None, states: list[str], sums: str) -> list[str]:
@@ -105,41 +99,41 @@ def _gru_step(cell: _Cell, op: Gru, states: list[str], sums: str) -> list[str]:
     return [cell.stored(hidden, op.hidden_out, op.zero_point), hidden]
 
 
-def _store(write: ExactWriter, node: Node, directions: Sequence[tuple[str, ...]]) -> None:
+def _store(write: ExactWriter, directions: Sequence[tuple[str, ...]]) -> None:
     """Join the results of all directions: every step's along axis 1, the last ones along axis 0."""
-    for index, (name, type_) in enumerate(zip(node.results, node.types, strict=True)):
+    for index, (name, type_) in enumerate(zip(write.node.results, write.node.types, strict=True)):
         axis = 1 if index == 0 else 0
         axes = write.integers((axis,), "axes")
-        parts = [write.step(node, "Unsqueeze", found[index], axes) for found in directions]
-        whole = parts[0] if len(parts) == 1 else write.step(node, "Concat", *parts, axis=axis)
+        parts = [write.step("Unsqueeze", found[index], axes) for found in directions]
+        whole = parts[0] if len(parts) == 1 else write.step("Concat", *parts, axis=axis)
         write.cast_to(write.names[name], whole, type_.dtype)
 
 
 class _Cell:
     """One direction of a layer: its parameters, and the arithmetic of its steps."""
 
-    def __init__(self, write: ExactWriter, node: Node, op: Layer, direction: int) -> None:
-        self.write, self.node, self.op, self.direction = write, node, op, direction
+    def __init__(self, write: ExactWriter, op: Layer, direction: int) -> None:
+        self.write, self.op, self.direction = write, op, direction
         names = ("weights", "recurrent weights", "bias", "multipliers", "shifts", "tables")
         w, r, self.bias, self.multipliers, self.shifts, self.table = (
-            write.known(node, index, what)[direction] for index, what in enumerate(names, 1)
+            write.known(index, what)[direction] for index, what in enumerate(names, 1)
         )
         self.weights = (w, r)
         self.hidden = r.shape[1]
 
     def step(self, op: str, *inputs: str, **attributes: object) -> str:
-        return self.write.step(self.node, op, *inputs, **attributes)
+        return self.write.step(op, *inputs, **attributes)
 
     def number(self, value: int) -> str:
         return self.write.scalar(value)
 
-    def part(self, index: int, d: int, dtype: DType) -> str:
+    def part(self, index: int) -> str:
         """The part of an operand [D, ...] for this direction."""
-        taken = self.step("Gather", self.write.operands(self.node)[index], self.number(d), axis=0)
-        return self.write.cast(self.node, taken, dtype)
+        taken = self.step("Gather", self.write.operands[index], self.number(self.direction), axis=0)
+        return self.write.cast(taken, DType.I64)
 
     def peepholes(self) -> list[str]:
-        return self.split(self.part(9, self.direction, DType.I64), 3)
+        return self.split(self.part(9), 3)
 
     def split(self, x: str, count: int) -> list[str]:
         return self.slices(x, (self.hidden,) * count)
@@ -155,28 +149,28 @@ class _Cell:
 
     def sums(self, x: str, kind: int, rows: slice = slice(None)) -> str:
         """Rule G1, of x (kind 0) or of the state (kind 1)."""
-        write, node = self.write, self.node
-        products = weights_product(write, node, x, self.weights[kind][rows].T)
+        write = self.write
+        products = weights_product(write, x, self.weights[kind][rows].T)
         total = self.step("Add", products, write.constant(self.bias[kind][rows], "bias"))
         m, s = self.multipliers[kind][rows], self.shifts[kind][rows]
-        return self.within(requantized(write, node, total, self.op, m, s), SUM_LIMIT)
+        return self.within(requantized(write, total, self.op, m, s), SUM_LIMIT)
 
     def function(self, place: int, x: str, *, limit: bool = True) -> str:
         """Rule G2."""
-        op, write, node = self.op, self.write, self.node
+        op, write = self.op, self.write
         if op.clip and limit:
             x = self.within(x, op.clip)
         drop = SUM_FRACTION - op.inputs[self.direction * op.functions + place]
-        place_of = limited(write, node, self.rounded(x, drop), -(1 << 15), (1 << 15) - 1)
-        return interpolated(write, node, self.table[place], write.cast(node, place_of, DType.I64))
+        place_of = limited(write, self.rounded(x, drop), -(1 << 15), (1 << 15) - 1)
+        return interpolated(write, self.table[place], write.cast(place_of, DType.I64))
 
     def rounded(self, x: str, bits: int) -> str:
         """x / 2^bits to nearest, halves up."""
         half = self.step("Add", x, self.number(1 << (bits - 1)))
-        return shifted(self.write, self.node, half, np.asarray(bits))
+        return shifted(self.write, half, np.asarray(bits))
 
     def within(self, x: str, limit: int) -> str:
-        return self.write.cast(self.node, limited(self.write, self.node, x, -limit, limit), DType.I64)
+        return self.write.cast(limited(self.write, x, -limit, limit), DType.I64)
 
     def mixed(self, a: str, x: str, b: str, y: str) -> str:
         """a * x + b * y as a state."""
@@ -192,24 +186,24 @@ class _Cell:
     def stored(self, x: str, factor: Factor, zero_point: int) -> str:
         """A state or result as stored integers, in int64."""
         moved = self.step("Add", self.rescaled(x, factor), self.number(zero_point))
-        stored = limited(self.write, self.node, moved, self.op.low, self.op.high)
-        return self.write.cast(self.node, stored, DType.I64)
+        stored = limited(self.write, moved, self.op.low, self.op.high)
+        return self.write.cast(stored, DType.I64)
 
     def rescaled(self, x: str, factor: Factor) -> str:
         m, s = (np.asarray(number, np.int64) for number in factor)
-        return rescaled(self.write, self.node, x, self.op.rounding, m, s)
+        return rescaled(self.write, x, self.op.rounding, m, s)
 
     def scan(self, step: Step, states: list[str], back: bool, *, lengths: int) -> tuple[str, list[str]]:
         """Run the steps over the sums with x; return the first state of every step, and the last states.
 
         A reversed sequence keeps its states until its last step.
         """
-        write, node = self.write, self.node
-        entries = [self.sums(write.operands(node)[0], 0)]
-        if len(node.operands) > lengths:
-            count = write.types[node.operands[0]].shape[0]
+        write = self.write
+        entries = [self.sums(write.operands[0], 0)]
+        if len(write.node.operands) > lengths:
+            count = write.operand_type(0).shape[0]
             index = write.constant(np.arange(count).reshape(-1, 1, 1), "steps")
-            ends = write.cast(node, write.operands(node)[lengths], DType.I64)
+            ends = write.cast(write.operands[lengths], DType.I64)
             ends = self.step("Unsqueeze", ends, write.integers((1,), "axes"))
             entries.append(self.step("Less", index, ends))
 
@@ -220,4 +214,4 @@ class _Cell:
             kept = [self.step("Where", now[1], new, old) for new, old in zip(after, before, strict=True)]
             return kept, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
 
-        return write.scan(node, body, states, entries, backwards=back)
+        return write.scan(body, states, entries, backwards=back)

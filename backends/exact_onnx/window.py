@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from npuq.ir import DType, Node
+from npuq.ir import DType
 from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
 
 from ..qdq.writer import pads
@@ -20,107 +20,97 @@ Pair = tuple[int, int]
 
 
 @emits(Conv2d)
-def conv2d(write: ExactWriter, node: Node) -> None:
+def conv2d(write: ExactWriter, op: Conv2d) -> None:
     """Rule B3: the operator pads with zeros; other padding becomes a Pad."""
-    op = node.op
-    assert isinstance(op, Conv2d)
-    x, border = write.first(node, 0), pads(op.padding)
+    x, border = write.first(0), pads(op.padding)
     if op.pad_value or op.expand != (1, 1) or min(border) < 0:
-        x, border = _surrounded(write, node, x, op), NONE
-    weights = write.known(node, 1, "weights").transpose(3, 2, 0, 1)
+        x, border = _surrounded(write, x, op), NONE
+    weights = write.known(1, "weights").transpose(3, 2, 0, 1)
     attributes = {"strides": op.stride, "dilations": op.dilation, "group": op.groups}
-    sums = convolution(write, node, x, write.types[node.operands[0]].dtype, weights, border, **attributes)
-    bias = write.known(node, 2, "bias").reshape(-1, 1, 1)
-    sums = write.step(node, "Add", sums, write.constant(bias, "bias"))
-    m, s = (factor.reshape(-1, 1, 1) for factor in write.factors(node, 3))
-    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, m, s)))
+    sums = convolution(write, x, write.operand_type(0).dtype, weights, border, **attributes)
+    bias = write.known(2, "bias").reshape(-1, 1, 1)
+    sums = write.step("Add", sums, write.constant(bias, "bias"))
+    m, s = (factor.reshape(-1, 1, 1) for factor in write.factors(3))
+    write.store_first(clamped(write, requantized(write, sums, op, m, s)))
 
 
 @emits(MaxPool2d)
-def max_pool(write: ExactWriter, node: Node) -> None:
+def max_pool(write: ExactWriter, op: MaxPool2d) -> None:
     """Comparisons are exact in float32, for which there is a kernel at every width."""
-    op = node.op
-    assert isinstance(op, MaxPool2d)
-    real = write.cast(node, write.first(node, 0), DType.F32)
+    real = write.cast(write.first(0), DType.F32)
     attributes = {"kernel_shape": op.window, "strides": op.stride, "dilations": op.dilation}
-    write.store_first(node, write.step(node, "MaxPool", real, pads=pads(op.padding), **attributes))
+    write.store_first(write.step("MaxPool", real, pads=pads(op.padding), **attributes))
 
 
 @emits(AveragePool2d)
-def average_pool(write: ExactWriter, node: Node) -> None:
+def average_pool(write: ExactWriter, op: AveragePool2d) -> None:
     """Rule P1: a convolution with ones, less the zero point times the number of elements inside."""
-    op = node.op
-    assert isinstance(op, AveragePool2d)
-    type_ = write.types[node.operands[0]]
+    type_ = write.operand_type(0)
     channels = type_.shape[3]
     ones = np.ones((channels, 1, *op.window), np.int64)
     attributes = {"strides": op.stride, "dilations": op.dilation, "group": channels}
-    sums = convolution(write, node, write.first(node, 0), type_.dtype, ones, pads(op.padding), **attributes)
+    sums = convolution(write, write.first(0), type_.dtype, ones, pads(op.padding), **attributes)
     if op.input_zero_point:
         inside = np.multiply.outer(*(_counts(op, axis, type_.shape[1 + axis]) for axis in (0, 1)))
-        sums = write.step(node, "Sub", sums, write.constant(inside * op.input_zero_point, "zero"))
-    m, s = write.factors(node, 1)
-    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, m, s)))
+        sums = write.step("Sub", sums, write.constant(inside * op.input_zero_point, "zero"))
+    m, s = write.factors(1)
+    write.store_first(clamped(write, requantized(write, sums, op, m, s)))
 
 
 @emits(ReduceSum)
-def reduce_sum(write: ExactWriter, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, ReduceSum)
-    shape = write.types[node.operands[0]].shape
-    wide = write.cast(node, write.operands(node)[0], DType.I64)
+def reduce_sum(write: ExactWriter, op: ReduceSum) -> None:
+    shape = write.operand_type(0).shape
+    wide = write.cast(write.operands[0], DType.I64)
     attributes = {"keepdims": int(op.keep), "noop_with_empty_axes": 1}
-    sums = write.step(node, "ReduceSum", wide, write.integers(op.axes, "axes"), **attributes)
+    sums = write.step("ReduceSum", wide, write.integers(op.axes, "axes"), **attributes)
     if op.input_zero_point:
         zero = math.prod(shape[axis] for axis in op.axes) * op.input_zero_point
-        sums = write.step(node, "Sub", sums, write.scalar(zero))
-    write.store(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 1))))
+        sums = write.step("Sub", sums, write.scalar(zero))
+    write.store(clamped(write, requantized(write, sums, op, *write.factors(1))))
 
 
 @emits(ResizeLinear)
-def resize_linear(write: ExactWriter, node: Node) -> None:
+def resize_linear(write: ExactWriter, op: ResizeLinear) -> None:
     """Rule P2: a matrix product for each axis."""
-    op = node.op
-    assert isinstance(op, ResizeLinear)
-    x = write.cast(node, write.first(node, 0), DType.F64)
+    x = write.cast(write.first(0), DType.F64)
     if op.input_zero_point:
-        x = write.step(node, "Sub", x, write.scalar(op.input_zero_point, np.float64))
-    rows, columns = (write.known(node, index, what).astype(np.float64) for index, what in ((1, "rows"), (2, "columns")))
-    wide = write.step(node, "MatMul", x, write.constant(columns.T, "columns"))
-    sums = matrix_product(write, node, write.constant(rows, "rows"), wide)
-    write.store_first(node, clamped(write, node, requantized(write, node, sums, op, *write.factors(node, 3))))
+        x = write.step("Sub", x, write.scalar(op.input_zero_point, np.float64))
+    rows, columns = (write.known(index, what).astype(np.float64) for index, what in ((1, "rows"), (2, "columns")))
+    wide = write.step("MatMul", x, write.constant(columns.T, "columns"))
+    sums = matrix_product(write, write.constant(rows, "rows"), wide)
+    write.store_first(clamped(write, requantized(write, sums, op, *write.factors(3))))
 
 
-def _surrounded(write: ExactWriter, node: Node, x: str, op: Conv2d) -> str:
+def _surrounded(write: ExactWriter, x: str, op: Conv2d) -> str:
     """x [N, C, H, W] with elements inserted between neighbours, then a border; a negative border crops."""
-    dtype = write.types[node.operands[0]].dtype
-    n, h, w, c = write.types[node.operands[0]].shape
-    wide = write.cast(node, x, DType.I32)
+    dtype = write.operand_type(0).dtype
+    n, h, w, c = write.operand_type(0).shape
+    wide = write.cast(x, DType.I32)
     value = write.scalar(op.pad_value, np.int32)
     if op.expand != (1, 1):
         down, right = op.expand
-        apart = write.step(node, "Reshape", wide, write.integers((n, c, h, 1, w, 1), "shape"))
+        apart = write.step("Reshape", wide, write.integers((n, c, h, 1, w, 1), "shape"))
         gaps = write.integers((0, 0, 0, 0, 0, 0, 0, 0, 0, down - 1, 0, right - 1), "pads")
-        filled = write.step(node, "Pad", apart, gaps, value)
-        whole = write.step(node, "Reshape", filled, write.integers((n, c, h * down, w * right), "shape"))
-        wide = _cropped(write, node, whole, (h * down, w * right), (0, 0), ((h - 1) * down + 1, (w - 1) * right + 1))
+        filled = write.step("Pad", apart, gaps, value)
+        whole = write.step("Reshape", filled, write.integers((n, c, h * down, w * right), "shape"))
+        wide = _cropped(write, whole, (h * down, w * right), (0, 0), ((h - 1) * down + 1, (w - 1) * right + 1))
         h, w = (h - 1) * down + 1, (w - 1) * right + 1
     (top, bottom), (left, right) = op.padding
-    wide = _cropped(write, node, wide, (h, w), (max(-top, 0), max(-left, 0)), (h + min(bottom, 0), w + min(right, 0)))
+    wide = _cropped(write, wide, (h, w), (max(-top, 0), max(-left, 0)), (h + min(bottom, 0), w + min(right, 0)))
     border = tuple(max(width, 0) for width in (0, 0, top, left, 0, 0, bottom, right))
     if any(border):
-        wide = write.step(node, "Pad", wide, write.integers(border, "pads"), value)
-    return write.cast(node, wide, dtype)
+        wide = write.step("Pad", wide, write.integers(border, "pads"), value)
+    return write.cast(wide, dtype)
 
 
 def _cropped(
-    write: ExactWriter, node: Node, x: str, sizes: tuple[int, int], starts: tuple[int, int], stops: tuple[int, int]
+    write: ExactWriter, x: str, sizes: tuple[int, int], starts: tuple[int, int], stops: tuple[int, int]
 ) -> str:
     """Crop height and width to their starts and stops, if that removes anything."""
     if starts == (0, 0) and stops == sizes:
         return x
     bounds = (write.integers(values, name) for name, values in (("starts", starts), ("stops", stops), ("axes", (2, 3))))
-    return write.step(node, "Slice", x, *bounds)
+    return write.step("Slice", x, *bounds)
 
 
 def _counts(op: AveragePool2d, axis: int, size: int) -> np.ndarray:

@@ -24,7 +24,8 @@ Interface = Literal["integer", "fixed", "float"]
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """The orders of axes for channels last and channels first."""
 
-Emit = Callable[["ExactWriter", Node], None]
+Emit = Callable[..., None]
+"""A function of an `ExactWriter` and of the op to write."""
 Body = Callable[[list[str], list[str]], tuple[list[str], str]]
 """From the states and entries of a step to the next states and its results."""
 
@@ -130,38 +131,36 @@ class ExactWriter(Writer):
 
     planes: dict[str, str] = field(default_factory=dict)
 
-    def known(self, node: Node, index: int, what: str) -> np.ndarray:
+    def known(self, index: int, what: str) -> np.ndarray:
         """The integers of an operand that must be a constant, as int64."""
-        array = self.graph.constant(node.operands[index])
+        array = self.graph.constant(self.node.operands[index])
         require(array is not None, f"computed {what}; the exact ONNX form wants them as constants")
         assert array is not None
         return array.astype(np.int64)
 
-    def factors(self, node: Node, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def factors(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Multipliers and shifts, operands `index` and the next; one of each has no axes."""
-        both = self.known(node, index, "multipliers"), self.known(node, index + 1, "shifts")
+        both = self.known(index, "multipliers"), self.known(index + 1, "shifts")
         m, s = (factor.reshape(()) if factor.shape == (1,) else factor for factor in both)
         return m, s
 
-    def centred(self, node: Node, index: int, zero_point: int, dtype: DType) -> str:
+    def centred(self, index: int, zero_point: int, dtype: DType) -> str:
         """An operand less its zero point, in a wider element type."""
-        wide = self.cast(node, self.operands(node)[index], dtype)
-        return self.step(node, "Sub", wide, self.scalar(zero_point, dtype.numpy)) if zero_point else wide
+        wide = self.cast(self.operands[index], dtype)
+        return self.step("Sub", wide, self.scalar(zero_point, dtype.numpy)) if zero_point else wide
 
-    def first(self, node: Node, index: int) -> str:
+    def first(self, index: int) -> str:
         """An operand [N, H, W, C] as [N, C, H, W]."""
-        value = node.operands[index]
+        value = self.node.operands[index]
         if value not in self.planes:
-            self.planes[value] = self.step(node, "Transpose", self.names[value], perm=FIRST)
+            self.planes[value] = self.step("Transpose", self.names[value], perm=FIRST)
         return self.planes[value]
 
     def cast_to(self, name: str, x: str, dtype: DType) -> None:
         """Cast x to the value `name`."""
         self._append("Cast", (x,), [name], {"to": element_type(dtype)})
 
-    def scan(
-        self, node: Node, body: Body, states: list[str], entries: list[str], *, backwards: bool
-    ) -> tuple[str, list[str]]:
+    def scan(self, body: Body, states: list[str], entries: list[str], *, backwards: bool) -> tuple[str, list[str]]:
         """Scan a body over the first axis of `entries` with int64 states; return its results and the last states.
 
         The body's constants are outside of it, where ONNX makes them visible.
@@ -172,12 +171,12 @@ class ExactWriter(Writer):
         before = [self.fresh(f"{state}.before") for state in states]
         now = [self.fresh(f"{entry}.now") for entry in entries]
         after, given = body(before, now)
-        results = [self.step(node, "Identity", value) for value in (*after, given)]
+        results = [self.step("Identity", value) for value in (*after, given)]
         inside, self.nodes = self.nodes, around
         kinds = [DType.I64] * len(states) + [DType.I64, DType.BOOL][: len(entries)]
         graph = helper.make_graph(
             inside,
-            f"{self.names[node.results[0]]}.step",
+            f"{self.names[self.node.results[0]]}.step",
             [
                 helper.make_tensor_value_info(name, element_type(kind), None)
                 for name, kind in zip(before + now, kinds, strict=True)
@@ -185,7 +184,7 @@ class ExactWriter(Writer):
             [helper.make_tensor_value_info(name, element_type(DType.I64), None) for name in results],
         )
         way = [int(backwards)]
-        outputs = [self.fresh(f"{self.names[node.results[0]]}.scan") for _ in results]
+        outputs = [self.fresh(f"{self.names[self.node.results[0]]}.scan") for _ in results]
         attributes = {
             "body": graph,
             "num_scan_inputs": len(entries),
@@ -195,11 +194,11 @@ class ExactWriter(Writer):
         self._append("Scan", (*states, *entries), outputs, attributes)
         return outputs[-1], outputs[:-1]
 
-    def store_first(self, node: Node, x: str) -> None:
+    def store_first(self, x: str) -> None:
         """Let x [N, C, H, W], of a wider element type, be the node's result [N, H, W, C]."""
-        plane = self.cast(node, x, node.type.dtype)
-        self.planes[node.result] = plane
-        self.last(node, "Transpose", plane, perm=LAST)
+        plane = self.cast(x, self.node.type.dtype)
+        self.planes[self.node.result] = plane
+        self.last("Transpose", plane, perm=LAST)
 
     def scalar(self, value: Any, dtype: Any = np.int64) -> str:
         """One number as a constant."""

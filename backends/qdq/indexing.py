@@ -4,61 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import DType, Node, require
+from npuq.ir import DType, require
 from npuq.ir.ops import order, pool, reduce, sample, scatter
 
 from .writer import Writer, exports, pads
 
 
 @exports(scatter.GatherNd)
-def gather_nd(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, scatter.GatherNd)
-    write.last(node, "GatherND", *_with_wide_indices(write, node), batch_dims=op.batch)
+def gather_nd(write: Writer, op: scatter.GatherNd) -> None:
+    write.last("GatherND", *_with_wide_indices(write), batch_dims=op.batch)
 
 
 @exports(scatter.ScatterNd)
-def scatter_nd(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, scatter.ScatterNd)
-    write.last(node, "ScatterND", *_with_wide_indices(write, node), reduction=op.reduction)
+def scatter_nd(write: Writer, op: scatter.ScatterNd) -> None:
+    write.last("ScatterND", *_with_wide_indices(write), reduction=op.reduction)
 
 
-def _with_wide_indices(write: Writer, node: Node) -> list[str]:
+def _with_wide_indices(write: Writer) -> list[str]:
     """The operands, with the second in 64 bits, which ONNX requires of these indices."""
-    operands = write.operands(node)
-    if write.types[node.operands[1]].dtype is not DType.I64:
-        operands[1] = write.cast(node, operands[1], DType.I64)
+    operands = write.operands
+    if write.operand_type(1).dtype is not DType.I64:
+        operands[1] = write.cast(operands[1], DType.I64)
     return operands
 
 
 @exports(reduce.CumSum)
-def cumsum(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, reduce.CumSum)
+def cumsum(write: Writer, op: reduce.CumSum) -> None:
     axis = write.constant(np.asarray(op.axis, np.int64), "axis")
-    write.last(node, "CumSum", *write.operands(node), axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
+    write.last("CumSum", *write.operands, axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
 
 
 @exports(order.TopK)
-def top_k(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, order.TopK)
+def top_k(write: Writer, op: order.TopK) -> None:
     count = write.integers((op.count,), "count")
-    write.last(node, "TopK", *write.operands(node), count, axis=op.axis, largest=int(op.largest))
+    write.last("TopK", *write.operands, count, axis=op.axis, largest=int(op.largest))
 
 
 @exports(pool.MaxPoolPlaces)
-def max_pool_places(write: Writer, node: Node) -> None:
+def max_pool_places(write: Writer, op: pool.MaxPoolPlaces) -> None:
     """ONNX returns the elements too, which nothing reads."""
-    op = node.op
-    assert isinstance(op, pool.MaxPoolPlaces)
     fits = all(max(around) < size for around, size in zip(op.padding, op.window, strict=True))
     require(fits, f"padding {op.padding} holds a whole window, which ONNX does not allow")
     write.second(
-        node,
         "MaxPool",
-        *write.operands(node),
+        *write.operands,
         kernel_shape=op.window,
         strides=op.stride,
         dilations=op.dilation,
@@ -68,31 +57,26 @@ def max_pool_places(write: Writer, node: Node) -> None:
 
 
 @exports(sample.GridSample)
-def grid_sample(write: Writer, node: Node) -> None:
+def grid_sample(write: Writer, op: sample.GridSample) -> None:
     """The modes have other names from opset 20 on."""
-    op = node.op
-    assert isinstance(op, sample.GridSample)
     older = {"linear": "bilinear", "cubic": "bicubic"}
     mode = op.mode if write.opset >= 20 else older.get(op.mode, op.mode)
     require(
-        node.type.rank == 4 or write.opset >= 20,
-        f"grids of rank {node.type.rank} need opset 20, not {write.opset}",
+        write.node.type.rank == 4 or write.opset >= 20,
+        f"grids of rank {write.node.type.rank} need opset 20, not {write.opset}",
     )
     attributes = {"mode": mode, "padding_mode": op.padding, "align_corners": int(op.align_corners)}
-    write.last(node, "GridSample", *write.operands(node), **attributes)
+    write.last("GridSample", *write.operands, **attributes)
 
 
 @exports(sample.RoiAlign)
-def roi_align(write: Writer, node: Node) -> None:
+def roi_align(write: Writer, op: sample.RoiAlign) -> None:
     """Before opset 16 there is one mode of RoiAlign, without a name."""
-    op = node.op
-    assert isinstance(op, sample.RoiAlign)
-    x, regions, samples = write.operands(node)
-    if write.types[node.operands[2]].dtype is not DType.I64:
-        samples = write.cast(node, samples, DType.I64)
+    x, regions, samples = write.operands
+    if write.operand_type(2).dtype is not DType.I64:
+        samples = write.cast(samples, DType.I64)
     places = "half_pixel" if op.centred else "output_half_pixel"
     write.last(
-        node,
         "RoiAlign",
         *(x, regions, samples),
         output_height=op.shape[0],
@@ -105,7 +89,5 @@ def roi_align(write: Writer, node: Node) -> None:
 
 
 @exports(pool.MaxRoiPool)
-def max_roi_pool(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, pool.MaxRoiPool)
-    write.last(node, "MaxRoiPool", *write.operands(node), pooled_shape=op.shape, spatial_scale=op.scale)
+def max_roi_pool(write: Writer, op: pool.MaxRoiPool) -> None:
+    write.last("MaxRoiPool", *write.operands, pooled_shape=op.shape, spatial_scale=op.scale)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Node
 from npuq.ir.ops import resize as resizing
 from npuq.ir.ops import shape
 
@@ -14,58 +13,48 @@ from .writer import Writer, exports, pads
 
 
 @exports(shape.Reshape)
-def reshape(write: Writer, node: Node) -> None:
+def reshape(write: Writer, op: shape.Reshape) -> None:
     """A 0 in the shape means no elements, not a size to keep."""
-    attributes = {"allowzero": 1} if 0 in node.type.shape else {}
-    write.last(node, "Reshape", *write.operands(node), write.integers(node.type.shape, "shape"), **attributes)
+    attributes = {"allowzero": 1} if 0 in write.node.type.shape else {}
+    write.last("Reshape", *write.operands, write.integers(write.node.type.shape, "shape"), **attributes)
 
 
 @exports(shape.Transpose)
-def transpose(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, shape.Transpose)
-    write.last(node, "Transpose", *write.operands(node), perm=op.order)
+def transpose(write: Writer, op: shape.Transpose) -> None:
+    write.last("Transpose", *write.operands, perm=op.order)
 
 
 @exports(shape.Slice)
-def slice_(write: Writer, node: Node) -> None:
+def slice_(write: Writer, op: shape.Slice) -> None:
     """ONNX counts negative stops from the end, so the stop before the first element is one size lower."""
-    op = node.op
-    assert isinstance(op, shape.Slice)
-    sizes = write.types[node.operands[0]].shape
+    sizes = write.operand_type(0).shape
     stops = tuple(stop if stop >= 0 else stop - size for stop, size in zip(op.stops, sizes, strict=True))
     bounds = (("starts", op.starts), ("stops", stops), ("axes", tuple(range(len(sizes)))), ("steps", op.steps))
-    write.last(node, "Slice", *write.operands(node), *(write.integers(values, name) for name, values in bounds))
+    write.last("Slice", *write.operands, *(write.integers(values, name) for name, values in bounds))
 
 
 @exports(shape.Pad)
-def pad(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, shape.Pad)
-    operands = [*write.operands(node), write.integers(pads(op.padding), "pads")]
+def pad(write: Writer, op: shape.Pad) -> None:
+    operands = [*write.operands, write.integers(pads(op.padding), "pads")]
     if op.mode == "constant":
-        operands.append(write.constant(np.asarray(op.value).astype(node.type.dtype.numpy), "value"))
-    write.last(node, "Pad", *operands, mode=op.mode)
+        operands.append(write.constant(np.asarray(op.value).astype(write.node.type.dtype.numpy), "value"))
+    write.last("Pad", *operands, mode=op.mode)
 
 
 @exports(shape.Tile)
-def tile(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, shape.Tile)
-    write.last(node, "Tile", *write.operands(node), write.integers(op.repeats, "repeats"))
+def tile(write: Writer, op: shape.Tile) -> None:
+    write.last("Tile", *write.operands, write.integers(op.repeats, "repeats"))
 
 
 @exports(shape.Expand)
-def expand(write: Writer, node: Node) -> None:
-    write.last(node, "Expand", *write.operands(node), write.integers(node.type.shape, "shape"))
+def expand(write: Writer, op: shape.Expand) -> None:
+    write.last("Expand", *write.operands, write.integers(write.node.type.shape, "shape"))
 
 
 @exports(resizing.Resize)
-def resize(write: Writer, node: Node) -> None:
+def resize(write: Writer, op: resizing.Resize) -> None:
     """Write sizes if they determine the scales, else the scales, whose floors are the sizes."""
-    op = node.op
-    assert isinstance(op, resizing.Resize)
-    (x,) = write.operands(node)
+    (x,) = write.operands
     attributes: dict[str, Any] = {"mode": op.mode, "coordinate_transformation_mode": op.coordinates}
     if op.mode == "nearest":
         attributes["nearest_mode"] = op.nearest
@@ -80,9 +69,9 @@ def resize(write: Writer, node: Node) -> None:
         attributes["extrapolation_value"] = op.extrapolation
         bounds = [start for start, _ in op.roi] + [end for _, end in op.roi]
         roi = write.constant(np.asarray(bounds, np.float32), "roi")
-    sizes = write.types[node.operands[0]].shape
+    sizes = write.operand_type(0).shape
     scales = np.asarray(op.scales, np.float32)
     if np.array_equal(scales, np.asarray([new / old for new, old in zip(op.shape, sizes, strict=True)], np.float32)):
-        write.last(node, "Resize", x, roi, "", write.integers(op.shape, "sizes"), **attributes)
+        write.last("Resize", x, roi, "", write.integers(op.shape, "sizes"), **attributes)
     else:
-        write.last(node, "Resize", x, roi, write.constant(scales, "scales"), **attributes)
+        write.last("Resize", x, roi, write.constant(scales, "scales"), **attributes)

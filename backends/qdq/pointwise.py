@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from npuq.ir import DType, Node, Op, TensorType, require
+from npuq.ir import DType, Op, TensorType, require
 from npuq.ir.ops import activation, bits, conv, elementwise, logic, norm, quant, reduce, scatter, shape, trigonometry
 
 from .writer import EXPORTERS, OPSET, Writer, along, exports
@@ -83,116 +83,108 @@ SIGNED_SHIFTS = 28
 """The first opset whose BitShift takes signed integers."""
 
 
-def _same(write: Writer, node: Node) -> None:
-    operator, *attributes = SAME[type(node.op)]
-    write.last(node, operator, *write.operands(node), **{name: getattr(node.op, name) for name in attributes})
+def _same(write: Writer, op: Op) -> None:
+    operator, *attributes = SAME[type(op)]
+    write.last(operator, *write.operands, **{name: getattr(op, name) for name in attributes})
 
 
 EXPORTERS.update(dict.fromkeys(SAME, _same))
 
 
 @exports(activation.Silu)
-def silu(write: Writer, node: Node) -> None:
+def silu(write: Writer, op: activation.Silu) -> None:
     """ONNX has no SiLU before opset 24."""
-    (x,) = write.operands(node)
-    write.last(node, "Mul", x, write.step(node, "Sigmoid", x))
+    (x,) = write.operands
+    write.last("Mul", x, write.step("Sigmoid", x))
 
 
 @exports(activation.HardSwish)
-def hard_swish(write: Writer, node: Node) -> None:
+def hard_swish(write: Writer, op: activation.HardSwish) -> None:
     """An operator since opset 14."""
-    (x,) = write.operands(node)
+    (x,) = write.operands
     if write.opset >= 14:
-        write.last(node, "HardSwish", x)
+        write.last("HardSwish", x)
     else:
-        write.last(node, "Mul", x, write.step(node, "HardSigmoid", x, alpha=1 / 6, beta=0.5))
+        write.last("Mul", x, write.step("HardSigmoid", x, alpha=1 / 6, beta=0.5))
 
 
 @exports(activation.Mish)
-def mish(write: Writer, node: Node) -> None:
+def mish(write: Writer, op: activation.Mish) -> None:
     """An operator since opset 18."""
-    (x,) = write.operands(node)
+    (x,) = write.operands
     if write.opset >= 18:
-        write.last(node, "Mish", x)
+        write.last("Mish", x)
     else:
-        write.last(node, "Mul", x, write.step(node, "Tanh", write.step(node, "Softplus", x)))
+        write.last("Mul", x, write.step("Tanh", write.step("Softplus", x)))
 
 
 @exports(activation.Gelu)
-def gelu(write: Writer, node: Node) -> None:
+def gelu(write: Writer, op: activation.Gelu) -> None:
     """An operator since opset 20; before, x/2 * (1 + erf(x / sqrt 2)), or its tanh approximation."""
-    op = node.op
-    assert isinstance(op, activation.Gelu)
-    (x,) = write.operands(node)
+    (x,) = write.operands
     if write.opset >= 20:
-        write.last(node, "Gelu", x, approximate=op.approximate)
+        write.last("Gelu", x, approximate=op.approximate)
         return
 
     def number(value: float) -> str:
-        return _scalar(write, value, node.type)
+        return _scalar(write, value, write.node.type)
 
     if op.approximate == "tanh":
-        cube = write.step(node, "Mul", write.step(node, "Mul", x, x), x)
-        inner = write.step(node, "Add", x, write.step(node, "Mul", cube, number(0.044715)))
-        bent = write.step(node, "Tanh", write.step(node, "Mul", inner, number(math.sqrt(2 / math.pi))))
+        cube = write.step("Mul", write.step("Mul", x, x), x)
+        inner = write.step("Add", x, write.step("Mul", cube, number(0.044715)))
+        bent = write.step("Tanh", write.step("Mul", inner, number(math.sqrt(2 / math.pi))))
     else:
-        bent = write.step(node, "Erf", write.step(node, "Div", x, number(math.sqrt(2))))
-    half = write.step(node, "Mul", x, number(0.5))
-    write.last(node, "Mul", half, write.step(node, "Add", bent, number(1.0)))
+        bent = write.step("Erf", write.step("Div", x, number(math.sqrt(2))))
+    half = write.step("Mul", x, number(0.5))
+    write.last("Mul", half, write.step("Add", bent, number(1.0)))
 
 
 @exports(activation.Clip)
-def clip(write: Writer, node: Node) -> None:
+def clip(write: Writer, op: activation.Clip) -> None:
     """Limits are operands of the element type; an infinite one is omitted."""
-    op = node.op
-    assert isinstance(op, activation.Clip)
-    limits = ["" if math.isinf(value) else _scalar(write, value, node.type) for value in (op.low, op.high)]
-    write.last(node, "Clip", *write.operands(node), *limits)
+    limits = ["" if math.isinf(value) else _scalar(write, value, write.node.type) for value in (op.low, op.high)]
+    write.last("Clip", *write.operands, *limits)
 
 
 @exports(elementwise.Mod)
-def mod(write: Writer, node: Node) -> None:
+def mod(write: Writer, op: elementwise.Mod) -> None:
     """ONNX rounds the quotient of floats toward zero only; the other remainder is computed from its floor."""
-    op = node.op
-    assert isinstance(op, elementwise.Mod)
-    x, y = write.operands(node)
-    if op.truncate or node.type.dtype.is_integer:
-        write.last(node, "Mod", x, y, fmod=int(op.truncate))
+    x, y = write.operands
+    if op.truncate or write.node.type.dtype.is_integer:
+        write.last("Mod", x, y, fmod=int(op.truncate))
         return
-    floor = write.step(node, "Floor", write.step(node, "Div", x, y))
-    write.last(node, "Sub", x, write.step(node, "Mul", floor, y))
+    floor = write.step("Floor", write.step("Div", x, y))
+    write.last("Sub", x, write.step("Mul", floor, y))
 
 
 @exports(bits.ShiftLeft, bits.ShiftRight)
-def shift(write: Writer, node: Node) -> None:
-    known = not node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
-    require(known, f"shifts of {node.type.dtype} need opset {SIGNED_SHIFTS}, not {write.opset}")
-    write.last(node, "BitShift", *write.operands(node), direction=node.op.name.removeprefix("shift_").upper())
+def shift(write: Writer, op: bits.ShiftLeft | bits.ShiftRight) -> None:
+    known = not write.node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
+    require(known, f"shifts of {write.node.type.dtype} need opset {SIGNED_SHIFTS}, not {write.opset}")
+    write.last("BitShift", *write.operands, direction=write.node.op.name.removeprefix("shift_").upper())
 
 
 @exports(logic.IsInf)
-def is_inf(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, logic.IsInf)
+def is_inf(write: Writer, op: logic.IsInf) -> None:
     signs = {"detect_positive": int(op.positive), "detect_negative": int(op.negative)}
-    write.last(node, "IsInf", *write.operands(node), **signs)
+    write.last("IsInf", *write.operands, **signs)
 
 
 @exports(logic.Cast)
-def cast(write: Writer, node: Node) -> None:
-    write.store(node, *write.operands(node))
+def cast(write: Writer, op: logic.Cast) -> None:
+    write.store(*write.operands)
 
 
 @exports(conv.MatMul)
-def matmul(write: Writer, node: Node) -> None:
+def matmul(write: Writer, op: conv.MatMul) -> None:
     """With a bias: Gemm for matrices, a sum for others."""
-    a, b, *bias = write.operands(node)
+    a, b, *bias = write.operands
     if not bias:
-        write.last(node, "MatMul", a, b)
-    elif all(write.types[operand].rank == 2 for operand in node.operands[:2]):
-        write.last(node, "Gemm", a, b, *bias)
+        write.last("MatMul", a, b)
+    elif all(write.types[operand].rank == 2 for operand in write.node.operands[:2]):
+        write.last("Gemm", a, b, *bias)
     else:
-        write.last(node, "Add", write.step(node, "MatMul", a, b), *bias)
+        write.last("Add", write.step("MatMul", a, b), *bias)
 
 
 REDUCTIONS: Mapping[type[Op], str] = {
@@ -206,63 +198,55 @@ REDUCTIONS: Mapping[type[Op], str] = {
 
 
 @exports(*REDUCTIONS)
-def reduction(write: Writer, node: Node) -> None:
+def reduction(write: Writer, op: reduce.Reduction) -> None:
     """No axes means no reduction, for which ONNX needs an attribute or an Identity."""
-    op = node.op
-    assert isinstance(op, reduce.Reduction)
     operator = REDUCTIONS[type(op)]
     axes, attributes = write.over(operator, op.axes, keepdims=int(op.keep))
     if not axes and not op.axes:
-        write.last(node, "Identity", *write.operands(node))
+        write.last("Identity", *write.operands)
     else:
-        write.last(node, operator, *write.operands(node), *axes, **attributes)
+        write.last(operator, *write.operands, *axes, **attributes)
 
 
 @exports(reduce.ArgMax, reduce.ArgMin)
-def position(write: Writer, node: Node) -> None:
-    op = node.op
-    assert isinstance(op, reduce.Position)
+def position(write: Writer, op: reduce.Position) -> None:
     operator = "ArgMax" if isinstance(op, reduce.ArgMax) else "ArgMin"
     attributes = {"axis": op.axis, "keepdims": int(op.keep), "select_last_index": int(op.last)}
-    write.last(node, operator, *write.operands(node), **attributes)
+    write.last(operator, *write.operands, **attributes)
 
 
 @exports(quant.Quantize)
-def quantize(write: Writer, node: Node) -> None:
+def quantize(write: Writer, op: quant.Quantize) -> None:
     """QuantizeLinear clamps only to its element type, so narrower limits become a Clip before it."""
-    op = node.op
-    assert isinstance(op, quant.Quantize)
-    (x,) = write.operands(node)
+    (x,) = write.operands
     if (op.low, op.high) != op.dtype.range:
-        x = _clipped(write, node, x, op)
+        x = _clipped(write, x, op)
     if op.dtype.bits > 16:
         # QuantizeLinear lacks this type; before a normalization zero points are 0.
         require(not any(op.zero_points), f"zero points {op.zero_points} of {op.dtype}, 0 wanted")
-        steps = write.step(node, "Round", write.step(node, "Div", x, _scale(write, op.scales, op.axis)))
-        write.store(node, steps)
+        steps = write.step("Round", write.step("Div", x, _scale(write, op.scales, op.axis)))
+        write.store(steps)
         return
     _require_width(write, op.dtype)
     zero_point = _zero_point(write, op.quant.zero_points, op.axis, op.dtype)
-    write.last(node, "QuantizeLinear", x, _scale(write, op.scales, op.axis), zero_point, **_axis(op.axis))
+    write.last("QuantizeLinear", x, _scale(write, op.scales, op.axis), zero_point, **_axis(op.axis))
 
 
 @exports(quant.Dequantize)
-def dequantize(write: Writer, node: Node) -> None:
+def dequantize(write: Writer, op: quant.Dequantize) -> None:
     """ONNX has no 64-bit integers here, and no zero points of 32-bit integers."""
-    op = node.op
-    assert isinstance(op, quant.Dequantize)
-    (q,) = write.operands(node)
-    dtype = write.types[node.operands[0]].dtype
+    (q,) = write.operands
+    dtype = write.operand_type(0).dtype
     if dtype.bits <= 16 or (dtype is DType.I32 and not any(op.zero_points)):
         _require_width(write, dtype)
         zero_point = (_zero_point(write, op.quant.zero_points, op.axis, dtype),) if dtype.bits <= 16 else ()
-        write.last(node, "DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))
+        write.last("DequantizeLinear", q, _scale(write, op.scales, op.axis), *zero_point, **_axis(op.axis))
         return
-    rank = node.type.rank
+    rank = write.node.type.rank
     zero_points = along(np.asarray(op.quant.zero_points, dtype.numpy), op.axis, rank)
-    centred = write.step(node, "Sub", q, write.constant(zero_points, "zero_point"))
-    reals = write.cast(node, centred, node.type.dtype)
-    write.last(node, "Mul", reals, write.constant(along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
+    centred = write.step("Sub", q, write.constant(zero_points, "zero_point"))
+    reals = write.cast(centred, write.node.type.dtype)
+    write.last("Mul", reals, write.constant(along(np.asarray(op.scales, np.float32), op.axis, rank), "scale"))
 
 
 def _require_width(write: Writer, dtype: DType) -> None:
@@ -271,13 +255,13 @@ def _require_width(write: Writer, dtype: DType) -> None:
     require(known, f"{dtype} integers need opset {OPSET}, not {write.opset}")
 
 
-def _clipped(write: Writer, node: Node, x: str, op: quant.Quantize) -> str:
+def _clipped(write: Writer, x: str, op: quant.Quantize) -> str:
     """The operand limited to the reals of the quantization's least and greatest integers."""
-    scales = along(np.asarray(op.scales, np.float32), op.axis, node.type.rank)
-    zero_points = along(np.asarray(op.quant.zero_points, np.int64), op.axis, node.type.rank)
+    scales = along(np.asarray(op.scales, np.float32), op.axis, write.node.type.rank)
+    zero_points = along(np.asarray(op.quant.zero_points, np.int64), op.axis, write.node.type.rank)
     low, high = (((limit - zero_points) * scales).astype(np.float32) for limit in (op.low, op.high))
-    above = write.step(node, "Max", x, write.constant(low, "low"))
-    return write.step(node, "Min", above, write.constant(high, "high"))
+    above = write.step("Max", x, write.constant(low, "low"))
+    return write.step("Min", above, write.constant(high, "high"))
 
 
 def _scale(write: Writer, scales: tuple[float, ...], axis: int | None) -> str:

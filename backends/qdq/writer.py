@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,15 +26,15 @@ AXES_AS_OPERAND = 18
 LARGEST = (1 << 31) - 1
 """The greatest size of a protobuf message, in bytes."""
 
-Export = Callable[["Writer", Node], None]
-E = TypeVar("E", bound=Callable[..., None])
+Export = Callable[..., None]
+"""A function of a `Writer` and of the op to write."""
 
 
-def registers(table: dict[type[Op], E]) -> Callable[..., Callable[[E], E]]:
+def registers(table: dict[type[Op], Export]) -> Callable[..., Callable[[Export], Export]]:
     """A decorator that registers the function that writes the nodes of its ops."""
 
-    def of(*ops: type[Op]) -> Callable[[E], E]:
-        def register(write: E) -> E:
+    def of(*ops: type[Op]) -> Callable[[Export], Export]:
+        def register(write: Export) -> Export:
             for op in ops:
                 assert op not in table, op.name
                 table[op] = write
@@ -70,7 +70,7 @@ def to_onnx(graph: Graph, *, opset: int = OPSET) -> ModelProto:
 
 @dataclass
 class Writer:
-    """A model under construction."""
+    """A model under construction; `node` is the one that is written now."""
 
     graph: Graph
     opset: int = OPSET
@@ -78,6 +78,7 @@ class Writer:
     tensors: list[TensorProto] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
+    node: Node = field(init=False)
     _taken: set[str] = field(default_factory=set)
     _known: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
@@ -97,10 +98,11 @@ class Writer:
             if value not in self.names:
                 self.names[value] = self.fresh(f"{value}.raw") if value in given else value
 
-    def at(self, node: Node, export: Callable[[Self, Node], None]) -> None:
+    def at(self, node: Node, export: Export) -> None:
         """Write a node; its errors get its location."""
+        self.node = node
         try:
-            export(self, node)
+            export(self, node.op)
         except RuleError as error:
             raise NpuqError(f"{node.place}: {node.op.name}: {error}") from None
 
@@ -139,9 +141,14 @@ class Writer:
         self._taken.add(name)
         return name
 
-    def operands(self, node: Node) -> list[str]:
-        """The ONNX names of a node's operands."""
-        return [self.names[operand] for operand in node.operands]
+    @property
+    def operands(self) -> list[str]:
+        """The ONNX names of the node's operands."""
+        return [self.names[operand] for operand in self.node.operands]
+
+    def operand_type(self, index: int) -> TensorType:
+        """The type of one of the node's operands."""
+        return self.types[self.node.operands[index]]
 
     def constant(self, array: np.ndarray, stem: str) -> str:
         """An initializer with this content; equal ones are shared."""
@@ -155,13 +162,13 @@ class Writer:
         """A list of integers as ONNX takes shapes and axes."""
         return self.constant(np.asarray(values, np.int64), stem)
 
-    def cast(self, node: Node, x: str, dtype: DType) -> str:
+    def cast(self, x: str, dtype: DType) -> str:
         """Cast x; between integers, ONNX keeps the low bits."""
-        return self.step(node, "Cast", x, to=element_type(dtype))
+        return self.step("Cast", x, to=element_type(dtype))
 
-    def store(self, node: Node, x: str) -> None:
+    def store(self, x: str) -> None:
         """Cast x to the node's result."""
-        self.last(node, "Cast", x, to=element_type(node.type.dtype))
+        self.last("Cast", x, to=element_type(self.node.type.dtype))
 
     def over(self, op: str, axes: tuple[int, ...], **attributes: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         """The operands after the data, and the attributes, of a reduction over axes."""
@@ -169,19 +176,19 @@ class Writer:
             return (), {"axes": axes, **attributes}
         return (self.integers(axes, "axes"),), {"noop_with_empty_axes": 1, **attributes}
 
-    def step(self, node: Node, op: str, *inputs: str, **attributes: Any) -> str:
+    def step(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append an operator for an inner value of the node; return the value's name."""
-        name = self.fresh(f"{self.names[node.results[0]]}.{op.lower()}")
+        name = self.fresh(f"{self.names[self.node.results[0]]}.{op.lower()}")
         self._append(op, inputs, [name], attributes)
         return name
 
-    def last(self, node: Node, op: str, *inputs: str, **attributes: Any) -> None:
+    def last(self, op: str, *inputs: str, **attributes: Any) -> None:
         """Append the operator that makes the node's results."""
-        self._append(op, inputs, [self.names[result] for result in node.results], attributes)
+        self._append(op, inputs, [self.names[result] for result in self.node.results], attributes)
 
-    def second(self, node: Node, op: str, *inputs: str, **attributes: Any) -> None:
+    def second(self, op: str, *inputs: str, **attributes: Any) -> None:
         """Append the operator whose second result is the node's; nothing reads its first one."""
-        name = self.names[node.result]
+        name = self.names[self.node.result]
         self._append(op, inputs, [self.fresh(f"{name}.first"), name], attributes)
 
     def _append(self, op: str, inputs: tuple[str, ...], outputs: list[str], attributes: dict[str, Any]) -> None:
