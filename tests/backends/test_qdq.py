@@ -19,6 +19,7 @@ from npuq.ir.ops.elementwise import Add, Identity
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.resize import Resize
+from tests.backends.programs import small
 from tests.ir.examples import EXAMPLES, Example
 
 FLOAT_EXAMPLES = [example for example in EXAMPLES if not example.op.name.startswith(("npu.", "observe"))]
@@ -270,11 +271,8 @@ def test_forms_that_onnx_has_only_by_a_detour(op: object) -> None:
 
 
 def test_what_onnx_lacks_is_said() -> None:
-    observing = next(cls for name, cls in registry().items() if name == "observe")
-    builder = Builder("g")
-    names = builder.add_all(observing(), builder.input("x", parse_type("f32[2]")), loc="net.onnx:a")
-    with pytest.raises(NpuqError, match=r"^net.onnx:a: observe has no ONNX form; export the fake-quant graph instead$"):
-        to_onnx(builder.build({"m": names[0]}))
+    with pytest.raises(NpuqError, match=r"npu.conv2d has no ONNX form; export the fake-quant graph instead$"):
+        to_onnx(small())
 
 
 def test_too_many_constants_for_a_file_are_refused() -> None:
