@@ -8,12 +8,12 @@ from typing import Any
 
 from npuq.ir import Graph, NpuqError, text_digest
 
-from ..lowering.plan import EVERYWHERE, Held, observed_values, plan, weighted_inputs
+from ..lowering.plan import EVERYWHERE, Channels, Held, observed_values, plan, weighted_inputs
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precision, Precisions
 from ..scales import Range
 from ..target import Target
-from .observe import observe
+from .observe import Observer, observe
 from .samples import Reservoir, Sample, Source, digest_of, read
 from .statistics import Observed, load_observed
 
@@ -34,6 +34,7 @@ def collect_statistics(
     precision: Precisions = EVERYWHERE,
     data: Source | None = None,
     file: str | Path | None = None,
+    observer: Observer | None = None,
     given: Mapping[Held, Range] = NO_RANGES,
     means: bool = True,
     inputs: bool = False,
@@ -44,22 +45,22 @@ def collect_statistics(
     """Run the calibration data through the float graph and collect the statistics of every value that gets a scale.
 
     Values whose ranges are `given` need none, except, with `inputs`, the graph's own inputs. `means` adds the means per
-    channel that `correct-bias` wants, `every_width` all that a program of another width wants. `count` samples
-    are kept. Where there is a `file` of statistics, of the same graph and data, it is read instead; else it is written.
+    channel that `correct-bias` wants, `every_width` all that a program of another width wants. `count` samples are
+    kept. An `observer` of this graph replaces the data. If the `file` exists, the statistics are read from it and must
+    be of this graph and these data; otherwise they are written to it.
     """
-    widths = [Precisions(Precision(width.bits)) for width in target.widths] if every_width else []
-    every = (precision, *widths)
-    channels = [one for each in every for one in weighted_inputs(graph, target, each)] if means else []
-    held = plan(graph, target, precision).held if given else {}
-    measured = {*(graph.inputs if inputs and data is not None else ()), *(name for name, _ in channels)}
-    values = [
-        name
-        for each in every
-        for name in observed_values(graph, target, each)
-        if not given or name in measured or any((name, bits) not in given for bits in held[name])
-    ]
+    values, channels = observed(graph, target, precision, every_width=every_width)
+    channels = channels if means else []
+    if given:
+        held = plan(graph, target, precision).held
+        measured = {*(graph.inputs if inputs and data is not None else ()), *(name for name, _ in channels)}
+        unknown = {name for name, widths in held.items() if any((name, bits) not in given for bits in widths)}
+        values = [name for name in values if name in measured | unknown]
     few = Reservoir(count)
-    if file is not None and Path(file).exists():
+    if observer is not None:
+        statistics, few = observer.result(), observer.few
+        _check(f"{graph.name}: the observer", statistics, graph, values)
+    elif file is not None and Path(file).exists():
         statistics = _read(file, graph, values, None if data is None else few.pass_on(read(graph, data)))
     elif data is not None:
         statistics = observe(graph, few.pass_on(read(graph, data)), values, means=channels, progress=progress)
@@ -77,10 +78,25 @@ def collect_statistics(
 def _read(file: str | Path, graph: Graph, values: Sequence[str], source: Iterator[Sample] | None) -> Observed:
     """The statistics of a file, which must be of this graph, of these samples, and have all values."""
     statistics = load_observed(file, text_digest(graph), None if source is None else digest_of(source))
+    _check(str(file), statistics, graph, values)
+    return statistics
+
+
+def _check(place: str, statistics: Observed, graph: Graph, values: Sequence[str]) -> None:
+    if statistics.graph_digest != text_digest(graph):
+        raise NpuqError(f"{place}: statistics of another graph; calibrate again")
     missing = [name for name in values if name not in statistics]
     if missing:
-        raise NpuqError(f"{file}: no statistics of {_listed(missing)}; calibrate again")
-    return statistics
+        raise NpuqError(f"{place}: no statistics of {_listed(missing)}; calibrate again")
+
+
+def observed(
+    graph: Graph, target: Target, precision: Precisions, *, every_width: bool
+) -> tuple[list[str], list[Channels]]:
+    """The values and the (value, axis) of channels whose statistics a program wants, or one of any width."""
+    widths = [Precisions(Precision(width.bits)) for width in target.widths] if every_width else []
+    values = [name for each in (precision, *widths) for name in observed_values(graph, target, each)]
+    return values, [one for each in (precision, *widths) for one in weighted_inputs(graph, target, each)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from copy import copy
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -20,8 +20,9 @@ from npuq.ir.errors import require
 
 from ..lowering.plan import Channels
 from .channel_sums import ChannelSums
-from .samples import Data, DataDigest, Sample, samples
+from .samples import Data, DataDigest, Reservoir, Sample, samples
 from .statistics import TINY, Observed, Statistics, coarsened
+from .thresholds import CANDIDATES, Histogram, thresholds
 
 PIECE = 1 << 15
 """The elements that are counted at a time: few enough to stay in a core's cache, with their cells."""
@@ -31,6 +32,132 @@ LEAST_EXPONENT = -126
 
 MOST_WORKERS = 4
 """Threads on one CPU; each holds the values of one sample."""
+
+
+class Observer:
+    """Runs a float graph one sample at a time and keeps the statistics of `values`, by default of all f32 values.
+
+    The statistics depend on the set of samples, not on their order. `means` names (value, axis) whose means per channel
+    are kept too. The samples fall into `parts` by their content, which `converged` compares by the ranges of `method`.
+    `few` keeps `keep` samples. Raises NpuqError for values that the graph lacks.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Iterable[str] | None = None,
+        *,
+        bins: int = 2048,
+        means: Iterable[Channels] = (),
+        all_sums: bool = False,
+        parts: int = 4,
+        method: str = "kl_v2",
+        keep: int = 0,
+        device: jax.Device | None = None,
+    ) -> None:
+        f32 = (name for name, type_ in graph.types.items() if type_.dtype is DType.F32 and name not in graph.constants)
+        names = tuple(dict.fromkeys(f32 if values is None else values))
+        _check(graph, names, bins)
+        self.graph, self.bins, self.method = graph, bins, method
+        self.sums = {one: ChannelSums(one[1], all_=all_sums) for one in means}
+        self.parts = [{name: _Tally(bins) for name in names} for _ in range(parts)]
+        self.digest, self.count, self.few = DataDigest(), 0, Reservoir(keep)
+        self.device = device or jax.local_devices()[0]
+        self.computed = tuple(dict.fromkeys((*names, *(name for name, _ in self.sums), *graph.outputs.values())))
+        self._run = _forward(graph, self.computed, self.device.platform)
+        self._parameters = _placed(graph, self.device)
+
+    def twin(self, device: jax.Device | None = None) -> Observer:
+        """An empty observer of the same values, for another thread or device."""
+        twin = copy(self)
+        twin.sums = {one: ChannelSums(sums.axis, all_=sums.all_) for one, sums in self.sums.items()}
+        twin.parts = [{name: _Tally(self.bins) for name in part} for part in self.parts]
+        twin.digest, twin.count, twin.few = DataDigest(), 0, Reservoir(self.few.count)
+        if device is not None and device != self.device:
+            twin.device, twin._parameters = device, _placed(self.graph, device)
+        return twin
+
+    def add(self, *batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Count one sample, or a batch of several along the first axis, and give the float outputs.
+
+        Raises NpuqError for arrays that do not fit, and for NaN or infinity in an input or a counted value.
+        """
+        outputs = [self.add_sample(self.count, sample) for sample in samples(self.graph, [batch])]
+        return tuple(np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*outputs, strict=True))
+
+    def add_sample(self, index: int, sample: Sample) -> tuple[np.ndarray, ...]:
+        """Count a sample that `samples` checked; errors call it by its index."""
+        with jax.enable_x64(True):
+            arrays = [jax.device_put(array, self.device) for array in sample]
+            found = self._run(self._parameters, arrays)
+        values = {name: np.asarray(value) for name, value in zip(self.computed, found, strict=True)}
+        part = self.parts[self.digest.add(sample) % len(self.parts)]
+        for name in dict.fromkeys((*part, *(name for name, _ in self.sums))):
+            _count(index, name, values[name].reshape(-1), part.get(name))
+        for (name, _), sums in self.sums.items():
+            sums.add(values[name])
+        if self.few.count:
+            self.few.add(sample)
+        self.count += 1
+        outputs = (values[name] for name in self.graph.outputs.values())
+        return tuple(np.moveaxis(value, -1, 1) if value.ndim == 4 else value for value in outputs)
+
+    def merge(self, other: Observer) -> Observer:
+        """The observer of both sets of samples; NpuqError where the graphs, values or parts differ."""
+        kinds = [
+            (text_digest(one.graph), one.bins, len(one.parts), tuple(one.parts[0]), tuple(one.sums))
+            for one in (self, other)
+        ]
+        if kinds[0] != kinds[1]:
+            raise NpuqError(f"{self.graph.name}: observers of other graphs, values or parts cannot merge")
+        merged = self.twin()
+        for part, *both in zip(merged.parts, self.parts, other.parts, strict=True):
+            for name, tally in part.items():
+                for one in both:
+                    tally.merge(one[name])
+        merged.sums = {one: sums.merge(other.sums[one]) for one, sums in self.sums.items()}
+        merged.digest = DataDigest(self.digest.total).merge(other.digest)
+        merged.count = self.count + other.count
+        for sample in (*self.few.samples, *other.few.samples):
+            merged.few.add(sample)
+        return merged
+
+    def result(self) -> Observed:
+        """The statistics of all samples so far; NpuqError where there was none."""
+        if self.count == 0:
+            raise NpuqError(f"{self.graph.name}: no calibration data; at least one sample wanted")
+        means = {one: sums.means() for one, sums in self.sums.items()}
+        statistics = {name: self._statistics(name) for name in self.parts[0]}
+        return Observed(statistics, text_digest(self.graph), self.digest.hexdigest(), self.count, means)
+
+    @property
+    def converged(self) -> bool:
+        """Whether no range rests on one part of the samples.
+
+        For each value, the range of `method` at 8 bits from all samples and the range without one of the parts differ
+        by less than half a step of the search's grid at either end, whichever part is left out. So a third as much
+        data again, like those that were seen, would have moved no range by half a step. The answer depends on the set
+        of samples alone, since a sample's part depends on its content.
+        """
+        return self.count >= len(self.parts) > 1 and all(map(self._rests, self.parts[0]))
+
+    def _rests(self, name: str) -> bool:
+        """Whether each part can be left out without a change of a value's range."""
+        every = self._statistics(name)
+        low, high = thresholds(every, self.method)
+        step = max(len(Histogram.of(every, symmetric=True).counts) / CANDIDATES, 1.0) * every.width
+        for left_out in range(len(self.parts)):
+            fewer = self._statistics(name, left_out)
+            if not fewer.count:
+                return False
+            ends = thresholds(fewer, self.method)
+            if max(abs(ends[0] - low), abs(ends[1] - high)) >= step / 2:
+                return False
+        return True
+
+    def _statistics(self, name: str, left_out: int | None = None) -> Statistics:
+        parts = (part[name].result() for index, part in enumerate(self.parts) if index != left_out)
+        return reduce(Statistics.merge, parts)
 
 
 def observe(
@@ -51,13 +178,9 @@ def observe(
     means per channel are wanted too. `progress` is called with the number of finished samples. Raises NpuqError for
     data that do not fit, for NaN or infinity in the data or in a wanted value, and for values that the graph lacks.
     """
-    names = tuple(dict.fromkeys(values))
-    _check(graph, names, bins)
-    sums = {one: ChannelSums(one[1]) for one in means}
-    lanes, digest, done = _run(graph, data, names, bins, sums, devices, progress)
-    found = {one: gathered.means() for one, gathered in _sums(lanes).items()}
-    statistics = {name: reduce(Statistics.merge, (lane.tallies[name].result() for lane in lanes)) for name in names}
-    return Observed(statistics, text_digest(graph), digest, done, found)
+    workers = _workers(devices)
+    first = Observer(graph, values, bins=bins, means=means, parts=1, device=workers[0])
+    return _run(first, workers, data, progress).result()
 
 
 def observe_channels(
@@ -69,61 +192,46 @@ def observe_channels(
     progress: Callable[[int], None] | None = None,
 ) -> dict[Channels, ChannelSums]:
     """Run every sample as `observe` does; give means, mean squares and extremes of the channels of wanted values."""
-    sums = {one: ChannelSums(one[1], all_=True) for one in channels}
-    lanes, *_ = _run(graph, data, (), 2, sums, devices, progress)
-    return _sums(lanes)
+    workers = _workers(devices)
+    first = Observer(graph, (), means=channels, all_sums=True, parts=1, device=workers[0])
+    return _run(first, workers, data, progress).sums
 
 
 def _run(
-    graph: Graph,
-    data: Data,
-    names: tuple[str, ...],
-    bins: int,
-    sums: Mapping[Channels, ChannelSums],
-    devices: Sequence[jax.Device] | None,
-    progress: Callable[[int], None] | None,
-) -> tuple[list[_Lane], str, int]:
-    """Let lanes count histograms of `names` and the wanted sums; also the data's digest and number of samples."""
-    workers = _workers(devices)
-    computed = tuple(dict.fromkeys((*names, *(name for name, _ in sums))))
-    run = _forward(graph, computed, workers[0].platform)
-    with jax.enable_x64(True):
-        known = {name: constant.array for name, constant in graph.constants.items()}
-        placed = {device: jax.device_put(known, device) for device in dict.fromkeys(workers)}
-    lanes = [
-        _Lane(
-            computed,
-            run,
-            placed[device],
-            device,
-            {one: replace(empty) for one, empty in sums.items()},
-            {name: _Tally(bins) for name in names},
-        )
-        for device in workers
-    ]
-    digest = DataDigest()
+    first: Observer, workers: Sequence[jax.Device], data: Data, progress: Callable[[int], None] | None
+) -> Observer:
+    """Let an observer for each worker count all samples in turn; give the observer of all."""
+    observers = [first, *(first.twin(device) for device in workers[1:])]
     done = 0
-    pending: deque[Future[None]] = deque()
-    pools = [ThreadPoolExecutor(1) for _ in lanes]
-    try:
-        for index, sample in enumerate(samples(graph, data)):
-            turn = index % len(lanes)
-            digest.add(sample)
-            pending.append(pools[turn].submit(lanes[turn].add, index, sample))
-            while len(pending) > 2 * len(lanes):
-                pending.popleft().result()
-                done += 1
-                if progress is not None:
-                    progress(done)
-        while pending:
+    pending: deque[Future[Any]] = deque()
+    pools = [ThreadPoolExecutor(1) for _ in observers]
+
+    def finish(limit: int) -> None:
+        nonlocal done
+        while len(pending) > limit:
             pending.popleft().result()
             done += 1
             if progress is not None:
                 progress(done)
+
+    try:
+        for index, sample in enumerate(samples(first.graph, data)):
+            turn = index % len(observers)
+            pending.append(pools[turn].submit(observers[turn].add_sample, index, sample))
+            finish(2 * len(observers))
+        finish(0)
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
-    return lanes, digest.hexdigest(), done
+    return reduce(Observer.merge, observers)
+
+
+def _placed(graph: Graph, device: jax.Device) -> dict[str, jax.Array]:
+    with jax.enable_x64(True):
+        placed: dict[str, jax.Array] = jax.device_put(
+            {name: constant.array for name, constant in graph.constants.items()}, device
+        )
+        return placed
 
 
 @lru_cache(maxsize=2)
@@ -167,31 +275,14 @@ class _Tally:
         found = np.bincount(cells)
         self.counts[first : first + len(found)] += found
 
+    def merge(self, other: _Tally) -> None:
+        """Take in what another one has counted."""
+        both = self.result().merge(other.result())
+        (self.minimum, self.maximum), self.zeros = both.range, both.zeros
+        self.exponent, self.counts = both.exponent, both.counts.copy()
+
     def result(self) -> Statistics:
         return Statistics(self.minimum, self.maximum, self.zeros, self.exponent, self.counts)
-
-
-@dataclass
-class _Lane:
-    """One thread's share of the work: its device, and what it has counted."""
-
-    computed: tuple[str, ...]
-    run: Callable[..., list[jax.Array]]
-    parameters: dict[str, jax.Array]
-    device: jax.Device
-    sums: dict[Channels, ChannelSums]
-    tallies: dict[str, _Tally]
-
-    def add(self, index: int, sample: Sample) -> None:
-        """Run one sample and count its values."""
-        with jax.enable_x64(True):
-            arrays = [jax.device_put(array, self.device) for array in sample]
-            found = self.run(self.parameters, arrays)
-        values = {name: np.asarray(value) for name, value in zip(self.computed, found, strict=True)}
-        for name, value in values.items():
-            _count(index, name, value.reshape(-1), self.tallies.get(name))
-        for (name, _), sums in self.sums.items():
-            sums.add(values[name])
 
 
 def _count(index: int, name: str, value: np.ndarray, tally: _Tally | None) -> None:
@@ -247,10 +338,3 @@ def _workers(devices: Sequence[jax.Device] | None) -> list[Any]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _sums(lanes: list[_Lane]) -> dict[Channels, ChannelSums]:
-    first, *others = lanes
-    return {
-        one: reduce(ChannelSums.merge, (lane.sums[one] for lane in others), sums) for one, sums in first.sums.items()
-    }

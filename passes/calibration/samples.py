@@ -123,12 +123,19 @@ class DataDigest:
 
     total: int = 0
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> int:
+        """Take in a sample and give the digest of it alone."""
         hash_ = hashlib.sha256()
         for array in sample:
             hash_.update(f"{array.dtype}{array.shape}".encode())
             hash_.update(np.ascontiguousarray(array).data)
-        self.total = (self.total + int.from_bytes(hash_.digest(), "big")) % (1 << 256)
+        own = int.from_bytes(hash_.digest(), "big")
+        self.total = (self.total + own) % (1 << 256)
+        return own
+
+    def merge(self, other: DataDigest) -> DataDigest:
+        """The digest of both multisets."""
+        return DataDigest((self.total + other.total) % (1 << 256))
 
     def hexdigest(self) -> str:
         return f"{self.total:064x}"

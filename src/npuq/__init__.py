@@ -17,16 +17,25 @@ if TYPE_CHECKING:
     from .comparison.verify_import import verify_import
     from .cost import cost_of
     from .mixing.assign import Assignment, assign, read_template, write_template
+    from .quantization.calibrated import Calibrated, calibrate
+    from .quantization.observer import Observer
+    from .quantization.quantized import Quantized
+    from .quantization.recipe import Effort, Recipe
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Assignment": "mixing.assign",
+    "Calibrated": "quantization.calibrated",
+    "Effort": "quantization.recipe",
     "NpuqError": "ir.errors",
+    "Observer": "quantization.observer",
     "Precision": "passes.precision",
     "Program": "backends.npu",
     "Quantized": "quantization.quantized",
+    "Recipe": "quantization.recipe",
     "assign": "mixing.assign",
+    "calibrate": "quantization.calibrated",
     "chain": "passes.pipeline",
     "cost_of": "cost",
     "dump_to": "passes.pipeline",
@@ -43,11 +52,16 @@ _HOMES = {
 
 __all__ = [
     "Assignment",
+    "Calibrated",
+    "Effort",
     "NpuqError",
+    "Observer",
     "Precision",
     "Program",
     "Quantized",
+    "Recipe",
     "assign",
+    "calibrate",
     "chain",
     "cost_of",
     "dump_to",

@@ -18,6 +18,7 @@ from npuq.passes.quantize.take_scales import has_scales
 from npuq.passes.target import Target, load_target
 
 from .quantization.calibrated import calibrate
+from .quantization.observer import Observer
 from .quantization.quantized import Progress, Quantized
 from .quantization.recipe import Recipe, RecipeOptions
 
@@ -45,7 +46,7 @@ def load(
 
 def quantize(
     graph: Graph,
-    data: Data | None = None,
+    data: Data | Observer | None = None,
     recipe: Recipe | None = None,
     *,
     target: str | Target = "npu",
@@ -56,8 +57,8 @@ def quantize(
     """Turn a float graph into an exact integer program for a target.
 
     `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
-    order of the inputs, or an iterable of these, as many samples as you like (memory does not grow). It may be left
-    out where `scales` names the scale of every value; biases are then not corrected.
+    order of the inputs, or an iterable of these, as many samples as you like (memory does not grow); or an `Observer`
+    that has seen them. It may be left out where `scales` names the scale of every value; biases are then not corrected.
     `options` are the fields of `npuq.Recipe`, which documents them; they replace those of `recipe`.
     `after_pass(index, pass, graph)` is called after each pass.
 
@@ -72,6 +73,8 @@ def quantize(
     if has_scales(graph):
         from .quantization.annotated import quantize_annotated
 
+        if isinstance(data, Observer):
+            raise NpuqError(f"{graph.name}: the model has scales of its own; give data, no observer")
         return quantize_annotated(graph, data, chosen, recipe, after_pass=after_pass, progress=progress)
     if data is None and recipe.scales is None:
         raise NpuqError(f"{graph.name}: no data to calibrate with; name some (--data)")

@@ -19,6 +19,7 @@ from npuq.passes.quantize.insert_fake_quant import Scales
 from npuq.passes.quantize.scale_file import Given
 from npuq.passes.target import Target, load_target
 
+from .observer import Observer
 from .quantized import Progress, Quantized
 from .recipe import Recipe, RecipeOptions
 
@@ -27,7 +28,7 @@ NOT_GIVEN = Given({}, {})
 
 def calibrate(
     graph: Graph,
-    data: Data | None = None,
+    data: Data | Observer | None = None,
     recipe: Recipe | None = None,
     *,
     target: str | Target = "npu",
@@ -40,8 +41,8 @@ def calibrate(
     """Run the calibration data once; any number of programs can be made of the result.
 
     `data`, `recipe`, `target` and `options` are those of `npuq.quantize`. With `every_width` the statistics serve all
-    of the target's widths, so that `Calibrated.quantize` can change `bits`. `statistics` names a file: where it is
-    there, it is read instead of running the data, and must be of the same graph and the same data; else it is written.
+    of the target's widths, so that `Calibrated.quantize` can change `bits`. `statistics` names a file: if it exists, it
+    is read instead of running the data, and must be of the same graph and data; otherwise it is written.
     """
     recipe = replace(recipe or Recipe(), **options)
     chosen = load_target(target)
@@ -53,11 +54,11 @@ def calibrate(
     passes = recipe.calibration(
         chosen, nodes=nodes, every_width=every_width, file=statistics, equalizes=recipe.equalizes(chosen)
     )
-    with replayable(prepared.graph, () if data is None else data) as read:
-        source = {} if data is None else {"data": read}
-        found = replace(prepared, findings={**source, "progress": progress})
-        found = passes.run(found, after_pass=after_pass)
-    kept = {name: found.findings[name] for name in found.findings.keys() - {"data", "progress"}}
+    source, observer = (None, data) if isinstance(data, Observer) else (data, None)
+    with replayable(prepared.graph, () if source is None else source) as read:
+        start = {"data": None if source is None else read, "observer": observer, "progress": progress}
+        found = passes.run(replace(prepared, findings=start), after_pass=after_pass)
+    kept = {name: value for name, value in found.findings.items() if name not in start}
     return Calibrated(prepared.graph, chosen, recipe, replace(found, findings=kept))
 
 
