@@ -23,9 +23,10 @@ ALLOWED = {
 }
 ROOMS = {
     "passes": ("", "canonical", "lowering", "calibration", "quantize", "ptq", "mixed"),
+    "backends": ("", "memory", "write_file", "simulator", "qdq", "exact_onnx", "npu", "targets", "formats"),
     "": ("comparison", "files", "report", "quantization", "mixing", "", "cli", "__main__"),
 }
-"""The rooms of passes/ and of src/npuq/ from the lowest up; each imports from those before it. "" is the root."""
+"""The rooms of passes/, backends/ and src/npuq/ from the lowest up; each imports those before it. "" is the root."""
 
 HEAVY = {"jax", "onnx", "scipy", "rich", "optax", "flax", "PIL"}
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
