@@ -126,7 +126,7 @@ def test_results_that_do_not_fit_their_file(run: Run, files: Files, tmp_path: Pa
         ("quantize MODEL --data DATA -o out --scales-out out", "out: not written: it is a folder, a file wanted"),
         (
             "quantize MODEL --data DATA -o out --opset 12",
-            "opset 12: one of 13, with which scales per channel came, to ",
+            "opset 12: 13 (the first with scales per channel) to ",
         ),
         ("quantize MODEL --data DATA -o out --lut-len 7", "lut_len 7: npu has tables of 2^n + 1 entries for n of "),
         (
