@@ -1,4 +1,4 @@
-"""Foreign models to float graphs, one folder per format."""
+"""Models of each framework to float graphs, one folder per format."""
 
 from __future__ import annotations
 
@@ -51,17 +51,16 @@ TAKES: Mapping[str, tuple[str, ...]] = {
     "tensorflow": ("start_nodes", "end_nodes", "signature"),
     "paddle": ("weights",),
 }
-"""Every framework, and what its own frontend takes besides a source and shapes."""
+"""Every framework, and the options of its frontend besides source and shapes."""
 
 
 class Options(TypedDict, total=False):
-    """What tells a source's framework, and what is told to it; None is as if it were left out.
+    """The options of a source; None is the same as no option.
 
-    `framework` is recognized from the file's suffix or the object's type where it is not named. `weights` is the
-    second file of formats that have one, or a Flax module's variables; `inputs` are example inputs, one, a tuple or a
-    dict by name, for what is traced: PyTorch modules and JAX functions. Of a TensorFlow model, `start_nodes` and
-    `end_nodes` are the nodes between which it is read, `signature` one of a SavedModel's. Of any, `values` fixes inputs
-    by name, and `outputs` are the values of the graph to end with.
+    The default `framework` is recognized by the file's suffix or the object's type. `weights` is the second file of
+    formats that have one, or a Flax module's variables. `inputs` are example inputs, one, a tuple or a dict by name,
+    for traced sources: PyTorch modules and JAX functions. `start_nodes` and `end_nodes` cut a TensorFlow model;
+    `signature` selects one of a SavedModel's. `values` fixes inputs by name; `outputs` selects other values as outputs.
     """
 
     framework: str | None
@@ -82,16 +81,16 @@ def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) 
 
 
 def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
-    """All problems that keep a network from being read, at once."""
+    """List every problem that prevents the import of a network."""
     module, given, _ = _chosen(source, **options)
     found: list[Problem] = module.check(source, shapes, **given)
     return found
 
 
 def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Original:
-    """The network as its own framework runs it, or the nearest there is, as reference of an import.
+    """Return the reference of an import: the network in its own framework or the nearest one.
 
-    Other outputs than its own are what the framework shows of its layers; `NpuqError` where it shows none.
+    Other outputs than the network's need a framework that exposes its layers; otherwise raises `NpuqError`.
     """
     module, given, (values, outputs) = _chosen(source, **options)
     found: Original = module.original(source, shapes, **given)
@@ -104,7 +103,7 @@ def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Option
 
 
 def recognize(source: Any) -> str:
-    """The framework of a file or an object; raises `NpuqError` that lists what is known."""
+    """Return the framework of a file or an object; raises `NpuqError` with the known ones."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.is_dir():
@@ -130,7 +129,7 @@ def recognize(source: Any) -> str:
 def _chosen(
     source: Any, framework: str | None = None, **options: Any
 ) -> tuple[Any, dict[str, Any], tuple[Values | None, Sequence[str] | None]]:
-    """The frontend for a source, the options that it was given, and what is left to `specialize`."""
+    """Return the frontend of a source, its options, and the options for `specialize`."""
     name = framework or recognize(source)
     if name not in TAKES:
         raise NpuqError(f"there is no framework {name!r}; there are {', '.join(TAKES)}")

@@ -1,4 +1,4 @@
-"""What a converter works with: one node of the source, and the graph under construction."""
+"""The arguments of a converter: a node of the source, and the graph under construction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from npuq.ir import Builder, Op, RuleError, TensorType, require, results_of
 
 EAGER = 1 << 14
-"""Results of constants up to this many elements are computed at import; larger ones are left to fold-constants."""
+"""Constants up to this many elements are folded at import, larger ones by fold-constants."""
 
 LARGEST = 1 << 31
-"""The most elements that a value may have."""
+"""The greatest number of elements of a value."""
 
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
@@ -40,18 +40,18 @@ class Node:
     attributes: Mapping[str, Any]
 
     def operand(self, index: int) -> str:
-        """The name of an operand that must be there."""
+        """The name of a required operand."""
         name = self.optional(index)
         require(name is not None, f"operand {index} is missing")
         assert name is not None
         return name
 
     def optional(self, index: int) -> str | None:
-        """The name of an operand, or None where it was left out."""
+        """The name of an operand, or None if it is absent."""
         return self.operands[index] if index < len(self.operands) else None
 
     def all_operands(self) -> tuple[str, ...]:
-        """The names of all operands of a variadic operator; at least one, none left out."""
+        """The names of all operands of a variadic operator: at least one, none absent."""
         return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
 
     def reads(self, index: int) -> bool:
@@ -59,7 +59,7 @@ class Node:
         return index < len(self.outputs) and self.outputs[index] != ""
 
     def has(self, name: str) -> bool:
-        """Whether the attribute is given."""
+        """Whether the attribute is present."""
         return name in self.attributes
 
     def int(self, name: str, default: int = _REQUIRED) -> int:
@@ -103,11 +103,11 @@ class Node:
 
 @dataclass(slots=True)
 class Context:
-    """The graph under construction, and the node that is translated.
+    """The graph under construction, and the node under translation.
 
-    A converter reports a broken rule with `require(condition, reason)` or by raising `RuleError`; the loader puts the
-    place and the operator before it. Only ONNX has an `opset`, values that are `sequences` of tensors, and in `read` a
-    count of how often the file reads each name.
+    A converter reports a broken rule with `require(condition, reason)` or by raising `RuleError`; the loader adds the
+    location and the operator. Only ONNX has an `opset`, `sequences` of tensors, and in `read` the number of times that
+    the file reads each name.
     """
 
     builder: Builder
@@ -121,7 +121,7 @@ class Context:
         self.start = len(self.builder.nodes)
 
     def type(self, name: str) -> TensorType:
-        """The type of a value: its shape is always static."""
+        """The type of a value; its shape is static."""
         require(name not in self.sequences, "a sequence stands where a tensor is wanted")
         return self.builder.types[name]
 
@@ -131,45 +131,45 @@ class Context:
         return self.sequences[name]
 
     def sequence_of(self, parts: tuple[str, ...]) -> str:
-        """The name of a new sequence; there is no such value in the graph."""
+        """The name of a new sequence, which is no value of the graph."""
         name = f"sequence {len(self.sequences)}"
         self.sequences[name] = parts
         return name
 
     def known(self, name: str | None) -> np.ndarray | None:
-        """The array of a constant or of arithmetic that was folded; None where the value is computed or absent."""
+        """The array of a constant; None if the value is computed or absent."""
         constant = self.builder.constants.get(name) if name is not None else None
         return None if constant is None else constant.array
 
     def wanted(self, index: int, what: str) -> np.ndarray:
-        """The array of operand `index`, which must be known before the network runs."""
+        """The array of operand `index`, which must be a constant."""
         array = self.known(self.node.operand(index))
         require(array is not None, f"{what} must be a constant, not computed from the network's inputs")
         assert array is not None
         return array
 
     def integers(self, index: int, what: str) -> tuple[int, ...]:
-        """The known integers of operand `index`, flattened."""
+        """The integers of the constant operand `index`, flattened."""
         array = self.wanted(index, what)
         require(array.dtype.kind in "iu" and array.ndim <= 1, f"{what} must be a list of integers")
         return tuple(int(value) for value in array.ravel())
 
     def constant(self, array: np.ndarray, name: str = "c") -> str:
-        """A constant that the translation needs; `name` follows the name of the node's first output."""
+        """Add a constant of the translation; `name` follows the name of the node's first output."""
         return self.builder.constant(array, f"{self._stem}.{name}")
 
     def own_constant(self, array: np.ndarray) -> str:
-        """The constant that the node itself is, under the user's name."""
+        """Add the node's own constant, under the user's name."""
         self.builder.reserved.discard(self._stem)
         return self.builder.constant(array, self._stem)
 
     def add(self, op: Op, *operands: str) -> str:
-        """Append an op with one result, or compute it now where all operands are known and the result is small."""
+        """Append an op with one result, or fold it if all operands are constants and the result is small."""
         (result,) = self.add_all(op, *operands)
         return result
 
     def add_all(self, op: Op, *operands: str) -> tuple[str, ...]:
-        """Append an op with any number of results; what the converter returns gets the user's names afterwards."""
+        """Append an op with any number of results; `finish` gives them the user's names."""
         types = results_of(op, tuple(self.type(operand) for operand in operands))
         for type_ in types:
             require_size(type_.shape)
@@ -180,7 +180,7 @@ class Context:
         return self.builder.add_all(op, *operands, names=names, loc=self.node.loc)
 
     def finish(self, results: tuple[str, ...]) -> tuple[str, ...]:
-        """Give the user's output names to the values that this converter made; returns its results under them."""
+        """Give the user's output names to the values of this converter; return its results under these names."""
         made = {name for node in self.builder.nodes[self.start :] for name in node.results}
         wanted: dict[str, str] = {}
         for result, output in zip(results, self.node.outputs, strict=False):
@@ -202,7 +202,7 @@ def require_size(shape: tuple[int, ...]) -> None:
 
 
 def _compute(op: Op, operands: list[Any], types: tuple[TensorType, ...]) -> list[np.ndarray]:
-    """The results of an op on known arrays, by its own evaluation."""
+    """Evaluate an op on arrays."""
     with jax.enable_x64(True):
         computed = op.evaluate(*(jax.numpy.asarray(array) for array in operands))
         results = computed if isinstance(computed, tuple) else (computed,)

@@ -1,4 +1,4 @@
-"""Why a model cannot be translated: every problem of a walk over it, with all its places."""
+"""The problems that prevent the translation of a model, with all their locations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What reading nonsense raises in NumPy, protobuf, JAX and in converters that trusted a number."""
+"""The errors of NumPy, protobuf, JAX and converters on damaged models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why some nodes of a model cannot be translated: one operator, one reason, all the places, what to do."""
+    """One operator and one reason why nodes cannot be translated, with all locations and the remedy."""
 
     operator: str
     nodes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Problems:
-    """What a walk over the model `label` finds: operator, place, reason and remedy, in order."""
+    """Problems of the model `label` in order: operator, location, reason and remedy."""
 
     label: str
     found: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Problems:
         return bool(self.found)
 
     def note(self, operator: str, place: str, reason: str, remedy: str = "") -> None:
-        """Add one place."""
+        """Add one location."""
         self.found.append((operator, place, reason, remedy))
 
     @contextmanager
     def noted(self, operator: str, place: str, damage: str = "damaged: ") -> Iterator[None]:
-        """Add what is raised inside, and go on behind it; `damage` begins the reason of any of `DAMAGE`."""
+        """Add an error raised inside the context, and go on; `damage` is the prefix of the reason for `DAMAGE`."""
         try:
             yield
         except NpuqError as error:
@@ -67,14 +67,14 @@ class Problems:
             self.cause = error
 
     def listed(self) -> list[Problem]:
-        """All of them, grouped by operator, reason and remedy."""
+        """Group the problems by operator, reason and remedy."""
         places: dict[tuple[str, str, str], list[str]] = {}
         for operator, place, reason, remedy in self.found:
             places.setdefault((operator, reason, remedy), []).append(place)
         return [Problem(operator, tuple(nodes), reason, remedy) for (operator, reason, remedy), nodes in places.items()]
 
     def error(self) -> NpuqError:
-        """One error that tells all of them."""
+        """One error with all problems."""
         problems = self.listed()
         many = f"{self.label}: {len(problems)} problems: " if len(problems) > 1 else ""
         return NpuqError(one_line(NpuqError(many + "; ".join(map(str, problems)))))

@@ -1,4 +1,4 @@
-"""A model as its own framework runs it, for comparison with the imported graph."""
+"""The reference of an import: a model in its own framework."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from npuq.ir import Graph
 Arrays = Mapping[str, np.ndarray]
 
 TOLERANCE = 1e-4
-"""Of a value's range: what another order of float32 sums may cost."""
+"""The error of another order of float32 sums, as a share of a value's range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """Inputs by name to outputs by name; `inside` gives, by the names of a graph's values, what layers compute.
+    """Inputs by name to outputs by name; `inside` returns the layers' values under the names of a graph's values.
 
-    `tolerance`, a share of an output's range, is what the graph may differ by.
+    `tolerance` is the allowed difference, as a share of an output's range.
     """
 
     framework: str
@@ -28,7 +28,7 @@ class Original:
     tolerance: float = TOLERANCE
 
     def with_inputs(self, fixed: Arrays) -> Original:
-        """The same with some inputs that are always what they are here."""
+        """Fix some inputs."""
         run, inside = self.run, self.inside
         return replace(
             self,

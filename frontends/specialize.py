@@ -1,8 +1,8 @@
-"""A network for one use: inputs fixed to values that the user gives, and other values than its own as outputs.
+"""Specializes a network: fixes inputs to the user's values, and selects other values as outputs.
 
-It works on the float graph that every frontend gives, so any framework's network can be cut at any value that has a
-name. ONNX models are specialized before they are read as well (`onnx/specialize.py`): there an input may decide
-which branch is read, and what no output needs has to be readable by nobody.
+It works on float graphs, so it can cut a network of any framework at any named value. ONNX models are also specialized
+before the import (`onnx/specialize.py`): an input may decide which branch is imported, and operators that no output
+needs may be unsupported.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Values = Mapping[str, Any]
 
 
 def specialize(graph: Graph, values: Values | None = None, outputs: Sequence[str] | None = None) -> Graph:
-    """The graph with `values` as constants in the place of inputs, by name, and with `outputs` alone.
+    """Replace inputs by the constants in `values`, by name, and the outputs by `outputs`.
 
-    An output is any value, or an output of the graph, by its name; what none of them needs is left out. Raises
-    `NpuqError` for names that the graph does not have, with those near it, and for values that its inputs cannot take.
+    An output is the name of a value or of an output of the graph. Unused nodes are dropped. Raises `NpuqError` for an
+    unknown name, with similar ones, and for a value that its input cannot hold.
     """
     if not values and not outputs:
         return graph
@@ -37,7 +37,7 @@ def specialize(graph: Graph, values: Values | None = None, outputs: Sequence[str
 
 
 def fixed_inputs(graph: Graph, values: Values) -> dict[str, np.ndarray]:
-    """The arrays that values stand for, as the inputs of their names take them."""
+    """Convert values to arrays of the types of their inputs."""
     found = {}
     for name, value in values.items():
         try:
@@ -50,9 +50,9 @@ def fixed_inputs(graph: Graph, values: Values) -> dict[str, np.ndarray]:
 
 
 def fitting(described: str, dtype: np.dtype[Any], sizes: Sequence[int | str] | None, value: Any) -> np.ndarray:
-    """A value as an input takes it; open sizes are symbols. One number fits any input of one element.
+    """Convert a value to an input's type; open sizes are symbols. A number fits any input of one element.
 
-    Raises `RuleError` for numbers that the element type does not hold, and for other shapes.
+    Raises `RuleError` for numbers that the element type cannot hold, and for other shapes.
     """
     given = np.asarray(value)
     array = given.astype(dtype)
@@ -68,19 +68,19 @@ def fitting(described: str, dtype: np.dtype[Any], sizes: Sequence[int | str] | N
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The names like one that does not exist."""
+    """Text with the known names similar to an unknown one."""
     names = list(known)
     return f"near it are {', '.join(get_close_matches(name, names, n=3) or names[:3])}"
 
 
 def require_value(name: str, known: Collection[str], inputs: Collection[str]) -> None:
-    """Raise `RuleError` unless a network can end with a value."""
+    """Raise `RuleError` unless a value can be an output."""
     what = f"{name!r} is an input, not a value that is computed" if name in inputs else f"there is no value {name!r}"
     require(name in known, f"{what}; {near(name, known)}")
 
 
 def _named(graph: Graph, name: str) -> str:
-    """The value that a name means: an output's stands before another value's."""
+    """Return the value of a name; an output's name takes precedence over a value's."""
     known = {**{value: value for value in graph.producers}, **graph.outputs}
     require_value(name, known, graph.inputs)
     return known[name]

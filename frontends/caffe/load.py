@@ -1,4 +1,4 @@
-"""Caffe files to float graphs: walks the layers in order and collects every problem on its way."""
+"""Caffe files to float graphs: translates the layers in order and collects every problem."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .read import Net, read_net
 from .registry import Layer, Spec, context, layers, translate
 
 TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss", "HingeLoss")
-"""Layers that only training has."""
+"""Layers of training."""
 
 
 def load(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> Graph:
     """Read a Caffe network as a float graph with static shapes.
 
-    `source` is the .prototxt, `weights` the .caffemodel; without it the one of the same name, or the only one, beside
-    the .prototxt. `shapes` gives the shapes of inputs, and wins over the file's. Raises `NpuqError` that tells every
-    layer that cannot be translated.
+    `source` is the .prototxt, `weights` the .caffemodel, by default the one of the same name, or the only one, in the
+    folder of the .prototxt. `shapes` overrides the file's shapes of inputs. Raises `NpuqError` with every layer that
+    cannot be translated.
     """
     problems, graph = _import(Path(source), weights, shapes or {})
     if graph is None:
@@ -31,12 +31,12 @@ def load(source: str | Path, shapes: Shapes | None = None, *, weights: str | Pat
 
 
 def check(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> list[Problem]:
-    """All problems that keep a network from being loaded, at once; unreadable files raise as in `load`."""
+    """List every problem that prevents the import of a network; unreadable files raise as in `load`."""
     return _import(Path(source), weights, shapes or {})[0].listed()
 
 
 def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> tuple[Problems, Graph | None]:
-    """Read and walk a network; its graph is None where there are problems."""
+    """Read and translate a network; its graph is None if there are problems."""
     importer = _Importer(Problems(architecture.name), Builder(architecture.stem))
     try:
         net = read_net(architecture, weights_of(architecture, weights))
@@ -46,27 +46,27 @@ def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> t
 
 
 def weights_of(architecture: Path, weights: str | Path | None) -> Path:
-    """The file of weights that is named, or the one in the architecture's folder."""
+    """Return the named file of weights, or the one in the architecture's folder."""
     if weights is not None:
         return Path(weights)
     same = architecture.with_suffix(".caffemodel")
     found = [same] if same.is_file() else sorted(architecture.parent.glob("*.caffemodel"))
     if len(found) != 1:
-        listed = f"{len(found)} .caffemodel files lie beside it" if found else "no .caffemodel lies beside it"
+        listed = f"{len(found)} .caffemodel files beside it" if found else "no .caffemodel file beside it"
         raise NpuqError(f"{architecture.name}: {listed}; name the weights: --weights FILE.caffemodel")
     return found[0]
 
 
 @dataclass
 class _Importer:
-    """One walk over a network; `scope` holds the present value of every blob, None behind a problem."""
+    """The translation of a network; `scope` holds the current value of every blob, None after a problem."""
 
     problems: Problems
     builder: Builder
     scope: dict[str, str | None] = field(default_factory=dict)
 
     def run(self, net: Net, shapes: Shapes) -> Graph | None:
-        """Translate the layers; what no layer reads are the outputs."""
+        """Translate the layers; unread blobs are the outputs."""
         self.inputs(net, shapes)
         unread: dict[str, None] = {}
         for spec in net.layers:
@@ -99,7 +99,7 @@ class _Importer:
                 self.scope[name] = self.builder.input(name, TensorType(DType.F32, tuple(shape)))
 
     def layer(self, spec: Spec) -> tuple[str, ...] | None:
-        """The values of a layer's tops; None where it, or one of its bottoms, has a problem."""
+        """Return the values of a layer's tops, or None if it or one of its bottoms has a problem."""
         place = f"{self.problems.label}:{spec.name}"
         if spec.type not in layers():
             remedy = "take the network for deployment instead of the one for training" if spec.type in TRAINING else ""
@@ -108,7 +108,7 @@ class _Importer:
         operands = tuple(operand for bottom in spec.bottoms if (operand := self.scope[bottom]) is not None)
         if len(operands) < len(spec.bottoms):
             return None
-        # A layer that works in place gives its value its own name.
+        # The value of an in-place layer has the layer's name.
         names = tuple(spec.name if top in self.builder.types else top for top in spec.tops)
         with self.problems.noted(spec.type, place):
             return translate(Layer(spec, operands, context(self.builder, spec, place, names)))

@@ -1,4 +1,4 @@
-"""Caffe's files: the architecture as text, the weights as a binary message; older forms are brought to today's."""
+"""Caffe's files: the architecture as text, the weights as a binary message; older forms are upgraded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .registry import Spec
 from .schema import message
 
 DATA_LAYERS = ("Input", "Data", "ImageData", "MemoryData", "HDF5Data", "WindowData", "DummyData")
-"""Layers that only name the network's inputs."""
+"""Layers that only declare the network's inputs."""
 
 TEST = 1
 """The number of the phase that is inference."""
@@ -35,7 +35,7 @@ OLD_TYPES = {
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
 }
-"""Layer types that changed more than their case."""
+"""Old layer types that differ from today's in more than case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def read_net(architecture: Path, weights: Path) -> Net:
 
 
 def _architecture(path: Path) -> Any:
-    """Parse the text; fields that nobody here knows are skipped."""
+    """Parse the text; unknown fields are skipped."""
     from google.protobuf import text_format
 
     try:
@@ -110,7 +110,7 @@ def _weights(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
 
 
 HALF = 2
-"""The number of half precision among the types of raw data."""
+"""The number of half precision among raw data types."""
 
 
 def _array(blob: Any) -> np.ndarray:
@@ -130,7 +130,7 @@ def _array(blob: Any) -> np.ndarray:
 
 
 def _upgraded(old: Any) -> Any:
-    """A layer of the form before 2015 as one of today's: the same parameters, types in capitals."""
+    """Convert a layer of the form before 2015, which has the same parameters and types in capitals."""
     layer = message("LayerParameter")()
     layer.name = old.name
     layer.bottom.extend(old.bottom)
@@ -146,7 +146,7 @@ def _upgraded(old: Any) -> Any:
 
 
 def _of_test_phase(layer: Any) -> bool:
-    """Whether a layer takes part in inference: by its rules for phase and stages."""
+    """Whether a layer is part of inference, by its rules for phase and stages."""
 
     def met(rule: Any) -> bool:
         return (not rule.HasField("phase") or rule.phase == TEST) and not rule.stage
@@ -155,7 +155,7 @@ def _of_test_phase(layer: Any) -> bool:
 
 
 def _declared(proto: Any) -> Iterator[tuple[str, tuple[int, ...] | None]]:
-    """The inputs that older files list at their top, with four sizes or a shape each."""
+    """The inputs that older files list first, with four sizes or a shape each."""
     for index, name in enumerate(proto.input):
         if proto.input_shape:
             given = proto.input_shape[min(index, len(proto.input_shape) - 1)].dim
@@ -165,7 +165,7 @@ def _declared(proto: Any) -> Iterator[tuple[str, tuple[int, ...] | None]]:
 
 
 def _data_shapes(layer: Any) -> list[tuple[int, ...] | None]:
-    """The shapes of a data layer's tops, None for what it does not tell."""
+    """The shapes of a data layer's tops, None for an unknown one."""
     if layer.type == "Input" and layer.input_param.shape:
         return [tuple(map(int, shape.dim)) for shape in layer.input_param.shape]
     memory = layer.memory_data_param

@@ -1,4 +1,4 @@
-"""A Caffe network as OpenCV's importer runs it: Caffe itself is no longer to be had."""
+"""A Caffe network in OpenCV, since Caffe itself is no longer available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .read import read_net
 
 
 def original(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> Original:
-    """The network in OpenCV 4, layer by layer where that is asked for."""
+    """Return the network in OpenCV 4, with its layers' values."""
     try:
         cv2 = importlib.import_module("cv2")
         reads = hasattr(cv2.dnn, "readNetFromCaffe")

@@ -1,4 +1,4 @@
-"""Converters: one function per Caffe layer type, and what they are given to work with."""
+"""Converters, one function per Caffe layer type, and their argument."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..onnx import apply
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A layer as the files describe it: names of its blobs, its parameters as a message, its weights."""
+    """A layer of the files: names of its blobs, its parameters as a message, its weights."""
 
     name: str
     type: str
@@ -36,7 +36,7 @@ class Layer:
 
     @property
     def message(self) -> Any:
-        """The parameters; a field that the file leaves out has Caffe's default."""
+        """The parameters; a missing field has Caffe's default."""
         return self.spec.message
 
     @property
@@ -78,11 +78,11 @@ class Layer:
         return self.context.constant(np.asarray(value, self.context.type(self.x).dtype.numpy), name)
 
     def add(self, op: Op, *operands: str) -> str:
-        """Append an op; without operands it takes the layer's own first one."""
+        """Append an op; the default operand is the layer's first."""
         return self.context.add(op, *(operands or (self.x,)))
 
     def onnx(self, operator: str, *operands: str, **attributes: Any) -> str:
-        """Append what the ONNX operator of this name means."""
+        """Append the translation of an ONNX operator."""
         return apply(self.context, operator, operands, attributes)
 
 
@@ -92,7 +92,7 @@ _CONVERTERS: dict[str, Converter] = {}
 
 
 def converts(*types: str) -> Callable[[Converter], Converter]:
-    """Register the converter of layer types; it gives the values of the layer's tops."""
+    """Register the converter of layer types; it returns the values of the layer's tops."""
 
     def register(convert: Converter) -> Converter:
         for type_ in types:
@@ -109,7 +109,7 @@ def layers() -> Mapping[str, Converter]:
 
 
 def translate(layer: Layer) -> tuple[str, ...]:
-    """Run a layer's converter; its results get the names that the context holds for them."""
+    """Run a layer's converter; its results get the names in the context."""
     returned = _CONVERTERS[layer.spec.type](layer)
     results = (returned,) if isinstance(returned, str) else returned
     if len(results) != len(layer.spec.tops):
@@ -118,5 +118,5 @@ def translate(layer: Layer) -> tuple[str, ...]:
 
 
 def context(builder: Any, spec: Spec, place: str, names: tuple[str, ...]) -> Context:
-    """The context of a layer: where its errors stand and what its values are called."""
+    """The context of a layer: its location and the names of its values."""
     return Context(builder, Node(spec.type, place, (), names, {}))

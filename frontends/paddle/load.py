@@ -1,7 +1,7 @@
-"""Paddle's programs to float graphs: paddle2onnx writes ONNX in another process, which the ONNX frontend reads.
+"""Paddle programs to float graphs: paddle2onnx writes ONNX in another process, which the ONNX frontend reads.
 
-That process runs this Python, or the one that `NPUQ_PADDLE_PYTHON` names: the two generations of paddle2onnx cannot be
-installed together.
+That process runs this Python or that of `NPUQ_PADDLE_PYTHON`: the two generations of paddle2onnx cannot be installed
+together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ABORTED = "Due to the unsupported operators, the conversion is aborted"
 LACKING = re.compile(r"Input (\S+) is undefined!")
 
 REASONS = re.compile(r"^(?:\w+Error: |.*\[ERROR\]\s*|\[Paddle2ONNX\] (?=Failed))(.+?)\s*$", re.MULTILINE)
-"""How Paddle and paddle2onnx begin the lines that tell what is wrong; the first one is the cause."""
+"""The prefixes of Paddle's and paddle2onnx's error lines; the first line is the cause."""
 
 
 def load(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> Graph:
@@ -47,7 +47,7 @@ def load(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> G
 
 
 def check(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> list[Problem]:
-    """All problems that keep a model from being read, at once; what paddle2onnx cannot translate raises."""
+    """List every problem that prevents the import of a model; raises if paddle2onnx cannot translate it."""
     return onnx_frontend.check(to_onnx(source_of(source, weights)), shapes)
 
 
@@ -81,7 +81,7 @@ def to_onnx(source: Source) -> ModelProto:
 
 
 def _work(command: str, source: Source, *files: Path) -> None:
-    """Let the worker do something; what it or its libraries complain of becomes one line."""
+    """Run a command of the worker; an error becomes one line."""
     python = os.environ.get(PYTHON) or sys.executable
     paths = (source.program.absolute(), source.parameters.absolute(), *files)
     call = [python, "-P", worker.__file__, command, *map(str, paths)]
@@ -93,19 +93,19 @@ def _work(command: str, source: Source, *files: Path) -> None:
         raise NpuqError(f"{source.program.name}: {_reason(done.returncode, done.stderr + done.stdout)}")
 
 
-def _reason(code: int, said: str) -> str:
-    """The one line of a failed process that tells most."""
-    lines = said.strip().splitlines()
+def _reason(code: int, output: str) -> str:
+    """The most informative line of a failed process."""
+    lines = output.strip().splitlines()
     refused = [line.removeprefix(worker.SAYS) for line in lines if line.startswith(worker.SAYS)]
     if refused:
         return refused[-1]
-    unknown = UNKNOWN.search(said)
+    unknown = UNKNOWN.search(output)
     if unknown:
         return f"paddle2onnx has no converter for {', '.join(unknown[1].replace(',', ' ').split())}"
-    if ABORTED in said:
+    if ABORTED in output:
         return "paddle2onnx has no converter for one of its operators, and does not say for which"
-    lacking = LACKING.search(said)
+    lacking = LACKING.search(output)
     if lacking:
         return f"its weights lack {lacking[1]}: they are damaged, or another model's"
-    told = REASONS.search(re.sub(r"\x1b\[[\d;]*m", "", said))
-    return f"Paddle cannot read it: {told[1][:300] if told else f'its process ended with code {code}'}"
+    cause = REASONS.search(re.sub(r"\x1b\[[\d;]*m", "", output))
+    return f"Paddle cannot read it: {cause[1][:300] if cause else f'its process ended with code {code}'}"

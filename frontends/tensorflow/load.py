@@ -1,4 +1,4 @@
-"""TensorFlow and Keras models to float graphs: TensorFlow freezes them, tf2onnx writes ONNX, in a second process."""
+"""TensorFlow and Keras models to float graphs: TensorFlow freezes them and tf2onnx writes ONNX, in a child process."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def load(
 ) -> Graph:
     """Read a frozen GraphDef (.pb), a SavedModel's folder, a .keras or .h5 file, or a Keras model as a float graph.
 
-    `start_nodes` and `end_nodes` are names of TensorFlow's nodes: the network between them is read. A GraphDef does not
-    tell its end. `signature` chooses one of a SavedModel's.
+    `start_nodes` and `end_nodes` are names of TensorFlow's nodes that cut the network; a GraphDef needs `end_nodes`.
+    `signature` selects one of a SavedModel's.
     """
     with _child() as child:
         model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
@@ -55,7 +55,7 @@ def check(
     end_nodes: Sequence[str] | None = None,
     signature: str | None = None,
 ) -> list[Problem]:
-    """All problems that keep a source from being read, at once; a file that TensorFlow cannot read raises."""
+    """List every problem that prevents the import of a source; raises if TensorFlow cannot read it."""
     with _child() as child:
         model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
     return onnx_frontend.check(model, shapes)
@@ -69,7 +69,7 @@ def original(
     end_nodes: Sequence[str] | None = None,
     signature: str | None = None,
 ) -> Original:
-    """The frozen graph in TensorFlow, in a process that lives as long as the reference."""
+    """The frozen graph in TensorFlow, in a process that ends with the reference."""
     child = _child()
     frozen = _frozen(child, source, signature, start_nodes, end_nodes, shapes)
 
@@ -92,7 +92,7 @@ def original(
 
 
 def _shaped(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A tensor in the layout of the value of its name; None where it has another shape, or either layout fits."""
+    """Convert a tensor to the layout of its value; None for another shape, or if both layouts fit."""
     if array is None or array.ndim < 3:
         return array if array is not None and array.shape == shape else None
     fitting = [found for found in (array, np.moveaxis(array, -1, 1)) if found.shape == shape]
@@ -100,7 +100,7 @@ def _shaped(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | No
 
 
 def _child() -> Child:
-    """A process for TensorFlow, where it is installed."""
+    """Start a process for TensorFlow, which must be installed."""
     for name in ("tensorflow", "tf2onnx"):
         if importlib.util.find_spec(name) is None:
             raise NpuqError(f"TensorFlow models need {name}, which is not installed: pip install 'npuq[tensorflow]'")
@@ -115,7 +115,7 @@ def _frozen(
     ends: Sequence[str] | None,
     shapes: Shapes | None,
 ) -> Frozen:
-    """The part of a source that is wanted, as a frozen graph."""
+    """Freeze a source and cut it."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.exists():
@@ -129,7 +129,7 @@ def _frozen(
 
 
 def _of_object(child: Child, model: Any) -> Frozen:
-    """A Keras model: frozen where it lives where Keras runs on TensorFlow, which is imported then, else by its file."""
+    """Freeze a Keras model: in this process if Keras runs on TensorFlow, else through a file."""
     found = (sys.modules.get(name) for name in ("keras", "tf_keras"))
     keras = next((one for one in found if one is not None and isinstance(model, one.Model)), None)
     if keras is None:
@@ -144,7 +144,7 @@ def _of_object(child: Child, model: Any) -> Frozen:
 
 
 def _to_onnx(child: Child, frozen: Frozen) -> tuple[ModelProto, dict[str, str]]:
-    """The model in ONNX, and TensorFlow's names of its values."""
+    """Return the model in ONNX, and TensorFlow's names of its values."""
     import onnx
 
     model = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))

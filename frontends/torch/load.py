@@ -27,14 +27,14 @@ def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weigh
     """Read a module, an exported program, a .pt2 file, or an architecture's .py file as a float graph.
 
     `inputs` are example inputs of a module: one, a tuple in order, or a dict by name, of tensors or arrays; `shapes`
-    of float inputs do too. `weights` is a state dict or its .pth file. Modules are traced in evaluation mode.
+    are enough for float inputs. `weights` is a state dict or its .pth file. Modules are traced in evaluation mode.
     """
     exported = program(source, shapes, inputs, weights)
     return onnx_frontend.load(to_onnx(exported), exported.shapes)
 
 
 def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
-    """All problems that keep a source from being read, at once; one that cannot be traced raises."""
+    """List every problem that prevents the import of a source; raises if it cannot be traced."""
     exported = program(source, shapes, inputs, weights)
     return onnx_frontend.check(to_onnx(exported), exported.shapes)
 
@@ -43,23 +43,23 @@ def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, w
     """The exported program in PyTorch."""
     exported = program(source, shapes, inputs, weights)
     graph = to_onnx(exported).graph
-    given, made = ([value.name for value in values] for values in (graph.input, graph.output))
+    inputs_, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
     call = exported.run
 
     def run(arrays: Arrays) -> Arrays:
-        return dict(zip(made, call(*(arrays[name] for name in given)), strict=True))
+        return dict(zip(outputs, call(*(arrays[name] for name in inputs_)), strict=True))
 
     return Original("PyTorch", run)
 
 
 def to_onnx(source: Source) -> ModelProto:
-    """PyTorch's own translation, not optimized, with nodes and values under the paths of the user's modules."""
+    """Export with PyTorch, not optimized; name nodes and values by the paths of the user's modules."""
     import torch
 
     try:
         with _quiet():
             written = torch.onnx.export(source.program, dynamo=True, verbose=False, optimize=False)
-    except Exception as error:  # the exporter's own classes, which are not public
+    except Exception as error:  # the exporter's classes are not public
         reason = one_line(error.__cause__ or error)
         raise NpuqError(f"{source.name}: PyTorch cannot write it as ONNX: {reason[:300]}") from error
     model: ModelProto = written.model_proto
@@ -70,7 +70,7 @@ def to_onnx(source: Source) -> ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes on itself from the user."""
+    """Suppress the exporter's log messages and warnings."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -82,25 +82,25 @@ def _quiet() -> Iterator[None]:
 
 
 def _rename(model: ModelProto) -> None:
-    """Name nodes and their results by the module that they stand in, the last one of a module by its bare path."""
+    """Name nodes and their results by their module; the last of a module has the bare path."""
     graph = model.graph
-    kept = {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
+    used = {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
     paths = [_path(node) for node in graph.node]
-    count, seen = Counter(paths), Counter[str]()
+    count, position = Counter(paths), Counter[str]()
     renamed: dict[str, str] = {}
     for node, path in zip(graph.node, paths, strict=True):
         if not path:
             continue
-        seen[path] += 1
-        node.name = path if count[path] == seen[path] else f"{path}.{node.op_type.lower()}"
+        position[path] += 1
+        node.name = path if count[path] == position[path] else f"{path}.{node.op_type.lower()}"
         for name in node.output:
-            if name and name not in kept:
-                chosen, number = node.name, 0
-                while chosen in kept:
+            if name and name not in used:
+                new, number = node.name, 0
+                while new in used:
                     number += 1
-                    chosen = f"{node.name}.{number}"
-                kept.add(chosen)
-                renamed[name] = chosen
+                    new = f"{node.name}.{number}"
+                used.add(new)
+                renamed[name] = new
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
@@ -109,7 +109,7 @@ def _rename(model: ModelProto) -> None:
 
 
 def _path(node: NodeProto) -> str:
-    """The dotted path of the innermost module around a node; empty outside of all."""
+    """The dotted path of the innermost module around a node, or ""."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
             scopes = [str(scope) for scope in ast.literal_eval(entry.value)]

@@ -1,4 +1,4 @@
-"""What PyTorch users have: modules, exported programs, and an architecture's code with its weights."""
+"""PyTorch sources: modules, exported programs, and an architecture's code with its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from npuq.ir import NpuqError, one_line
 from ..specialize import Shapes
 
 NESTED = ("state_dict", "model_state_dict", "model")
-"""Where training scripts put the weights among other things."""
+"""The keys under which training scripts store weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,21 @@ class Source:
 
 
 def program(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Source:
-    """Bring any source to an exported program; raises `NpuqError` in one line."""
+    """Export any source."""
     torch = _torch()
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.suffix == ".py":
             return _exported(module(path, weights), shapes, inputs)
         if path.suffix != ".pt2":
-            raise NpuqError(
-                f"{path.name}: weights alone; name the code too: npuq.load('net.py', weights={path.name!r})"
-            )
+            raise NpuqError(f"{path.name}: weights without code; name both: npuq.load('net.py', weights={path.name!r})")
         _no_weights(path.name, weights)
         return Source(path.stem, _read_program(path), shapes)
     if isinstance(source, torch.export.ExportedProgram):
         _no_weights("an exported program", weights)
         return Source("program", source, shapes)
     if not isinstance(source, torch.nn.Module):
-        raise NpuqError(f"objects of type {type(source).__name__} are no PyTorch modules")
+        raise NpuqError(f"objects of type {type(source).__name__} are not PyTorch modules")
     if isinstance(weights, (str, Path)):
         weights = read_weights(Path(weights))
     if weights is not None:
@@ -71,7 +69,7 @@ def program(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> So
 
 def _torch() -> Any:
     try:
-        import onnxscript  # noqa: F401  # what PyTorch's exporter is written with
+        import onnxscript  # noqa: F401  # PyTorch's exporter needs it
         import torch
     except ImportError as error:
         raise NpuqError(
@@ -82,7 +80,7 @@ def _torch() -> Any:
 
 def _no_weights(name: str, weights: Any) -> None:
     if weights is not None:
-        raise NpuqError(f"{name}: an exported program holds its weights; leave the others out")
+        raise NpuqError(f"{name}: an exported program contains its weights; omit weights")
 
 
 def _read_program(path: Path) -> Any:
@@ -90,12 +88,12 @@ def _read_program(path: Path) -> Any:
 
     try:
         return torch.export.load(path)
-    except Exception as error:  # damaged archives raise whatever their parts raise
+    except Exception as error:  # damaged archives raise errors of many classes
         raise NpuqError(f"{path.name}: not an exported program: {one_line(error)[:200]}") from None
 
 
 def module(path: Path, weights: Any) -> Any:
-    """The module that a file's code defines and the weights belong to; running the code is what importing it is."""
+    """Run a file's code and return its module class that fits the weights, filled with them."""
     import torch
 
     if weights is None:
@@ -107,32 +105,32 @@ def module(path: Path, weights: Any) -> Any:
     code = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(code)
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code may raise anything
         raise NpuqError(f"{path.name}: {type(error).__name__}: {one_line(error)}") from error
     classes = [
         value
         for value in vars(code).values()
         if isinstance(value, type) and issubclass(value, torch.nn.Module) and value.__module__ == path.stem
     ]
-    made = [cls() for cls in classes if not _wanted(cls)]
+    made = [cls() for cls in classes if not _required(cls)]
     if not made:
         names = ", ".join(cls.__name__ for cls in classes) or "none"
-        raise NpuqError(f"{path.name}: no module class that is made without arguments; its classes are {names}")
+        raise NpuqError(f"{path.name}: no module class without required arguments; its classes are {names}")
     fitting = [one for one in made if one.state_dict().keys() == state.keys()]
     chosen = fitting[0] if len(fitting) == 1 else made[-1]
     _fill(chosen, state, f"{path.name}:{type(chosen).__name__}")
     return chosen
 
 
-def _wanted(cls: type) -> list[str]:
-    """The arguments that a class cannot be made without."""
+def _required(cls: type) -> list[str]:
+    """The required arguments of a class."""
     parameters = list(inspect.signature(cls).parameters.values())
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in kinds]
 
 
 def read_weights(path: Path) -> Mapping[str, Any]:
-    """Read a state dict, refusing anything that a pickle could run."""
+    """Read a state dict; refuse pickles that could run code."""
     import pickle
 
     import torch
@@ -144,38 +142,38 @@ def read_weights(path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "not an allowed global" in str(error) or "weights_only" in str(error):
             raise NpuqError(
-                f"{path.name}: a pickle of more than weights, which could run any code, is not opened; "
-                f"save its weights alone: torch.save(model.state_dict(), path)"
+                f"{path.name}: a pickle of more than weights could run any code and is refused; "
+                f"save the weights: torch.save(model.state_dict(), path)"
             ) from None
         raise NpuqError(f"{path.name}: not a file of weights: {one_line(error)[:200]}") from None
-    except Exception as error:  # damaged archives raise whatever their parts raise
+    except Exception as error:  # damaged archives raise errors of many classes
         raise NpuqError(f"{path.name}: not a file of weights: {one_line(error)[:200]}") from None
     for name in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise NpuqError(f"{path.name}: no state dict: a mapping of names to tensors is wanted")
+        raise NpuqError(f"{path.name}: not a state dict: a mapping of names to tensors is wanted")
     return {name.removeprefix("module."): value for name, value in found.items()}
 
 
 def _fill(target: Any, state: Mapping[str, Any], name: str) -> None:
-    """Load weights that must all belong to the module."""
+    """Load weights, all of which must belong to the module."""
     own = target.state_dict()
     counters = {key for key in own if key.endswith(".num_batches_tracked")}
     missing, other = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())
     if missing or other:
         parts = [f"{len(missing)} missing ({missing[0]}, ...)"] if missing else []
         parts += [f"{len(other)} unknown ({other[0]}, ...)"] if other else []
-        raise NpuqError(f"{name}: these weights are not its own: {', '.join(parts)}")
+        raise NpuqError(f"{name}: the weights do not fit: {', '.join(parts)}")
     for key in own.keys() & state.keys():
         if own[key].shape != state[key].shape:
             shapes = f"{tuple(state[key].shape)}, {tuple(own[key].shape)} wanted"
-            raise NpuqError(f"{name}: these weights are not its own: {key} of shape {shapes}")
+            raise NpuqError(f"{name}: the weights do not fit: {key} of shape {shapes}")
     target.load_state_dict(dict(state), strict=False)
 
 
 def _exported(module: Any, shapes: Shapes | None, inputs: Any) -> Source:
-    """A module, in evaluation mode, traced with example inputs or with shapes of float ones."""
+    """Trace a module in evaluation mode with example inputs, or with shapes of float inputs."""
     import torch
 
     name = type(module).__name__
@@ -185,10 +183,10 @@ def _exported(module: Any, shapes: Shapes | None, inputs: Any) -> Source:
             raise NpuqError(
                 f"{name}: example inputs or shapes are wanted, for example: --shape {parameters[0]}:1,3,224,224"
             )
-        unknown = [given for given in shapes if given not in parameters]
+        unknown = [input_ for input_ in shapes if input_ not in parameters]
         if unknown:
             raise NpuqError(f"{name}: there is no input {unknown[0]!r}; the inputs are {', '.join(parameters)}")
-        inputs = {given: np.zeros(tuple(shape), np.float32) for given, shape in shapes.items()}
+        inputs = {input_: np.zeros(tuple(shape), np.float32) for input_, shape in shapes.items()}
     elif shapes:
         raise NpuqError(f"{name}: either shapes or example inputs, not both")
     args: tuple[Any, ...] = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
@@ -196,7 +194,7 @@ def _exported(module: Any, shapes: Shapes | None, inputs: Any) -> Source:
     args, kwargs = torch.utils._pytree.tree_map(_tensor, (args, kwargs))
     try:
         exported = torch.export.export(copy.deepcopy(module).eval(), args, kwargs)
-    except Exception as error:  # whatever the user's module and the tracer raise
+    except Exception as error:  # the user's module and the tracer may raise anything
         raise NpuqError(f"{name}: torch.export cannot trace it: {one_line(error)[:300]}") from error
     return Source(name, exported, None)
 

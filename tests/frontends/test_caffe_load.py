@@ -133,7 +133,7 @@ def test_faults_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "n.caffemodel").write_bytes(b"")
     assert refused(path).endswith("n.caffemodel: these 0 bytes hold no layers")
     (tmp_path / "n.caffemodel").unlink()
-    assert refused(path) == "no .caffemodel lies beside it; name the weights: --weights FILE.caffemodel"
+    assert refused(path) == "no .caffemodel file beside it; name the weights: --weights FILE.caffemodel"
     net(tmp_path, "layer { name: ")
     assert "n.prototxt: not a prototxt: " in refused(path)
     path.write_bytes(b"\xff\xfe")

@@ -236,12 +236,12 @@ def test_weights_that_do_not_fit(code: Path, tmp_path: Path) -> None:
     state = torch.load(code.with_suffix(".pth"), weights_only=True)
     torch.save({"other": state["first.bias"]}, tmp_path / "a.pth")
     assert refused(code, shapes=shapes, weights=tmp_path / "a.pth") == (
-        "net.py:Net: these weights are not its own: 8 missing (first.bias, ...), 1 unknown (other, ...)"
+        "net.py:Net: the weights do not fit: 8 missing (first.bias, ...), 1 unknown (other, ...)"
     )
     torch.save(state | {"first.bias": torch.zeros(9)}, tmp_path / "a.pth")
     assert refused(code, shapes=shapes, weights=tmp_path / "a.pth").endswith("first.bias of shape (9,), (8,) wanted")
     torch.save([1], tmp_path / "a.pth")
-    assert refused(code, shapes=shapes, weights=tmp_path / "a.pth").startswith("a.pth: no state dict: ")
+    assert refused(code, shapes=shapes, weights=tmp_path / "a.pth").startswith("a.pth: not a state dict: ")
     (tmp_path / "a.pth").write_bytes(code.with_suffix(".pth").read_bytes()[:100])
     assert refused(code, shapes=shapes, weights=tmp_path / "a.pth").startswith("a.pth: not a file of weights: ")
     assert refused(code, shapes=shapes, weights=tmp_path / "b.pth").endswith("b.pth: there is no such file")
@@ -264,27 +264,27 @@ def test_a_pickle_of_code_is_refused_and_not_run(code: Path, tmp_path: Path) -> 
     for name in ("whole.pth", "evil.pth"):
         told = refused(code, shapes={"x": (1, 3, 8, 8)}, weights=tmp_path / name)
         assert told == (
-            f"{name}: a pickle of more than weights, which could run any code, is not opened; "
-            "save its weights alone: torch.save(model.state_dict(), path)"
+            f"{name}: a pickle of more than weights could run any code and is refused; "
+            "save the weights: torch.save(model.state_dict(), path)"
         )
     assert not (tmp_path / "run").exists()
 
 
 def test_other_faults(code: Path, tmp_path: Path) -> None:
     weights = code.with_suffix(".pth")
-    assert refused(weights) == "net.pth: weights alone; name the code too: npuq.load('net.py', weights='net.pth')"
+    assert refused(weights) == "net.pth: weights without code; name both: npuq.load('net.py', weights='net.pth')"
     (tmp_path / "a.pt2").write_bytes(b"PK")
     assert refused(tmp_path / "a.pt2").startswith("a.pt2: not an exported program: ")
     (tmp_path / "a.py").write_text("1 / 0")
     assert refused(tmp_path / "a.py", weights=weights) == "a.py: ZeroDivisionError: division by zero"
     (tmp_path / "a.py").write_text(CODE.replace("def __init__(self):", "def __init__(self, width):"))
     assert refused(tmp_path / "a.py", weights=weights) == (
-        "a.py: no module class that is made without arguments; its classes are Part, Net"
+        "a.py: no module class without required arguments; its classes are Part, Net"
     )
     assert refused(code, weights=weights).endswith("are wanted, for example: --shape x:1,3,224,224")
     assert refused(code, weights=weights, shapes={"y": (1,)}) == "Net: there is no input 'y'; the inputs are x"
     assert refused(code, weights=weights, shapes={"x": (1, 4, 8, 8)}).startswith("Net: torch.export cannot trace it: ")
-    assert refused(object(), framework="torch") == "objects of type object are no PyTorch modules"
+    assert refused(object(), framework="torch") == "objects of type object are not PyTorch modules"
 
 
 def test_operators_without_a_converter_are_listed() -> None:

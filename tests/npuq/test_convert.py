@@ -50,7 +50,7 @@ def test_the_other_file_is_named_by_an_option(run: Run, architecture: Path, tmp_
     (tmp_path / "other.caffemodel").write_bytes(b"")
     done = run("check", architecture)
     assert done.code == 2
-    assert done.err.endswith("2 .caffemodel files lie beside it; name the weights: --weights FILE.caffemodel\n")
+    assert done.err.endswith("2 .caffemodel files beside it; name the weights: --weights FILE.caffemodel\n")
     assert run("check", architecture, "--weights", tmp_path / "stored.caffemodel").code == 0
 
 
