@@ -1,4 +1,4 @@
-"""The network that a command reads, with the options that tell how: the same for all commands that take one."""
+"""The network that a command reads, with the options of reading: the same for all commands that take one."""
 
 from __future__ import annotations
 
@@ -94,11 +94,9 @@ class Source:
 
     def original(self, graph: Graph) -> Original:
         """The network in its own framework, the reference of the graph that was loaded."""
-        from npuq import frontends
-        from npuq.comparison import verify_import as agreement
+        from npuq.comparison.verify_import import reference_of
 
-        reference = frontends.original(self.path, self.shapes, **self.options)
-        return agreement.channels_last(reference) if self.channels_first else reference
+        return reference_of(self.path, self.shapes, channels_first=self.channels_first, **self.options)
 
 
 def reads_model(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from npuq.backends.simulator import to_edge
-from npuq.ir import DType, Graph, NpuqError, TensorType, evaluate_by_node
+from npuq.ir import DType, Graph, NpuqError, TensorType
 from npuq.ir.ops.quant import Dequantize, to_integers
 
 from .dump import Dump, part
@@ -18,17 +17,17 @@ from .measures import BANDS, Measures, Tally, plain
 from .sides import Arrays, DumpSide, GraphSide, Side, recorded_inputs, samples_of
 
 Progress = Callable[[int], None]
+"""It gets the number of samples that are done."""
 Order = tuple[int, ...]
 Samples = Iterable[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a layer of the tested network is from the same layer of the reference, over all samples.
+    """The error of a layer of the tested network against the same layer of the reference, over all samples.
 
-    `index` counts the reference's values. `accumulated` measures the tested network as it runs, `alone` the layer
-    given the reference's values as operands, rounded and saturated to the integers that it reads; None where that was
-    not asked for.
+    `index` counts the reference's values. `accumulated` measures the tested network as it runs. `alone` measures the
+    layer on the reference's values, rounded and saturated to the integers that it reads; None if not measured.
     """
 
     index: int
@@ -41,15 +40,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of both sides: its name in each, and its axes in the tested one, None where that is not known.
+    """A value of both sides: its name in each, and the order of its axes in the tested one, None if unknown.
 
-    Numbers of the reference below `least` count as it: nothing sees how low they are.
+    Numbers of the reference below `least` count as `least`.
     """
 
     name: str
     tested: str
     order: Order | None = None
-    least: float = -math.inf
+    least: float | None = None
 
 
 def compare(
@@ -63,10 +62,10 @@ def compare(
 ) -> list[Difference]:
     """Measure every value that both sides have by name, in the reference's order.
 
-    Graphs may be of any level: where a value is quantized, its dequantized form is compared, and a value whose axes a
-    backend has moved is moved back. Samples are batches by input name, any number of the graph's own; without them a
-    dump's own inputs are taken. `progress` is told how many are done. With `alone` each layer of a tested graph is
-    measured by itself, too. Raises `NpuqError` where the inputs differ or no value is common to both.
+    Graphs may be of any level. Of a quantized value the dequantized form is compared. Axes that a backend has moved are
+    moved back. Samples are batches by input name, any number of the graph's own; by default a dump's own inputs.
+    With `alone` each layer of a tested graph is measured by itself, too. Raises `NpuqError` where the inputs differ or
+    no value is common to both.
     """
     one, other = sides(reference, tested)
     pairs = [
@@ -85,59 +84,67 @@ def differences(
     *,
     alone: bool,
     bands: Sequence[float] = BANDS,
-    see: Callable[[Arrays, Arrays], None] = lambda exact, found: None,
+    tap: Callable[[Arrays, Arrays], None] = lambda exact, found: None,
     progress: Progress = lambda count: None,
 ) -> list[Difference]:
-    """Measure pairs of values over runs, each the inputs of the reference and of the tested: `compare`, pairs given.
+    """Measure pairs of values over runs, each the inputs of the reference and of the tested side.
 
-    `see` is shown the real numbers of all pairs on both sides, run by run.
+    `tap` receives the real numbers of all pairs on both sides, run by run.
     """
     if alone and not isinstance(tested, GraphSide):
         raise NpuqError(f"{tested.name}: a dump cannot be run, so its layers cannot be measured alone")
     types = [reference.type(pair.name) for pair in pairs]
     values = [Value(tested, pair) for pair in pairs]
-    exact_of = reference.reader([pair.name for pair in pairs])
-    tested_of = _tested(tested, values, alone=alone)
-    known, isolated = ([Tally(tuple(bands)) for _ in pairs] for _ in range(2))
+    read_reference = reference.reader([pair.name for pair in pairs])
+    read_tested = tested.reader([pair.tested for pair in pairs])
+    accumulated, isolated = ([Tally(tuple(bands)) for _ in pairs] for _ in range(2))
     for index, (left, right) in enumerate(runs):
-        given_of = zip(exact_of(index, left), types, pairs, strict=True)
-        exact = [_seen(real(array, type_), pair.least) for array, type_, pair in given_of]
-        results = zip(values, tested_of(index, right, None), exact, strict=True)
-        found = [value.aligned(array, one) for value, array, one in results]
-        for tally, one, other in zip(known, exact, found, strict=True):
+        exact = [
+            numbers if pair.least is None else np.maximum(numbers, np.asarray(pair.least, numbers.dtype))
+            for pair, numbers in zip(pairs, map(real, read_reference(index, left, ()), types), strict=True)
+        ]
+        found = list(map(Value.aligned, values, read_tested(index, right, ()), exact))
+        for tally, one, other in zip(accumulated, exact, found, strict=True):
             tally.add(one, other)
-        see(exact, found)
+        tap(exact, found)
         if alone:
-            given = [value.encoded(one) for value, one in zip(values, exact, strict=True)]
-            for value, tally, one, array in zip(values, isolated, exact, tested_of(index, right, given), strict=True):
+            operands = list(map(Value.encoded, values, exact))
+            for value, tally, one, array in zip(
+                values, isolated, exact, read_tested(index, right, operands), strict=True
+            ):
                 tally.add(one, value.aligned(array, one))
         progress(index + 1)
     layers = [reference.layers[pair.name] for pair in pairs]
     return [
         Difference(layer.index, layer.name, layer.op, layer.place, all_.measures, own.measures if alone else None)
-        for layer, all_, own in zip(layers, known, isolated, strict=True)
+        for layer, all_, own in zip(layers, accumulated, isolated, strict=True)
     ]
 
 
 def to_json(found: Sequence[Difference]) -> str:
-    """Rows as JSON; what is infinite or no number is null."""
-    return json.dumps([plain(asdict(row)) for row in found], indent=2) + "\n"
+    """Rows as JSON; infinity and NaN are null."""
+    return json.dumps(plain(found), indent=2) + "\n"
 
 
 def sides(reference: Graph | Dump, tested: Graph | Dump) -> tuple[Side, Side]:
-    """Both sides; what no index of a dump tells, the other side does."""
-    given = (reference, tested)
-    if all(isinstance(side, Graph) for side in given):
-        _require_alike(*(side for side in given if isinstance(side, Graph)))
-    one, other = (
-        GraphSide(side) if isinstance(side, Graph) else DumpSide(side, _types(beside))
-        for side, beside in (given, given[::-1])
-    )
-    return one, other
+    """Both sides; raises `NpuqError` for graphs whose inputs have different shapes."""
+    if isinstance(reference, Graph) and isinstance(tested, Graph):
+        graphs = (reference, tested)
+        shapes = [[type_.shape for type_ in graph.input_types] for graph in graphs]
+        if shapes[0] != shapes[1]:
+            takes = (f"{graph.name} takes {', '.join(map(str, graph.input_types))}" for graph in graphs)
+            raise NpuqError(f"the inputs differ: {', '.join(takes)}")
+    return _side(reference, tested), _side(tested, reference)
+
+
+def _side(network: Graph | Dump, other: Graph | Dump) -> Side:
+    if isinstance(network, Graph):
+        return GraphSide(network)
+    return DumpSide(network, other.types)
 
 
 def runs(reference: Graph | Dump, tested: Graph | Dump, samples: Samples | None) -> Iterator[tuple[Arrays, Arrays]]:
-    """The inputs of both sides, one run after another: from samples, or from what a dump was made with."""
+    """The inputs of both sides, run by run: from samples, or from the inputs that a dump was made with."""
     graphs = [side for side in (reference, tested) if isinstance(side, Graph)]
     dumps = [side for side in (reference, tested) if isinstance(side, Dump)]
     if not graphs:
@@ -159,32 +166,12 @@ def runs(reference: Graph | Dump, tested: Graph | Dump, samples: Samples | None)
             yield left, right
 
 
-def _seen(numbers: np.ndarray, least: float) -> np.ndarray:
-    """Numbers as far as anything sees them."""
-    return numbers if least == -math.inf else np.maximum(numbers, np.asarray(least, numbers.dtype))
-
-
-def _tested(side: Side, values: Sequence[Value], *, alone: bool) -> Callable[[int, Arrays, Arrays | None], Arrays]:
-    """The tested values of a run: as they are, or with `given` in the place of what their readers see."""
-    names = [value.pair.tested for value in values]
-    if not alone or not isinstance(side, GraphSide):
-        read = side.reader(names)
-        return lambda index, inputs, given: read(index, inputs)
-    run = evaluate_by_node(side.graph, [side.used(name) for name in names])
-    return lambda index, inputs, given: run(inputs, given or ())
-
-
-@dataclass
 class Value:
-    """One compared value of the tested side: its axes are found at the first array, where no pair has told them."""
+    """A compared value of the tested side; where its pair has no order of axes, the first array decides it."""
 
-    side: Side
-    pair: Pair
-    type: TensorType = field(init=False)
-    order: Order | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.type, self.order = self.side.type(self.pair.tested), self.pair.order
+    def __init__(self, side: Side, pair: Pair) -> None:
+        self.side, self.name, self.order = side, pair.tested, pair.order
+        self.type = side.type(pair.tested)
 
     def aligned(self, array: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """The real numbers of an array, their axes in the reference's order."""
@@ -194,10 +181,10 @@ class Value:
         return numbers.transpose(np.argsort(self.order))
 
     def encoded(self, exact: np.ndarray) -> np.ndarray:
-        """Real numbers of the reference as this value's readers want them."""
+        """Real numbers of the reference as the readers of this value take them."""
         assert self.order is not None
         assert isinstance(self.side, GraphSide)
-        graph, used = self.side.graph, self.side.used(self.pair.tested)
+        graph, used = self.side.graph, self.side.used(self.name)
         moved, producer = exact.transpose(self.order), graph.producers[used]
         if isinstance(producer.op, Dequantize):
             integers = _integers(graph, producer.operands[0], moved)
@@ -206,7 +193,7 @@ class Value:
 
 
 def nearest_order(reference: np.ndarray, tested: np.ndarray) -> Order:
-    """The order that the axes of `reference` have in `tested`; where several fit, the nearest array is meant."""
+    """The order that the axes of `reference` have in `tested`; where several fit, that of the nearest array."""
     fitting = [order for order in orders(tested.ndim) if reference.transpose(order).shape == tested.shape]
     if len(fitting) == 1:
         return fitting[0]
@@ -214,13 +201,13 @@ def nearest_order(reference: np.ndarray, tested: np.ndarray) -> Order:
 
 
 def orders(rank: int) -> list[Order]:
-    """The orders that axes may have been brought into: none other, channels last, channels first."""
+    """The orders that a backend may give to axes: unchanged, channels last, channels first."""
     axes = tuple(range(rank))
     return [axes] if rank < 3 else [axes, (0, *axes[2:], 1), (0, rank - 1, *axes[1:-1])]
 
 
 def real(array: np.ndarray, type_: TensorType) -> np.ndarray:
-    """The real numbers that an array stands for, in float64 where they have a scale."""
+    """The array, dequantized in float64 if its type has a scale."""
     quant = type_.quant
     if quant is None:
         return array
@@ -239,20 +226,7 @@ def _integers(graph: Graph, name: str, numbers: np.ndarray) -> np.ndarray:
     return integers.astype(type_.dtype.numpy)
 
 
-def _types(side: Graph | Dump) -> Mapping[str, TensorType]:
-    if isinstance(side, Graph):
-        return side.types
-    return {name: value.type for name, value in side.results.items() if value.type is not None}
-
-
-def _require_alike(reference: Graph, tested: Graph) -> None:
-    shapes = [[type_.shape for type_ in graph.input_types] for graph in (reference, tested)]
-    if shapes[0] != shapes[1]:
-        told = (f"{graph.name} takes {', '.join(map(str, graph.input_types))}" for graph in (reference, tested))
-        raise NpuqError(f"the inputs differ: {', '.join(told)}")
-
-
 def _alike(one: TensorType, other: TensorType) -> bool:
-    """Whether two values are of the same size, some order of axes given, and not truth values."""
+    """Whether two values have the same size in some order of axes, and neither holds truth values."""
     shapes = [tuple(one.shape[axis] for axis in order) for order in orders(one.rank)]
     return other.shape in shapes and DType.BOOL not in (one.dtype, other.dtype)

@@ -14,11 +14,11 @@ from .dump import Dump
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first instruction of a program whose integers are not the other side's.
+    """The first instruction of a program whose integers differ from the other side's, behind `agreeing` equal values.
 
-    `agreeing` values before it are equal on all samples. `position` and `values` (this side's, the other's) are those
-    of the first differing element of the first differing sample; `count` of `elements` over all samples differ, by at
-    most `greatest`. Where the types differ, `types` names both and there are no numbers.
+    `position` and `values` (this side's, the other's) are those of the first differing element of the first differing
+    sample; `count` of `elements` over all samples differ, by at most `greatest`. Where `types` differ, nothing is
+    counted.
     """
 
     index: int
@@ -52,10 +52,10 @@ def diverge(
     *,
     progress: Progress = lambda count: None,
 ) -> Divergence | None:
-    """Find the first value of `program`, in its order, whose integers the other side has otherwise; None if none.
+    """Find the first value of `program`, in its order, whose integers differ on the other side; None if none does.
 
-    Values belong together by name and must have the same element type, shape and scale. Values in float, behind host
-    segments, are left out. Samples are as in `compare`. Raises `NpuqError` where no integers are common to both.
+    Values of the same name must have the same element type, shape and scale. Float values, behind host layers, are left
+    out. Samples are as in `compare`. Raises `NpuqError` where no integers are common to both.
     """
     one, two = sides(program, other)
     names = [name for name in one.layers if name in two.layers and one.type(name).dtype.is_integer]
@@ -67,7 +67,7 @@ def diverge(
     first: dict[int, tuple[int, tuple[int, ...], tuple[int, int]]] = {}
     readers = [side.reader(common) for side in (one, two)]
     for index, inputs in enumerate(runs(program, other, samples) if common else ()):
-        found = (read(index, given) for read, given in zip(readers, inputs, strict=True))
+        found = (read(index, given, ()) for read, given in zip(readers, inputs, strict=True))
         for at, (left, right) in enumerate(zip(*found, strict=True)):
             elements[at] += left.size
             distance = np.abs(left.astype(np.int64) - right.astype(np.int64))

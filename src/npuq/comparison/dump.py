@@ -1,4 +1,4 @@
-"""Dumps: every value of a network on a few samples, an .npy file each, beside an index that says what they are."""
+"""Dumps: every value of a network on a few samples, an .npy file each, and an index of their names and types."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, NpuqE
 
 @dataclass(frozen=True)
 class Dumped:
-    """One value: its file, its place in the program, and its type; the file holds [samples, *shape].
-
-    A file that no index tells of has no type: its array holds samples of the shape that the other side has.
-    """
+    """One value: its file, which holds [samples, *shape], its location and its type, None where there is no index."""
 
     name: str
     op: str
@@ -46,19 +43,24 @@ class Dumped:
 
 @dataclass(frozen=True)
 class Dump:
-    """A folder of dumped values: inputs and results, each in the order of the program."""
+    """A folder of dumped values in the order of the program."""
 
     name: str
     folder: Path
     inputs: Mapping[str, Dumped]
     results: Mapping[str, Dumped]
 
+    @property
+    def types(self) -> Mapping[str, TensorType]:
+        """The types of the results that have one."""
+        return {name: value.type for name, value in self.results.items() if value.type is not None}
+
 
 def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: str | Path) -> None:
     """Run a graph of any level and write its inputs and all its results to a folder, which is made.
 
     Batches are arrays in the order of the inputs, floats or the graph's own types, any number of its own batch. Inputs
-    are written as they are given; results keep the graph's own types, integers included, and its own layout.
+    are written unchanged; results in the graph's types, integers included, and layout.
     """
     folder = Path(folder)
     runs = [run for batch in batches for run in _runs(graph, batch)]
@@ -113,7 +115,7 @@ def read_dump(folder: str | Path) -> Dump:
 
 
 def _runs(graph: Graph, batch: Sequence[np.ndarray]) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """The inputs of each run of a batch, as they are given and as the graph takes them."""
+    """The inputs of each run of a batch, unchanged and as the graph takes them."""
     typed, count = to_edge(graph, batch)
     for index in range(count):
         yield (part(graph, [np.asarray(array) for array in batch], index), part(graph, typed, index))
@@ -133,17 +135,16 @@ def _stored(dtype: DType) -> np.dtype[np.generic]:
 
 
 def _file(index: int, name: str) -> str:
-    """A file name that any system takes and that tells the value; the index keeps it apart."""
+    """A file name for any system: the index makes it unique, the value's name readable."""
     return f"{index:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}.npy"
 
 
 def _row(name: str, op: str, place: str, type_: TensorType) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "op": op, "place": place, "file": ""}
-    row |= {"dtype": str(type_.dtype), "shape": list(type_.shape)}
-    if type_.quant is not None:
-        quant = type_.quant
-        row |= {"scales": list(quant.scales), "zero_points": list(quant.zero_points), "axis": quant.axis}
-    return row
+    row = {"name": name, "op": op, "place": place, "file": "", "dtype": str(type_.dtype), "shape": list(type_.shape)}
+    quant = type_.quant
+    if quant is None:
+        return row
+    return row | {"scales": list(quant.scales), "zero_points": list(quant.zero_points), "axis": quant.axis}
 
 
 def _dumped(folder: Path, row: Mapping[str, Any]) -> Dumped:

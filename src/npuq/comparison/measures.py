@@ -1,4 +1,4 @@
-"""How far one array of numbers is from another: running sums, and the measures made of them."""
+"""The error of one array of numbers against another: running sums, and measures of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 1 << 15
 
 @dataclass(frozen=True)
 class Measures:
-    """How far the tested values r are from the reference l, over all elements of all samples.
+    """The error of the tested values r against the reference l, over all elements of all samples.
 
     | field | formula |
     |---|---|
@@ -33,8 +33,8 @@ class Measures:
     | `above`, `below` | the shares of r > l and of r < l |
     | `bands` | the shares with a relative error below 1, 10, 50 and 100 %, and of the rest |
 
-    0/0 is 0, since nothing is wrong where both are zero; x/0 is infinite, and so is its relative error. The cosine of
-    two zero tensors is 1, of a zero and another one 0. What is no number counts in the last band.
+    0/0 is 0, since both are equal, and x/0 is infinite. The cosine of two zero tensors is 1, of a zero and another one
+    0. NaN counts in the last band.
     """
 
     elements: int
@@ -111,7 +111,7 @@ class Tally:
         return Measures(
             self.elements,
             _ratio(self.error, self.reference),
-            50 + 50 * self.cosine,
+            50 + 50 * self._cosine,
             math.sqrt(_ratio(self.squared_error, self.squared_reference)),
             self.most_relative,
             self.most_absolute,
@@ -121,21 +121,20 @@ class Tally:
         )
 
     @property
-    def cosine(self) -> float:
-        """Cosine of the angle between all references and all tested values."""
+    def _cosine(self) -> float:
         if self.squared_reference == 0 or self.squared_tested == 0:
             return float(self.squared_reference == self.squared_tested)
         return self.product / math.sqrt(self.squared_reference) / math.sqrt(self.squared_tested)
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON can hold it: what is infinite or no number becomes null."""
+    """The value as JSON holds it; infinity and NaN become null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Which rows of a comparison to show, and in which order."""
+"""The rows of a comparison that are shown, and their order."""
 
 from __future__ import annotations
 
@@ -30,44 +30,36 @@ def selected(
     layers: Sequence[str] = (),
     indexes: Sequence[range] = (),
 ) -> list[Difference]:
-    """The rows of some ops, names and places in the program, the worst first by a measure; nothing given means all.
+    """The rows of these ops, names and indexes, by default all, the worst first by a measure.
 
-    `sort` is a key of `KEYS`, or `index` for the order of the program; with `alone-` before it, the layer alone counts.
-    Raises `NpuqError` where a name is not there.
+    `sort` is a key of `KEYS`, with `alone-` before it for the layer alone, or `index` for the order of the program.
+    Raises `NpuqError` for a name that no row has.
     """
-    for kind, wanted, there in (
-        ("op", ops, {row.op for row in found}),
-        ("layer", layers, {row.name for row in found}),
-    ):
+    known = {"op": (ops, {row.op for row in found}), "layer": (layers, {row.name for row in found})}
+    for kind, (wanted, there) in known.items():
         lacking = [name for name in wanted if name not in there]
         if lacking:
             raise NpuqError(f"no compared {kind} is called {lacking[0]!r}; there are {', '.join(sorted(there)[:20])}")
-    if indexes and not any(row.index in part for row in found for part in indexes):
+    rows = [row for row in found if not indexes or any(row.index in part for part in indexes)]
+    if indexes and not rows:
         places = ", ".join(str(row.index) for row in found[:20])
         raise NpuqError(f"no compared layer is at these places of the reference; there are {places}")
-    rows = [
-        row
-        for row in found
-        if (not ops or row.op in ops)
-        and (not layers or row.name in layers)
-        and (not indexes or any(row.index in part for part in indexes))
-    ]
+    rows = [row for row in rows if (not ops or row.op in ops) and (not layers or row.name in layers)]
     require_measure(sort, alone=all(row.alone for row in rows))
     if sort == "index":
         return sorted(rows, key=lambda row: row.index)
     key = sort.removeprefix("alone-")
     measure, sign = KEYS[key]
-    own = sort != key
 
     def worst(row: Difference) -> tuple[bool, float]:
-        value = sign * float(getattr(row.alone if own else row.accumulated, measure))
+        value = sign * float(getattr(row.accumulated if sort == key else row.alone, measure))
         return not math.isnan(value), value
 
     return sorted(rows, key=worst)
 
 
 def require_measure(sort: str, *, alone: bool) -> None:
-    """Raise `NpuqError` unless rows can be sorted by a measure, where layers are measured `alone` or are not."""
+    """Raise `NpuqError` unless rows can be sorted by a measure; `alone`: whether layers were measured alone."""
     key = sort.removeprefix("alone-")
     if key not in KEYS and sort != "index":
         raise NpuqError(f"there is no measure {sort!r}; there are index, {', '.join(KEYS)}, each also as alone-NAME")

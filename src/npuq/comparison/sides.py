@@ -1,4 +1,4 @@
-"""What can be compared: a graph that is run, or a dump that is read, value by value."""
+"""The sides of a comparison: a graph to run, or a dump to read, value by value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 from .dump import Dump, Dumped
 
 Arrays = list[np.ndarray]
-Read = Callable[[int, Sequence[np.ndarray]], Arrays]
-"""The named values of one run, by its number and its inputs."""
+Read = Callable[[int, Sequence[np.ndarray], Sequence[np.ndarray]], Arrays]
+"""The named values of one run by its number, its inputs and, of a graph, what the values' readers get instead."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A value that a side computes: its number in the program, its op, and its place in the user's file."""
+    """A value that a side computes: its number in the program, its op, and its location in the user's file."""
 
     index: int
     name: str
@@ -29,7 +29,7 @@ class Layer:
 
 
 class GraphSide:
-    """A graph of any level, run as it is asked."""
+    """A graph of any level."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.name = graph, graph.name
@@ -43,11 +43,11 @@ class GraphSide:
         }
 
     def type(self, name: str) -> TensorType:
-        """The type of the value that stands for a name."""
+        """The type of the value that is compared under a name."""
         return self.graph.types[self.used(name)]
 
     def used(self, name: str) -> str:
-        """The value that stands for a name: behind its quantize/dequantize pair where only the pair reads it."""
+        """The value that is compared under a name: the dequantized one where a quantize is the only reader."""
         graph = self.graph
         user = graph.only_user(name) if name not in graph.returned else None
         if user is None or not isinstance(user.op, Quantize):
@@ -56,13 +56,13 @@ class GraphSide:
         return readers[0].result if readers else name
 
     def reader(self, names: Sequence[str]) -> Read:
-        """The values that stand for the names."""
+        """The values that are compared under the names."""
         run = evaluate_by_node(self.graph, [self.used(name) for name in names])
-        return lambda _, inputs: run(inputs)
+        return lambda _, inputs, replacements: run(inputs, replacements)
 
 
 class DumpSide:
-    """A dump; `other` has the types of values that no index tells of."""
+    """A dump; `other` has the types of values without an index."""
 
     def __init__(self, dump: Dump, other: Mapping[str, TensorType]) -> None:
         self.dump, self.name, self.other = dump, dump.name, other
@@ -82,7 +82,7 @@ class DumpSide:
         return TensorType(dtype, other.shape, other.quant if dtype is other.dtype else None)
 
     def reader(self, names: Sequence[str]) -> Read:
-        """The values as they were dumped."""
+        """The dumped values."""
         return reader(self.dump, {name: self.type(name) for name in names}, self.dump.results)
 
     def _fits(self, value: Dumped) -> bool:
@@ -97,34 +97,28 @@ def reader(dump: Dump, types: Mapping[str, TensorType], values: Mapping[str, Dum
     """Values of a dump by run."""
     arrays = {name: values[name].read().reshape(-1, *type_.shape) for name, type_ in types.items()}
 
-    def read(index: int, inputs: Sequence[np.ndarray]) -> Arrays:
+    def read(index: int, inputs: Sequence[np.ndarray], replacements: Sequence[np.ndarray]) -> Arrays:
         short = next((name for name, array in arrays.items() if index >= len(array)), None)
         if short is not None:
-            raise NpuqError(
-                f"{values[short].file}: {len(arrays[short])} samples, but the other side has more; "
-                "compare the same samples"
-            )
+            held = f"{values[short].file}: {len(arrays[short])} samples"
+            raise NpuqError(f"{held}, but the other side has more; compare the same samples")
         return [array[index] for array in arrays.values()]
 
     return read
 
 
 def recorded_inputs(dump: Dump, types: Mapping[str, TensorType]) -> Iterator[Arrays]:
-    """The inputs that a dump was made with, as floats or integers of its own, one run after another.
-
-    Raises `NpuqError` where the dump has no such inputs: the data must be given then.
-    """
+    """The inputs that a dump was made with, run by run; raises `NpuqError` where it does not hold them."""
     lacking = [name for name in types if name not in dump.inputs]
     if lacking:
         raise NpuqError(f"{dump.folder}: it does not hold the input {lacking[0]!r}; give --data")
-    known = {name: value.type for name, value in dump.inputs.items() if name in types and value.type is not None}
+    known = {name: value.type for name, value in dump.inputs.items() if value.type is not None}
     read = reader(dump, {name: known[name] for name in types}, dump.inputs)
     for index in range(samples_of(dump)):
-        yield read(index, ())
+        yield read(index, (), ())
 
 
 def samples_of(dump: Dump) -> int:
-    """How many samples each value with an index holds."""
-    return min(
-        (len(value.read()) for value in (*dump.inputs.values(), *dump.results.values()) if value.type), default=0
-    )
+    """The number of samples that each value of the index has."""
+    values = (*dump.inputs.values(), *dump.results.values())
+    return min((len(value.read()) for value in values if value.type), default=0)

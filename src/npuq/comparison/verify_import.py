@@ -1,4 +1,4 @@
-"""Whether an imported graph computes what the original model computes."""
+"""A check that an imported graph computes what the original model computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES = 2
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far an output is from the original's: the greatest difference, and that as a share of the output's range."""
+    """The greatest difference of an output from the original's, and that as a share of the output's range."""
 
     output: str
     greatest: float
@@ -41,18 +41,26 @@ def verify_import(
 ) -> tuple[Difference, ...]:
     """Run an imported graph and the source that it was loaded from, and give the difference of each output.
 
-    `data` is as `npuq.quantize` takes it, random numbers by default; the rest is what `npuq.load` was given. The
-    reference is the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the reference is
-    not installed, and where a difference exceeds `tolerance`, a share of the output's range that the reference sets by
+    `data` is as `npuq.quantize` takes it, random numbers by default; the rest is as for `npuq.load`. The reference is
+    the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the reference is not
+    installed, and where a difference exceeds `tolerance`, a share of the output's range that the reference sets by
     default. The error names the first layer that differs if the reference shows its layers.
     """
-    reference = frontends.original(source, shapes, **options)
-    reference = channels_last(reference) if channels_first else reference
+    reference = reference_of(source, shapes, channels_first=channels_first, **options)
     return compare_with_original(graph, reference, data, tolerance=tolerance)
 
 
-def channels_last(reference: Original) -> Original:
-    """The reference of a network whose inputs were made channels first."""
+def reference_of(
+    source: Any,
+    shapes: Mapping[str, Sequence[int]] | None,
+    *,
+    channels_first: bool,
+    **options: Unpack[Options],
+) -> Original:
+    """The framework itself as the reference of a network, which may have been loaded with `channels_first`."""
+    reference = frontends.original(source, shapes, **options)
+    if not channels_first:
+        return reference
 
     def turned(arrays: Arrays) -> Arrays:
         return {name: np.moveaxis(array, 1, -1) if array.ndim == 4 else array for name, array in arrays.items()}
@@ -66,21 +74,13 @@ def channels_last(reference: Original) -> Original:
 
 
 def compare_with_original(
-    graph: Graph,
-    original: Original,
-    data: Data | None = None,
-    *,
-    tolerance: float | None = None,
-    count: int = SAMPLES,
+    graph: Graph, original: Original, data: Data | None = None, *, tolerance: float | None = None
 ) -> tuple[Difference, ...]:
-    """Run both on `data`, as `npuq.quantize` takes it, or on random numbers, and give the difference of each output.
-
-    Raises `NpuqError` above the tolerance, with the first layer that differs where the framework shows its layers.
-    """
+    """Run both and give the difference of each output, as `verify_import` does."""
     tolerance = original.tolerance if tolerance is None else tolerance
     run = evaluate(graph)
     greatest: dict[str, Difference] = {}
-    for inputs in _inputs(graph, data, count):
+    for inputs in _inputs(graph, data):
         theirs = _outputs(graph, original, inputs)
         for name, ours in zip(graph.outputs, map(np.asarray, run(*inputs.values())), strict=True):
             found = _difference(name, ours, theirs[name])
@@ -95,7 +95,7 @@ def compare_with_original(
 
 
 def _outputs(graph: Graph, original: Original, inputs: Arrays) -> Arrays:
-    """What the original gives for the graph's outputs; those that are not its own are among what its layers compute."""
+    """The original's values of the graph's outputs, from its outputs or else from its layers."""
     theirs = original.run(inputs)
     if theirs.keys() >= graph.outputs.keys():
         return theirs
@@ -106,22 +106,21 @@ def _outputs(graph: Graph, original: Original, inputs: Arrays) -> Arrays:
     return theirs
 
 
-def _inputs(graph: Graph, data: Data | None, count: int) -> Iterator[Mapping[str, np.ndarray]]:
+def _inputs(graph: Graph, data: Data | None) -> Iterator[Mapping[str, np.ndarray]]:
     """A few inputs by name, of the user's data or at random."""
     if data is not None:
-        for sample, _ in zip(samples(graph, data), range(count), strict=False):
+        for sample, _ in zip(samples(graph, data), range(SAMPLES), strict=False):
             yield dict(zip(graph.inputs, map(np.asarray, sample), strict=True))
         return
     rng = np.random.default_rng(0)
-    for _ in range(count):
+    for _ in range(SAMPLES):
         yield {name: _random(type_, rng) for name, type_ in graph.inputs.items()}
 
 
 def _random(type_: TensorType, rng: np.random.Generator) -> np.ndarray:
     """Numbers of a normal distribution; integers are 0 or 1, which every table has."""
-    if type_.dtype.is_float:
-        return rng.standard_normal(type_.shape).astype(type_.dtype.numpy)
-    return rng.integers(0, 2, type_.shape).astype(type_.dtype.numpy)
+    numbers = rng.standard_normal(type_.shape) if type_.dtype.is_float else rng.integers(0, 2, type_.shape)
+    return numbers.astype(type_.dtype.numpy)
 
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:

@@ -1,4 +1,4 @@
-"""What a report holds: layers, the ranges of their values, instructions, memory, and where all of it comes from."""
+"""The contents of a report: layers, the ranges of their values, instructions, memory, and their origin."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from .curve import CurvePoint
 class Layer:
     """One quantized value of the network.
 
-    `sqnr_db` is 10 log10(signal / noise) of the integers, scaled, against the float network, errors of all layers
-    before it included; `own_sqnr_db` that of the layer alone, with exact operands rounded to its own input scales.
-    Infinite where they are equal, None where not measured. `cycles` come from the target's data sheet numbers, not
-    from a machine.
+    `sqnr_db` is 10 log10(signal / noise) of the dequantized integers against the float network, with the errors of all
+    layers before; `own_sqnr_db` that of the layer alone, on exact operands rounded to its own input scales. Infinite if
+    equal, None if not measured. `cycles` are computed from the target's data sheet, not measured.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """What calibration saw of one value, and the reals [low, high] that its integers reach.
+    """The statistics of one value, and the reals [low, high] of its least and greatest integers.
 
     `counts` are the elements other than zero in cells of one width from `start` on; `clipped` is the share of all
     elements more than half a step beyond the range, to the width of a calibration cell.
@@ -66,7 +65,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Agreement:
-    """In how many rows of an output [rows, classes], over the report's samples, float and integers name one class."""
+    """The rows of an output [rows, classes], over the report's samples, in which float and integers give one class."""
 
     equal: int
     rows: int
@@ -75,7 +74,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Details:
-    """What the page draws and JSON leaves out: it is in the program file, or in the calibration's statistics."""
+    """Data of the page's pictures that JSON leaves out: the program file and the statistics hold them."""
 
     tensors: tuple[Tensor, ...]
     instructions: tuple[Cost, ...]
@@ -85,11 +84,11 @@ class Details:
 
 @dataclass(frozen=True)
 class Contents:
-    """All layers in the order of execution, the totals, and where they come from.
+    """All layers in the order of execution, the totals, and their origin.
 
-    `samples` calibrated, `measured` of them gave the errors. `outputs` holds the SQNR of each output. `wide_ranges` are
-    (place, note) of values that the default calibration would have cost too much, and of layers that still lose much;
-    `repairs` those of what the target's limits asked for; `notes` are on the network as a whole.
+    `samples` were used for calibration, `measured` of them for the errors. `outputs` holds the SQNR of each output.
+    `wide_ranges` are (place, note) of values on another than the default calibration, and of layers that still lose
+    much; `repairs` those of changes for the target's limits; `notes` are on the network as a whole.
     """
 
     graph: str
@@ -119,10 +118,10 @@ class Contents:
 
     @property
     def worst_first(self) -> tuple[Layer, ...]:
-        """The layers by rising SQNR; what was not measured comes last."""
+        """The layers by rising SQNR; those that were not measured come last."""
         return tuple(sorted(self.layers, key=lambda layer: math.inf if layer.sqnr_db is None else layer.sqnr_db))
 
     @property
     def output_sqnr_db(self) -> float | None:
-        """The SQNR of the worst output; None where no output was measured."""
+        """The SQNR of the worst output, None if none was measured."""
         return min((sqnr for sqnr in self.outputs.values() if sqnr is not None), default=None)

@@ -1,9 +1,9 @@
-"""The curve of a mixed-precision assignment: the report draws it, and a file brings it from one command to another.
+"""The curve of a mixed-precision assignment, which the report draws, and its file.
 
     {"format": "npuq-curve", "version": 1,
      "points": [{"wide": 0.5, "predicted_db": ..., "measured_db": ..., "cycles": ..., "chosen": true}, ...]}
 
-What was not measured, or is exact, is null.
+Figures that were not measured, or are infinite, are null.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from npuq.comparison.measures import plain
@@ -23,7 +23,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One choice of widths: the share of wide ops, the output SQNR that was predicted and measured, and the cycles."""
+    """One choice of widths: the share of wide ops, the output SQNR, predicted and measured, and the cycles."""
 
     wide: float
     predicted_db: float | None
@@ -32,10 +32,12 @@ class CurvePoint:
     chosen: bool
 
 
+NAMES = [field.name for field in fields(CurvePoint)]
+
+
 def curve_json(curve: Sequence[CurvePoint]) -> str:
     """The text of a curve's file."""
-    rows = [asdict(point) for point in curve]
-    return json.dumps(plain({"format": FORMAT, "version": VERSION, "points": rows}), indent=1) + "\n"
+    return json.dumps(plain({"format": FORMAT, "version": VERSION, "points": curve}), indent=1) + "\n"
 
 
 def read_curve(text: str, place: str) -> tuple[CurvePoint, ...]:
@@ -48,15 +50,14 @@ def read_curve(text: str, place: str) -> tuple[CurvePoint, ...]:
         raise NpuqError(f"{place}: no curve: {FORMAT} of version {VERSION} wanted, as npuq template --curve writes it")
     rows = content.get("points")
     if not isinstance(rows, list) or not rows or not all(map(_is_point, rows)):
-        raise NpuqError(f"{place}: damaged: points with {', '.join(field.name for field in fields(CurvePoint))} wanted")
+        raise NpuqError(f"{place}: damaged: points with {', '.join(NAMES)} wanted")
     return tuple(CurvePoint(**row) for row in rows)
 
 
 def _is_point(row: Any) -> bool:
-    names = {field.name for field in fields(CurvePoint)}
     return (
         isinstance(row, dict)
-        and row.keys() == names
+        and row.keys() == set(NAMES)
         and isinstance(row["chosen"], bool)
         and _is_number(row["wide"])
         and all(row[name] is None or _is_number(row[name]) for name in ("predicted_db", "measured_db", "cycles"))

@@ -1,7 +1,6 @@
-"""The pictures of the report as SVG: drawn by matplotlib, coloured by the page.
+"""The pictures of the report as SVG, drawn by matplotlib.
 
-Matplotlib draws in stand-in colours; `svg` replaces them by the page's CSS variables, so that one picture suits light
-and dark, and leaves out what a page does not need.
+Matplotlib draws in stand-in colours; `svg` replaces them by the page's CSS variables, for light and dark pages.
 """
 
 from __future__ import annotations
@@ -26,17 +25,9 @@ from .contents import Contents, Details, Tensor
 from .curve import CurvePoint
 from .words import bytes_text, count_text
 
-INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
-ACCENT, SOFT, WARN = "#050505", "#060606", "#070707"
-VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    PAPER: "var(--paper)",
-    ACCENT: "var(--accent)",
-    SOFT: "var(--soft)",
-    WARN: "var(--warn)",
-}
+COLOURS = ("ink", "muted", "line", "paper", "accent", "soft", "warn")
+VARIABLES = {f"#{f'{index:02}' * 3}": f"var(--{name})" for index, name in enumerate(COLOURS, 1)}
+INK, MUTED, LINE, PAPER, ACCENT, SOFT, WARN = VARIABLES
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "npuq",
@@ -53,9 +44,17 @@ STYLE: dict[Any, Any] = {
     "grid.color": LINE,
     "grid.linewidth": 0.6,
 }
+LEGEND: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1, 1),
+    "ncols": 2,
+    "frameon": False,
+    "borderpad": 0,
+    "handlelength": 1.2,
+}
 WIDTH, HEIGHT = 9.0, 2.9
 LEFT, RIGHT = 0.062, 0.985
-"""Where the axes of a wide picture begin and end: the page's script finds the layer under a pointer by it."""
+"""The sides of a wide picture's axes, by which the page's script finds the layer under a pointer."""
 
 
 def errors(report: Contents) -> str:
@@ -66,44 +65,38 @@ def errors(report: Contents) -> str:
         for column in zip(*((layer.sqnr_db, layer.own_sqnr_db) for layer in measured), strict=True)
     ] or [[], []]
     finite = [value for column in shown for value in column if math.isfinite(value)] or [0.0]
-    # A few nearly exact layers must not press all others together: they stand at the upper edge.
+    # A few nearly exact layers are drawn at the upper edge, so that the others keep their distances.
     top, bottom = min(max(finite), float(np.quantile(finite, 0.9)) + 15), min(finite)
     known, own = (np.clip(column, bottom, top) for column in shown)
-    with _wide() as (figure, axes):
+    with _wide("SQNR in dB: higher is better", "layers in the order of execution") as (figure, axes):
         axes.vlines(range(len(known)), known, own, colors=LINE, linewidth=0.8)
         axes.plot(own, "o", ms=3, mfc=PAPER, mec=ACCENT, mew=0.9, label="alone")
         axes.plot(known, color=INK, linewidth=1.2, label="accumulated")
-        axes.grid(axis="y")
         axes.set_xlim(-0.5, max(len(known) - 0.5, 0.5))
         axes.set_ylim(min(0.0, bottom - 1) if bottom < 10 else bottom - 3, top + 3)
-        axes.set_title("SQNR in dB: higher is better", loc="left", fontsize=8)
-        axes.set_xlabel("layers in the order of execution")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=1.2)
+        axes.legend(**LEGEND)
         return svg(figure, "errors")
 
 
 def costs(details: Details) -> str:
-    """Cycles per instruction, by what the instruction waits for."""
+    """Cycles per instruction, coloured by what the instruction waits for."""
     rows = details.instructions
-    with _wide() as (figure, axes):
+    with _wide("cycles per instruction", "instructions in order") as (figure, axes):
         for bound, colour in (("compute", ACCENT), ("memory", WARN)):
             places = [index for index, row in enumerate(rows) if row.bound == bound]
             if places:
                 heights = [rows[index].cycles for index in places]
                 axes.bar(places, heights, 0.8, color=colour, label=f"waits for {bound}")
-        axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_xlim(-0.5, max(len(rows) - 0.5, 0.5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))
-        axes.set_title("cycles per instruction", loc="left", fontsize=8)
-        axes.set_xlabel("instructions in order")
         if rows:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=0.8)
+            axes.legend(**LEGEND | {"handlelength": 0.8})
         return svg(figure, "costs")
 
 
 def memory(details: Details) -> str:
-    """Every value of the arena as a box: its steps across, its bytes upwards; the sum of what is alive as a line."""
+    """Every value of the arena as a box, steps across and bytes upwards; the bytes in use as a line."""
     plan = details.plan
     steps = max((slot.last for slot in plan.slots), default=0) + 1
     alive = np.zeros(steps, np.int64)
@@ -112,7 +105,7 @@ def memory(details: Details) -> str:
     boxes = [
         Rectangle((slot.first, slot.offset), slot.last + 1 - slot.first, slot.size) for slot in plan.slots if slot.size
     ]
-    with _wide() as (figure, axes):
+    with _wide("the arena over time", "steps: inputs, instructions, outputs") as (figure, axes):
         axes.add_collection(PatchCollection(boxes, facecolor=SOFT, edgecolor=PAPER, linewidth=0.5))
         axes.stairs(alive, np.arange(steps + 1), baseline=None, color=INK, linewidth=1.1, label="bytes in use")
         axes.set_xlim(0, steps)
@@ -121,13 +114,10 @@ def memory(details: Details) -> str:
             axes.axhline(details.sram_bytes, color=WARN, linewidth=1, linestyle=(0, (4, 2)), label="the target's SRAM")
             top = max(top, details.sram_bytes)
         axes.set_ylim(0, top * 1.04)
-        axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
-        axes.set_title("the arena over time", loc="left", fontsize=8)
-        axes.set_xlabel("steps: inputs, instructions, outputs")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, handlelength=1.2)
+        axes.legend(**LEGEND)
         return svg(figure, "memory")
 
 
@@ -139,7 +129,7 @@ def curve(points: Sequence[CurvePoint]) -> str:
         for column in zip(*((point.predicted_db, point.measured_db) for point in points), strict=True)
     )
     chosen = [index for index, point in enumerate(points) if point.chosen]
-    with _wide() as (figure, axes):
+    with _wide("SQNR of the outputs in dB", "wide ops, %") as (figure, axes):
         if not np.isnan(predicted).all():
             axes.plot(wide, predicted, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label="predicted")
         if not np.isnan(measured).all():
@@ -147,23 +137,20 @@ def curve(points: Sequence[CurvePoint]) -> str:
             axes.plot(
                 [wide[at] for at in chosen], [measured[at] for at in chosen], "o", ms=5, color=WARN, label="chosen"
             )
-        axes.grid(axis="y")
         axes.margins(0.03, 0.12)
-        axes.set_title("SQNR of the outputs in dB", loc="left", fontsize=8)
-        axes.set_xlabel("wide ops, %")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderpad=0, handlelength=1.2)
+        axes.legend(**LEGEND | {"ncols": 3})
         return svg(figure, "curve")
 
 
 def histograms(tensors: Sequence[Tensor]) -> list[str]:
-    """Each tensor's histogram, logarithmic upwards, with the range that its integers reach: one canvas for all."""
+    """Each tensor's histogram, logarithmic upwards, with the range of its integers: one canvas for all."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3, 0.9))
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        kept = axes.stairs([0.0], [0.0, 1.0], fill=True, color=ACCENT)
-        lost = axes.stairs([0.0], [0.0, 1.0], fill=True, color=WARN)
+        represented = axes.stairs([0.0], [0.0, 1.0], fill=True, color=ACCENT)
+        clipped = axes.stairs([0.0], [0.0, 1.0], fill=True, color=WARN)
         ends = [axes.axvline(0, color=INK, linewidth=0.9) for _ in range(2)]
         drawn = []
         for index, tensor in enumerate(tensors):
@@ -171,8 +158,8 @@ def histograms(tensors: Sequence[Tensor]) -> list[str]:
             heights = np.log1p(counts) / max(math.log1p(int(counts.max(initial=0))), 1.0)
             half = tensor.scale / 2
             inside = (edges[1:] > tensor.low - half) & (edges[:-1] < tensor.high + half)
-            kept.set_data(np.where(inside, heights, 0), edges)
-            lost.set_data(np.where(inside, 0, heights), edges)
+            represented.set_data(np.where(inside, heights, 0), edges)
+            clipped.set_data(np.where(inside, 0, heights), edges)
             axes.set_xlim(edges[0], edges[-1])
             axes.set_ylim(0, 1.06)
             for line, at in zip(ends, (tensor.low, tensor.high), strict=True):
@@ -204,12 +191,15 @@ def svg(figure: Figure, name: str) -> str:
 
 
 @contextmanager
-def _wide() -> Iterator[tuple[Figure, Axes]]:
-    """An empty picture as wide as the page."""
+def _wide(title: str, across: str) -> Iterator[tuple[Figure, Axes]]:
+    """An empty picture as wide as the page; `across` names its horizontal axis."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         FigureCanvasSVG(figure)
         axes = figure.add_axes((LEFT, 0.14, RIGHT - LEFT, 0.75))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.patch.set_visible(False)
+        axes.grid(axis="y")
+        axes.set_title(title, loc="left", fontsize=8)
+        axes.set_xlabel(across)
         yield figure, axes

@@ -1,8 +1,7 @@
-"""Making a report: everything measured on a few samples, put beside scales, statistics and costs."""
+"""Making a report: measures on a few samples beside scales, statistics and costs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from npuq.backends.npu.cost import Cost
 from npuq.comparison.compare import Difference, Pair, Progress, differences, runs
 from npuq.comparison.measures import Measures
 from npuq.comparison.sides import GraphSide
-from npuq.ir import DType, Graph, Node, Quantization, TensorType
+from npuq.ir import DType, Graph, Node, Quantization
 from npuq.passes.calibration.masked_ranges import masked_values
 from npuq.passes.calibration.samples import Sample
 from npuq.passes.calibration.statistics import Observed, Statistics
@@ -44,19 +43,20 @@ def make_report(
 ) -> Report:
     """Measure every quantized value on `samples` and put it beside its cost.
 
-    `repairs` were made before lowering; `wide_ranges` are values that were calibrated by another than the default
-    method; `could_equalize` tells that more effort would equalize channels; `notes` are on the network as a whole.
+    `repairs` were made before lowering; `wide_ranges` are values calibrated by another than the default method;
+    `could_equalize`: more effort would equalize channels; `notes` are on the network as a whole.
     """
     repairs = tuple(dict.fromkeys((*repairs, *lowered.repairs)))
     pairs = _pairs(float_graph, lowered, statistics)
     counts = _Agreements(float_graph, pairs)
     named = [dict(zip(float_graph.inputs, sample, strict=True)) for sample in samples]
-    sides, given = (GraphSide(float_graph), GraphSide(lowered.graph)), runs(float_graph, lowered.graph, named)
-    found = differences(*sides, pairs, given, alone=True, see=counts.see, progress=progress)
+    sides, inputs = (GraphSide(float_graph), GraphSide(lowered.graph)), runs(float_graph, lowered.graph, named)
+    found = differences(*sides, pairs, inputs, alone=True, tap=counts.add, progress=progress)
     errors = {row.name: row for row in found}
     cost = program.cost()
     costs = {row.name: row for row in cost.rows}
-    layers = _layers(float_graph, lowered, errors, costs, (*repairs, *dict.fromkeys(lowered.tables), *wide_ranges))
+    layer_notes = (*repairs, *dict.fromkeys(lowered.tables), *wide_ranges)
+    layers = tuple(_layers(float_graph, lowered, errors, costs, layer_notes))
     named_wide = wide.wide_ranges(float_graph, layers, statistics, program.target, could_equalize)
     return Report(
         graph=float_graph.name,
@@ -91,7 +91,7 @@ def make_report(
 
 
 def _warnings(graph: Graph, lowered: Lowered, statistics: Observed) -> Iterator[str]:
-    """What makes all figures worth little."""
+    """Reasons why all figures of the report mean little."""
     if not any(node.op.name.startswith("npu.") for node in lowered.graph.nodes):
         yield "nothing in it became integers; what it computes runs in float on the host"
     for name in graph.inputs:
@@ -100,20 +100,20 @@ def _warnings(graph: Graph, lowered: Lowered, statistics: Observed) -> Iterator[
 
 
 def _pairs(float_graph: Graph, lowered: Lowered, statistics: Observed) -> list[Pair]:
-    """The quantized values, and the outputs that the host makes; of masked ones what lies beyond their integers is one.
+    """The quantized values, and the outputs of host layers.
 
-    A softmax sees no more of it, so it is no error.
+    Numbers of masked values below their least integer count as that integer: a softmax makes the same of both.
     """
     known, integers, types = float_graph.producers, lowered.graph.producers, lowered.graph.types
     bits = {name: types[place.name].dtype.bits for name, place in lowered.values.items()}
-    masked = masked_values(float_graph, bits, {name: seen.range for name, seen in statistics.items()})
+    masked = masked_values(float_graph, bits, {name: values.range for name, values in statistics.items()})
 
-    def least(name: str, place: Emitted) -> float:
+    def least(name: str, place: Emitted) -> float | None:
         quant = types[place.name].quant
-        return _reach(types[place.name].dtype, quant)[0] if name in masked and quant is not None else -math.inf
+        return _reach(types[place.name].dtype, quant)[0] if name in masked and quant is not None else None
 
     pairs = {
-        name: Pair(name, place.name, _order(float_graph, name, place), least(name, place))
+        name: Pair(name, place.name, _order(float_graph.types[name].rank, place), least(name, place))
         for name, place in lowered.values.items()
         if name in known and place.name in integers
     }
@@ -125,7 +125,7 @@ def _pairs(float_graph: Graph, lowered: Lowered, statistics: Observed) -> list[P
 
 
 class _Agreements:
-    """Counts how often the greatest number of a row is the same, for every output [rows, classes] of two or more."""
+    """Counts the rows with the same greatest number, for every output [rows, classes] of two or more classes."""
 
     def __init__(self, graph: Graph, pairs: Sequence[Pair]) -> None:
         places = {pair.name: index for index, pair in enumerate(pairs)}
@@ -136,7 +136,7 @@ class _Agreements:
         }
         self.found: dict[str, Agreement] = {}
 
-    def see(self, exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> None:
+    def add(self, exact: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> None:
         for output, place in self.places.items():
             one, other = exact[place], found[place]
             before = self.found.get(output, Agreement(0, 0, one.shape[1]))
@@ -144,14 +144,13 @@ class _Agreements:
             self.found[output] = Agreement(equal, before.rows + len(one), one.shape[1])
 
 
+def _order(rank: int, place: Emitted) -> tuple[int, ...]:
+    return order(rank, last=True) if place.last else tuple(range(rank))
+
+
 def _sqnr(measures: Measures) -> float | None:
     """None where no sample was measured."""
     return measures.sqnr_db if measures.elements else None
-
-
-def _order(graph: Graph, name: str, place: Emitted) -> tuple[int, ...]:
-    rank = graph.types[name].rank
-    return order(rank, last=True) if place.last else tuple(range(rank))
 
 
 def _layers(
@@ -159,32 +158,26 @@ def _layers(
     lowered: Lowered,
     errors: Mapping[str, Difference],
     costs: Mapping[str, Cost],
-    told: Sequence[tuple[str, str]],
-) -> tuple[Layer, ...]:
-    notes: dict[str, list[str]] = {}
-    for place, note in told:
-        notes.setdefault(place, []).append(note)
-    places = {place.name: name for name, place in lowered.values.items()}
-    return tuple(
-        _layer(node, places.get(node.results[0], node.results[0]), float_graph, errors, costs, notes)
-        for node in lowered.graph.nodes
-        if places.get(node.results[0]) in errors or node.host
-    )
+    notes: Sequence[tuple[str, str]],
+) -> Iterator[Layer]:
+    notes_at: dict[str, list[str]] = {}
+    for place, note in notes:
+        notes_at.setdefault(place, []).append(note)
+    names = {place.name: name for name, place in lowered.values.items()}
+    for node in lowered.graph.nodes:
+        name = names.get(node.results[0], node.results[0])
+        if node.host or (name in errors and node.results[0] in names):
+            own = notes_at.get(node.place, ())
+            yield _layer(node, name, float_graph, errors.get(name), costs.get(node.results[0]), own)
 
 
 def _layer(
-    node: Node,
-    name: str,
-    float_graph: Graph,
-    errors: Mapping[str, Difference],
-    costs: Mapping[str, Cost],
-    notes: Mapping[str, list[str]],
+    node: Node, name: str, float_graph: Graph, error: Difference | None, cost: Cost | None, notes: Sequence[str]
 ) -> Layer:
-    type_, maker = node.types[0], float_graph.producers.get(name)
-    error, cost = errors.get(name), costs.get(node.results[0])
+    type_, producer = node.types[0], float_graph.producers.get(name)
     return Layer(
         name=name,
-        op=maker.op.name if maker is not None else node.op.name,
+        op=(producer or node).op.name,
         place=node.place,
         where="host" if node.host else "npu",
         reason=node.host,
@@ -198,63 +191,57 @@ def _layer(
         macs=cost.macs if cost else 0,
         bytes=cost.bytes if cost else 0,
         cycles=cost.cycles if cost else 0,
-        notes=tuple(notes.get(node.place, ())),
+        notes=tuple(notes),
     )
 
 
-def _tensors(float_graph: Graph, lowered: Lowered, statistics: Observed) -> list[Tensor]:
+def _tensors(float_graph: Graph, lowered: Lowered, statistics: Observed) -> Iterator[Tensor]:
     """The observed values that became integers, in the order of calibration."""
-    found = []
     for name, place in lowered.values.items():
         type_ = lowered.graph.types[place.name]
-        if name in statistics and type_.quant is not None:
-            maker = float_graph.producers.get(name)
-            found.append(_tensor(name, maker.op.name if maker else "input", type_, type_.quant, statistics[name]))
-    return found
-
-
-def _tensor(name: str, op: str, type_: TensorType, quant: Quantization, seen: Statistics) -> Tensor:
-    low, high = _reach(type_.dtype, quant)
-    start, width, counts = _thinned(seen, low, high)
-    cells = np.arange(len(seen.counts)) + seen.first
-    half = quant.scale / 2
-    outside = seen.counts[(cells * seen.width >= high + half) | ((cells + 1) * seen.width <= low - half)]
-    total = max(seen.count, 1)
-    return Tensor(
-        name=name,
-        op=op,
-        type=str(type_.dtype),
-        scale=quant.scale,
-        low=low,
-        high=high,
-        minimum=seen.minimum,
-        maximum=seen.maximum,
-        elements=seen.count,
-        zeros=seen.zeros / total,
-        clipped=float(outside.sum()) / total,
-        start=start,
-        width=width,
-        counts=counts,
-    )
+        quant = type_.quant
+        if name not in statistics or quant is None:
+            continue
+        values, producer = statistics[name], float_graph.producers.get(name)
+        low, high = _reach(type_.dtype, quant)
+        start, width, counts = _thinned(values, low, high)
+        cells, half = np.arange(len(values.counts)) + values.first, quant.scale / 2
+        outside = values.counts[(cells * values.width >= high + half) | ((cells + 1) * values.width <= low - half)]
+        total = max(values.count, 1)
+        yield Tensor(
+            name=name,
+            op=producer.op.name if producer else "input",
+            type=str(type_.dtype),
+            scale=quant.scale,
+            low=low,
+            high=high,
+            minimum=values.minimum,
+            maximum=values.maximum,
+            elements=values.count,
+            zeros=values.zeros / total,
+            clipped=float(outside.sum()) / total,
+            start=start,
+            width=width,
+            counts=counts,
+        )
 
 
 def _reach(dtype: DType, quant: Quantization) -> tuple[float, float]:
-    """The reals that integers reach; symmetric ones leave their least integer out."""
+    """The reals of the least and greatest integers; symmetric ones do not use their least."""
     least, greatest = dtype.range
     least = -greatest if quant.zero_point == 0 else least
     return (least - quant.zero_point) * quant.scale, (greatest - quant.zero_point) * quant.scale
 
 
-def _thinned(seen: Statistics, low: float, high: float) -> tuple[float, float, tuple[int, ...]]:
-    """Start, cell width and counts of the elements other than zero, over what was seen and what is reached."""
-    counts = seen.counts.copy()
-    counts[-seen.first] -= min(seen.zeros, int(counts[-seen.first]))
-    first = int(np.floor(min(seen.minimum, max(low, 2 * seen.minimum), 0.0) / seen.width))
-    last = int(np.ceil(max(seen.maximum, min(high, 2 * seen.maximum), 0.0) / seen.width)) + 1
+def _thinned(values: Statistics, low: float, high: float) -> tuple[float, float, tuple[int, ...]]:
+    """Start, cell width and counts of the elements other than zero, over all elements and the integers' range."""
+    counts = values.counts.copy()
+    counts[-values.first] -= min(values.zeros, int(counts[-values.first]))
+    first = int(np.floor(min(values.minimum, max(low, 2 * values.minimum), 0.0) / values.width))
+    last = int(np.ceil(max(values.maximum, min(high, 2 * values.maximum), 0.0) / values.width)) + 1
     step = -(-(last - first) // CELLS)
     cells = np.zeros(-(-(last - first) // step) * step, np.int64)
-    inside = slice(max(first - seen.first, 0), min(last - seen.first, len(counts)))
-    part = counts[inside]
-    at = max(seen.first - first, 0)
+    part = counts[max(first - values.first, 0) : min(last - values.first, len(counts))]
+    at = max(values.first - first, 0)
     cells[at : at + len(part)] = part
-    return first * seen.width, step * seen.width, tuple(cells.reshape(-1, step).sum(1).tolist())
+    return first * values.width, step * values.width, tuple(cells.reshape(-1, step).sum(1).tolist())

@@ -1,4 +1,4 @@
-"""The report as one HTML page: the template with its style, script and pictures inside."""
+"""The report as one HTML page: the template with style, script and pictures inside."""
 
 from __future__ import annotations
 
@@ -29,30 +29,26 @@ def page(report: Contents) -> str:
         db=decibels, bytes=bytes_text, count=count_text, number=number, share=share, order=sort_key
     )
     details = report.details
-    histograms = zip(details.tensors, map(Markup, figures.histograms(details.tensors)), strict=True)
-    anchors = {tensor.name: f"range-{index}" for index, tensor in enumerate(details.tensors)}
+    error_labels = [
+        f"{layer.name} ({layer.op}): {decibels(layer.sqnr_db)} accumulated, {decibels(layer.own_sqnr_db)} alone"
+        for layer in report.layers
+        if layer.sqnr_db is not None
+    ]
+    cost_labels = [f"{row.name} ({row.op}): {row.cycles:,} cycles, {row.bytes:,} bytes" for row in details.instructions]
     return environment.get_template("page.html.j2").render(
         report=report,
         verdict=verdict(report),
         grade=grade(report.output_sqnr_db),
         rows=report.worst_first,
-        anchors=anchors,
+        anchors={tensor.name: f"range-{index}" for index, tensor in enumerate(details.tensors)},
         most_cycles=max((layer.cycles for layer in report.layers), default=0),
         errors=Markup(figures.errors(report)),
-        error_labels=_labels(
-            [
-                f"{layer.name} ({layer.op}): {decibels(layer.sqnr_db)} accumulated, {decibels(layer.own_sqnr_db)} alone"
-                for layer in report.layers
-                if layer.sqnr_db is not None
-            ]
-        ),
+        error_labels=json.dumps(error_labels, ensure_ascii=False),
         costs=Markup(figures.costs(details)),
-        cost_labels=_labels(
-            [f"{row.name} ({row.op}): {row.cycles:,} cycles, {row.bytes:,} bytes" for row in details.instructions]
-        ),
+        cost_labels=json.dumps(cost_labels, ensure_ascii=False),
         memory=Markup(figures.memory(details)),
         curve=Markup(figures.curve(report.curve)) if report.curve else "",
-        histograms=list(histograms),
+        histograms=list(zip(details.tensors, map(Markup, figures.histograms(details.tensors)), strict=True)),
         left=figures.LEFT,
         right=figures.RIGHT,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
@@ -61,9 +57,5 @@ def page(report: Contents) -> str:
 
 
 def sort_key(value: float | None) -> str:
-    """A number as the page's script sorts it; what is not known comes last."""
+    """A number as the page's script sorts it; unknown ones come last."""
     return "" if value is None else repr(min(max(float(value), -1e308), 1e308))
-
-
-def _labels(lines: list[str]) -> str:
-    return json.dumps(lines, ensure_ascii=False)

@@ -19,21 +19,21 @@ class Report(Contents):
     """What a quantized network does on its target, measured on a few samples."""
 
     def with_curve(self, curve: Sequence[CurvePoint]) -> Report:
-        """The report with a curve of mixed precision, such as the `points` of what `npuq.assign` gives."""
+        """The report with a curve of mixed precision, such as `npuq.assign(...).points`."""
         return replace(self, curve=tuple(curve))
 
     def to_json(self) -> str:
-        """The report less its details as JSON, an infinite SQNR as null: the same report gives the same text."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "details"}
-        return json.dumps(plain(kept), indent=2, sort_keys=False) + "\n"
+        """The report without its details as JSON, an infinite SQNR as null: the same report gives the same text."""
+        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "details"}
+        return json.dumps(plain(content), indent=2) + "\n"
 
     def to_html(self) -> str:
-        """The report as one HTML page that needs nothing else: always the same text for the same report."""
+        """The report as one self-contained HTML page: the same report gives the same text."""
         # The page draws with matplotlib, which is slow to load.
         from .page import page
 
         return page(self)
 
     def save_html(self, path: str | Path) -> None:
-        """Write the page, whole or not at all; raises `NpuqError` where the disk refuses."""
+        """Write the page, whole or not at all; raises `NpuqError` where it cannot be written."""
         write_file(path, self.to_html().encode())

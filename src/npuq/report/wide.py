@@ -1,4 +1,4 @@
-"""Layers that lose much by themselves: which of their values has too wide a range, and what helps."""
+"""Layers that lose much by themselves: the value whose range is too wide, and the remedy."""
 
 from __future__ import annotations
 
@@ -14,30 +14,28 @@ from npuq.passes.target import Target
 
 from .contents import Layer
 
-LEAST = 20.0
-"""A layer that keeps fewer dB, given exact operands, is named: a tenth of its result is noise."""
+LEAST_DECIBELS = 20.0
+"""A layer that keeps fewer dB on exact operands is named: a tenth of its result is noise."""
 
 
 def wide_ranges(
     graph: Graph, layers: Iterable[Layer], statistics: Observed, target: Target, could_equalize: bool
 ) -> Iterator[tuple[str, str]]:
-    """Give (place, what is wrong and what helps) for every layer whose measured error alone is too great.
+    """Give (place, cause and remedy) for every layer whose measured error alone is too great.
 
-    The cause is the value that it reads or makes whose peak is the greatest multiple of its root mean square.
-    `could_equalize` tells that more effort would equalize channels.
+    The cause is the operand or result whose peak is the greatest multiple of its root mean square. `could_equalize`:
+    more effort would equalize channels.
     """
     widest = max(width.bits for width in target.widths)
     for layer in layers:
-        maker = graph.producers.get(layer.name)
-        lowering = LOWERINGS.get(type(maker.op)) if maker is not None else None
-        if maker is None or lowering is None or lowering.kind_of(graph, maker) is Kind.MOVE:
+        node = graph.producers.get(layer.name)
+        lowering = LOWERINGS.get(type(node.op)) if node is not None else None
+        if node is None or lowering is None or lowering.kind_of(graph, node) is Kind.MOVE:
             continue
-        if layer.own_sqnr_db is None or layer.own_sqnr_db >= LEAST:
+        names = [name for name in (*node.operands, layer.name) if name in statistics]
+        if layer.own_sqnr_db is None or layer.own_sqnr_db >= LEAST_DECIBELS or not names:
             continue
-        seen = [name for name in (*maker.operands, layer.name) if name in statistics]
-        if not seen:
-            continue
-        name = max(seen, key=lambda one: crest(statistics[one]))
+        name = max(names, key=lambda one: crest(statistics[one]))
         remedies = ["effort=2 (equalized channels)"] if could_equalize else []
         if layer.dtype != f"i{widest}":
             remedies.append(f'{widest} bits, precision={{"{layer.name}": Precision({widest})}}')

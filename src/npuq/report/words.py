@@ -1,4 +1,4 @@
-"""A report in words: the verdict, and numbers as people read them."""
+"""A report in words: the verdict and readable numbers."""
 
 from __future__ import annotations
 
@@ -9,34 +9,29 @@ from .contents import Contents
 
 UNKNOWN = "\N{EN DASH}"
 GRADES = ((30.0, "very close to"), (20.0, "close to"), (10.0, "some way from"))
-"""The least output SQNR in dB of each verdict; what is below them all is far from float."""
+"""The least output SQNR in dB of each verdict; below them all it is far from float."""
 
 
 def verdict(report: Contents) -> str:
     """The report in a sentence or two."""
     sqnr = report.output_sqnr_db
-    parts = []
     if sqnr is None:
-        parts.append("No output was measured")
+        accuracy = "No output was measured"
     elif sqnr == math.inf:
-        parts.append("The outputs equal the float network's")
+        accuracy = "The outputs equal the float network's"
     else:
-        parts.append(f"The integers are {grade(sqnr)[1]} float: {decibels(sqnr)} SQNR at the output")
-    agreed = min(report.agreement.values(), key=lambda one: one.equal / one.rows, default=None)
-    if agreed is not None:
-        parts[0] += f", and the largest of {agreed.classes:,} outputs is the same in {agreed.equal} of {agreed.rows}"
-        parts[0] += f" sample{'s' * (agreed.rows != 1)}"
-    host = sum(layer.where == "host" for layer in report.layers)
-    layers = len(report.layers)
+        accuracy = f"The integers are {grade(sqnr)[1]} float: {decibels(sqnr)} SQNR at the output"
+    worst = min(report.agreement.values(), key=lambda one: one.equal / one.rows, default=None)
+    if worst is not None:
+        accuracy += f", and the largest of {worst.classes:,} outputs is the same in {worst.equal} of {worst.rows}"
+        accuracy += f" sample{'s' * (worst.rows != 1)}"
+    host, layers, repairs = sum(layer.where == "host" for layer in report.layers), len(report.layers), report.repairs
     where = f"{host} of {layers} layers run on the host" if host else f"All {layers} layers run on the NPU"
-    parts.append(
-        f"{where if layers else 'There are no layers'}, "
-        f"with {len(report.repairs) or 'no'} repair{'s' * (len(report.repairs) != 1)}"
+    return (
+        f"{accuracy}. {where if layers else 'There are no layers'}, "
+        f"with {len(repairs) or 'no'} repair{'s' * (len(repairs) != 1)}. "
+        f"The program is {bytes_text(report.program_bytes)} and takes an estimated {report.milliseconds:.3g} ms."
     )
-    parts.append(
-        f"The program is {bytes_text(report.program_bytes)} and takes an estimated {report.milliseconds:.3g} ms"
-    )
-    return ". ".join(parts) + "."
 
 
 def grade(sqnr: float | None) -> tuple[str, str]:
@@ -50,7 +45,7 @@ def grade(sqnr: float | None) -> tuple[str, str]:
 
 
 def decibels(sqnr: float | None) -> str:
-    """A ratio in dB, `exact` where there is no noise, a dash where there is no measure."""
+    """A ratio in dB, `exact` without noise, a dash where it was not measured."""
     if sqnr is None:
         return UNKNOWN
     return "exact" if sqnr == math.inf else f"{sqnr:z.1f} dB"
