@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from npuq.ir import Graph, NpuqError
+from npuq.ir.ops.npu.result import Integer
 from npuq.ir.ops.quant import Quantize
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
@@ -47,7 +48,7 @@ class Network:
     def program(self) -> Program:
         """The program, without known answers; raises `NpuqError` where nothing is quantized or a rule is broken."""
         graph, target = self.qdq, load_target(self.target)
-        if not any(node.op.name.startswith("npu.") for node in graph.nodes):
+        if not any(isinstance(node.op, Integer) for node in graph.nodes):
             if not any(isinstance(node.op, Quantize) for node in graph.nodes):
                 raise NpuqError(f"{graph.name}: nothing in it is quantized; start with npuq quantize")
             graph = chain(canonicalize(), lower_to_integer(target=target))(graph)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -15,6 +16,11 @@ from .types import DType, TensorType
 
 Types = tuple[TensorType, ...]
 Arrays = tuple[jax.Array, ...]
+Bounds = tuple[float, float]
+"""A lower and an upper bound of every element; of integers these are ints."""
+
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+T = TypeVar("T")
 Attribute = Any  # int, float, bool, str, None, DType, or a tuple of these: whatever an op's field says
 
 
@@ -23,17 +29,33 @@ class Op:
 
     `infer` gives the result types from the operand types and raises `RuleError` where they do not fit; the verifier
     calls it again. `evaluate` computes the results from arrays with JAX; an op whose `infer` gives a tuple of types
-    gives a tuple of arrays.
+    gives a tuple of arrays. The other methods are the traits that passes and backends ask for.
     """
 
     __slots__ = ()
     name: ClassVar[str]
+    image: ClassVar[Bounds] = UNBOUNDED
+    """The bounds of the results for any operands."""
 
     def infer(self, *operands: Any) -> TensorType | Types:
         raise NotImplementedError
 
     def evaluate(self, *operands: Any) -> Any:
         raise NotImplementedError
+
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        """Those of the operands whose elements the results consist of; none where the op computes new elements."""
+        return ()
+
+    def bounds(self, *operands: Any) -> Bounds:
+        """The bounds of the results, given those of the operands."""
+        moved = self.moved(operands)
+        return hull(*moved) if moved else self.image
+
+    def macs(self, *operands: Any) -> int:
+        """The number of products of two operands' elements; raises `RuleError` for an op that does not define it."""
+        require(len(self.moved(operands)) > 0, f"{self.name} does not define its number of products")
+        return 0
 
     @property
     def attributes(self) -> dict[str, Attribute]:
@@ -44,6 +66,25 @@ class Op:
             if field.default is MISSING or value != field.default:
                 found[field.name] = value
         return found
+
+
+class Movement(Op):
+    """An op whose results consist of elements of its first operand."""
+
+    __slots__ = ()
+
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        return operands[:1]
+
+
+def no_products(op: Op, *operands: Any) -> int:
+    """The `macs` of an op that multiplies no two operands."""
+    return 0
+
+
+def hull(*bounds: Bounds) -> Bounds:
+    """The bounds of the elements of several values together."""
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
 _REGISTRY: dict[str, type[Op]] = {}

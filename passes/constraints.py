@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from npuq.ir import Constant, DType, Graph, Node
 from npuq.ir.arithmetic import within
-from npuq.ir.ops.npu.norm import LARGEST_BIAS, WIDE_BITS
+from npuq.ir.ops.npu.interpolate import Interpolate
+from npuq.ir.ops.npu.norm import LARGEST_BIAS, WIDE_BITS, Normalized
+from npuq.ir.ops.npu.pointwise import Lut, Softmax
+from npuq.ir.ops.npu.recurrent import Recurrent
+from npuq.ir.ops.npu.result import Accumulating, Clamped, Integer, Weighted
+from npuq.ir.ops.npu.softmax import SoftmaxFixed
+from npuq.ir.ops.quant import Quantize
+from npuq.ir.ops.shape import Reshape, Transpose
 
 from .intervals import accumulator_proven, value_intervals
 from .precision import width_of
@@ -19,13 +25,7 @@ from .target import Target, weight_range
 
 Constraint = Callable[[Graph, Node, Target], "str | None"]
 
-RECURRENT = ("npu.lstm", "npu.gru", "npu.rnn")
-RESCALERS = ("npu.add", "npu.requantize", *RECURRENT)
-WEIGHTED = ("npu.conv2d", "npu.matmul")
-NORMS = ("npu.layer_norm", "npu.rms_norm")
-LAYOUTS = ("transpose", "reshape")
-SIGNED = ("npu.add", *NORMS)
-"""The ops whose multipliers may be negative."""
+LAYOUTS = (Transpose, Reshape)
 
 
 def supported_op(graph: Graph, node: Node, target: Target) -> str | None:
@@ -68,7 +68,7 @@ def activations_fit(graph: Graph, node: Node, target: Target) -> str | None:
 def _normalized_soon(graph: Graph, name: str) -> bool:
     """Whether only sums and normalizations read a value, a change of its layout aside."""
     return name not in graph.returned and all(
-        _normalized_soon(graph, user.result) if user.op.name in LAYOUTS else user.op.name in ("npu.add", *NORMS)
+        _normalized_soon(graph, user.result) if isinstance(user.op, LAYOUTS) else _wide_operands(user) > 0
         for user in graph.users[name]
     )
 
@@ -76,22 +76,21 @@ def _normalized_soon(graph: Graph, name: str) -> bool:
 def wide_operands_fit(graph: Graph, node: Node, target: Target) -> str | None:
     """An op clamps operands of i32 to 20 bits, which leaves room for their sums."""
     limit = 1 << (WIDE_BITS - 1)
-    for name in node.operands[: {"npu.add": 2}.get(node.op.name, int(node.op.name in NORMS))]:
+    for name in node.operands[: _wide_operands(node)]:
         if graph.types[name].dtype is not DType.I32:
             continue
-        while name in graph.producers and graph.producers[name].op.name in LAYOUTS:
+        while name in graph.producers and isinstance(graph.producers[name].op, LAYOUTS):
             name = graph.producers[name].operands[0]
-        op: Any = graph.producers[name].op if name in graph.producers else None
-        if not hasattr(op, "low") or not within((op.low, op.high), (-limit, limit - 1)):
+        op = graph.producers[name].op if name in graph.producers else None
+        if not isinstance(op, (Clamped, Quantize)) or not within((op.low, op.high), (-limit, limit - 1)):
             return f"operand %{name} of i32 is not clamped to [{-limit}, {limit - 1}]"
     return None
 
 
 def clamp_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """A clamp of activations stays inside the `activation_range` of its width."""
-    op: Any = node.op
-    width = target.width_of(op.dtype) if hasattr(op, "low") and hasattr(op, "dtype") else None
-    if width is None:
+    op = node.op
+    if not isinstance(op, Clamped) or (width := target.width_of(op.dtype)) is None:
         return None
     low, high = width.activation_range
     return None if low <= op.low <= op.high <= high else f"clamp [{op.low}, {op.high}], within [{low}, {high}] wanted"
@@ -99,7 +98,7 @@ def clamp_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
     """Weights are constants of the width's `weight_dtypes`, without the least integer, scaled per channel or tensor."""
-    if node.op.name not in WEIGHTED:
+    if not isinstance(node.op, Weighted):
         return None
     constant = graph.constants.get(node.operands[1])
     dtypes = width_of(graph, node, target).weight_dtypes
@@ -117,7 +116,7 @@ def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
 
 def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """A bias is a constant of at most the `bias_bits` of its data's width."""
-    if node.op.name not in WEIGHTED:
+    if not isinstance(node.op, Weighted):
         return None
     constant = graph.constants.get(node.operands[2])
     bits = width_of(graph, node, target).bias_bits
@@ -128,7 +127,7 @@ def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """The biases of a normalization are constants of magnitude at most 2^59, so that their sums fit 63 bits."""
-    if node.op.name not in NORMS:
+    if not isinstance(node.op, Normalized):
         return None
     constant = graph.constants.get(node.operands[2])
     if constant is None:
@@ -139,7 +138,7 @@ def norm_bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
 
 def recurrent_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """Weights and biases of a recurrent layer are constants; weights have one of the width's `weight_dtypes`."""
-    if node.op.name not in RECURRENT:
+    if not isinstance(node.op, Recurrent):
         return None
     for what, name in zip(("weights", "recurrent weights", "bias"), node.operands[1:4], strict=True):
         if name not in graph.constants:
@@ -184,7 +183,7 @@ def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
         return reason
     low, high = _extremes(constant)
     most = (1 << target.multiplier_bits) - 1
-    least = -most if node.op.name in SIGNED else 0
+    least = -most if isinstance(node.op, Integer) and node.op.signed_multipliers else 0
     return None if least <= low and high <= most else f"multipliers in [{low}, {high}], within [{least}, {most}] wanted"
 
 
@@ -194,17 +193,19 @@ def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
     if constant is None:
         return reason
     low, high = _extremes(constant)
-    bounds = target.rescale_shift_range if node.op.name in RESCALERS else target.shift_range
+    pre_shifts = isinstance(node.op, Integer) and node.op.pre_shifts
+    bounds = target.rescale_shift_range if pre_shifts else target.shift_range
     return None if within((low, high), bounds) else f"shifts in [{low}, {high}], within {list(bounds)} wanted"
 
 
 def accumulator_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """Partial sums fit the `accumulator_bits` of their data's width, by the recorded proof; `npu.add` has 64 bits."""
-    interval = getattr(node.op, "accumulator", None)
     width = width_of(graph, node, target)
-    if interval is None or node.op.name == "npu.add" or within(interval, width.accumulator_range):
+    if not isinstance(node.op, Accumulating) or node.op.sums_have_64_bits:
         return None
-    return f"sums of {list(interval)} leave the accumulator's {list(width.accumulator_range)}"
+    if within(node.op.accumulator, width.accumulator_range):
+        return None
+    return f"sums of {list(node.op.accumulator)} leave the accumulator's {list(width.accumulator_range)}"
 
 
 def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -215,11 +216,11 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
     if (reason := table_size_fits(constant.type.shape[-1], target)) is not None:
         return reason
     width = target.width_of(constant.type.dtype)
-    if node.op.name in ("npu.lut", "npu.interpolate") and width is not None:
+    if isinstance(node.op, (Lut, Interpolate)) and width is not None:
         low, high = _extremes(constant)
         if not within((low, high), width.activation_range):
             return f"table entries in [{low}, {high}], within {list(width.activation_range)} wanted"
-    if node.op.name in ("npu.softmax", "npu.softmax_fixed") and (
+    if isinstance(node.op, (Softmax, SoftmaxFixed)) and (
         constant.array.min() < 0 or constant.array[..., -1].min() <= 0
     ):
         return "a table of exponentials with negative entries, or without a positive last one"
@@ -264,7 +265,7 @@ def violations(graph: Graph, target: Target) -> Iterator[str]:
     known = value_intervals(graph)
     for node in graph.nodes:
         if node.host:
-            if node.op.name.startswith("npu."):
+            if isinstance(node.op, Integer):
                 yield f"{node.place}: {node.op.name}: marked for the host, which has no such op"
             continue
         reasons = [reason for constraint in CONSTRAINTS if (reason := constraint(graph, node, target)) is not None]
@@ -273,10 +274,14 @@ def violations(graph: Graph, target: Target) -> Iterator[str]:
         yield from (f"{node.place}: {node.op.name}: {reason}" for reason in reasons)
 
 
+def _wide_operands(node: Node) -> int:
+    return node.op.wide_operands if isinstance(node.op, Integer) else 0
+
+
 def _operand(graph: Graph, node: Node, role: str) -> tuple[Constant | None, str | None]:
     """The constant that stands for an operand by its name in `infer`; None, and maybe why, where there is none."""
     names = list(inspect.signature(node.op.infer).parameters)
-    if not node.op.name.startswith("npu.") or role not in names:
+    if not isinstance(node.op, Integer) or role not in names:
         return None, None
     operand = node.operands[names.index(role)]
     constant = graph.constants.get(operand)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from npuq.ir import Graph, Node
-from npuq.passes.constraints import RECURRENT, WEIGHTED
+from npuq.ir.ops.npu.result import Integer
 from npuq.passes.precision import width_of
 from npuq.passes.target import Target
 
@@ -95,25 +95,12 @@ def cost_of(contents: Contents) -> CostTable:
     return CostTable(tuple(rows), contents.plan.arena_size, constant_bytes, cycles / (target.clock_mhz * 1e3))
 
 
-def macs_of(graph: Graph, node: Node) -> int:
-    """The products of two operands that an op sums or gives; 0 where it has none."""
-    shapes = [graph.types[operand].shape for operand in node.operands]
-    results = node.types[0].size
-    if node.op.name == "npu.conv2d":
-        return results * math.prod(shapes[1][:3])
-    if node.op.name in ("npu.matmul", "npu.batch_matmul"):
-        return results * shapes[0][-1]
-    if node.op.name in RECURRENT:
-        steps, batch = shapes[0][:2]
-        return steps * batch * (math.prod(shapes[1]) + math.prod(shapes[2]))
-    return results if node.op.name == "npu.mul" else 0
-
-
 def mac_turns(graph: Graph, node: Node, target: Target) -> int:
     """The turns of a multiplier that each product of an op takes, by the widths of its data and weights."""
     width = width_of(graph, node, target)
-    if node.op.name in (*WEIGHTED, *RECURRENT):
-        return dict(zip(width.weight_dtypes, width.mac_turns, strict=True))[graph.types[node.operands[1]].dtype]
+    if isinstance(node.op, Integer) and node.op.weight_operands:
+        weights = graph.types[node.operands[node.op.weight_operands[0]]].dtype
+        return dict(zip(width.weight_dtypes, width.mac_turns, strict=True))[weights]
     return width.mac_turns[0]
 
 
@@ -122,7 +109,7 @@ def _layer(graph: Graph, node: Node, target: Target, constants: list[str], *, sp
     if spills:
         moved += sum(graph.types[name].bytes for name in node.operands if name not in graph.constants)
         moved += sum(type_.bytes for type_ in node.types)
-    macs = macs_of(graph, node)
+    macs = node.op.macs(*(graph.types[name] for name in node.operands))
     each = mac_turns(graph, node, target)
     read = sum(graph.types[name].size for name in node.operands if name not in graph.constants)
     turns = macs * each or max(read, node.types[0].size)

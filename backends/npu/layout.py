@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from npuq.ir import Graph, Op
+from npuq.ir.ops.npu.result import Integer
 
 ALIGNMENT = 16
 LAYER_ALIGNMENT = 64
@@ -58,7 +59,7 @@ def operand_names(op: Op, count: int) -> tuple[str, ...]:
 
 def role_of(op: Op, operand: str) -> Role:
     """The role of a constant that stands for the named operand."""
-    return ROLES.get(operand, Role.DATA) if op.name.startswith("npu.") else Role.DATA
+    return ROLES.get(operand, Role.DATA) if isinstance(op, Integer) else Role.DATA
 
 
 def place_constants(graph: Graph) -> tuple[Placement, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Bounds, Op, op
 from ..types import TensorType
 from .elementwise import Unary, broadcast
 
@@ -25,6 +25,9 @@ class Relu(Unary):
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.maximum(x, jnp.zeros((), x.dtype))
+
+    def bounds(self, x: Bounds) -> Bounds:
+        return 0.0, max(x[1], 0.0)
 
 
 @op("clip")
@@ -42,6 +45,10 @@ class Clip(Unary):
         if self.high < math.inf:
             x = jnp.minimum(x, np.asarray(self.high).astype(x.dtype))
         return x
+
+    def bounds(self, x: Bounds) -> Bounds:
+        low, high = (min(max(end, self.low), self.high) for end in x)
+        return low, high
 
 
 @op("leaky_relu")
@@ -77,6 +84,8 @@ class PRelu(Op):
 class Sigmoid(Unary):
     """1 / (1 + exp(-x))."""
 
+    image: ClassVar[Bounds] = (0.0, 1.0)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
@@ -86,6 +95,8 @@ class Sigmoid(Unary):
 class Tanh(Unary):
     """The hyperbolic tangent."""
 
+    image: ClassVar[Bounds] = (-1.0, 1.0)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(x)
 
@@ -94,6 +105,8 @@ class Tanh(Unary):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardSigmoid(Unary):
     """alpha * x + beta, limited to [0, 1]."""
+
+    image: ClassVar[Bounds] = (0.0, 1.0)
 
     alpha: float = 0.2
     beta: float = 0.5
@@ -176,6 +189,8 @@ class Softplus(Unary):
 @dataclass(frozen=True, slots=True)
 class Softsign(Unary):
     """x / (1 + |x|)."""
+
+    image: ClassVar[Bounds] = (-1.0, 1.0)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return x / (1 + jnp.abs(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import RuleError, require
-from ..op import Op, op
+from ..op import Bounds, Movement, Op, T, op
 from ..types import Shape, TensorType
 
 
@@ -50,6 +51,9 @@ class Choice(Binary):
 
     __slots__ = ()
 
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        return operands
+
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         """Broadcast the shapes, keep the scale."""
         require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
@@ -68,7 +72,7 @@ def broadcast(*shapes: Shape) -> Shape:
 
 @op("identity")
 @dataclass(frozen=True, slots=True)
-class Identity(Op):
+class Identity(Movement):
     """x itself, of any type."""
 
     def infer(self, x: TensorType) -> TensorType:
@@ -153,6 +157,8 @@ class Log(Unary):
 class Erf(Unary):
     """The Gauss error function."""
 
+    image: ClassVar[Bounds] = (-1.0, 1.0)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jax.scipy.special.erf(x)
 
@@ -162,6 +168,8 @@ class Erf(Unary):
 class Sin(Unary):
     """The sine of x radians."""
 
+    image: ClassVar[Bounds] = (-1.0, 1.0)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.sin(x)
 
@@ -170,6 +178,8 @@ class Sin(Unary):
 @dataclass(frozen=True, slots=True)
 class Cos(Unary):
     """The cosine of x radians."""
+
+    image: ClassVar[Bounds] = (-1.0, 1.0)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.cos(x)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Op, T, op
 from ..types import DType, TensorType
 from .elementwise import broadcast
 
@@ -170,6 +171,9 @@ class Where(Op):
 
     def evaluate(self, condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.where(condition, x, y)
+
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        return operands[1:]
 
 
 @op("cast")

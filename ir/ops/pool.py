@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Bounds, Movement, Op, hull, op
 from ..types import DType, Shape, TensorType
 from .window import MOST_TAPS, Pads, padded, taps, window_sizes
 
 
 @op("max_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaxPool(Op):
+class MaxPool(Movement):
     """The greatest element in each window of x [N, C, *space]; padding never wins. Integers keep a per-tensor scale."""
 
     window: tuple[int, ...]
@@ -175,6 +175,10 @@ class AveragePool(Op):
         else:
             total = reduce_windows(x, 0.0, jax.lax.add, self.window, self.stride, self.dilation)
         return total / counts
+
+    def bounds(self, x: Bounds) -> Bounds:
+        """Padding counts as zeros."""
+        return hull(x, (0.0, 0.0))
 
 
 def pooled(x: TensorType, window: Shape, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]) -> Shape:

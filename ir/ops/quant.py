@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import RuleError, require
-from ..op import Op, op
+from ..op import Bounds, Op, op
 from ..types import DType, Quantization, TensorType
 
 
@@ -45,6 +45,9 @@ class Quantize(Op):
         """Round once, clamp."""
         integers: jax.Array = to_integers(x.astype(jnp.float64), self.quant, self.low, self.high)
         return integers.astype(self.dtype.numpy)
+
+    def bounds(self, x: Bounds) -> Bounds:
+        return self.low, self.high
 
 
 def to_integers(x: Any, quant: Quantization, low: int, high: int, *, half_away: bool = False) -> Any:

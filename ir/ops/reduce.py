@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Bounds, Movement, Op, hull, no_products, op
 from ..types import DType, Shape, TensorType
 
 
@@ -39,7 +40,7 @@ class FloatReduction(Reduction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extreme(Reduction):
+class Extreme(Reduction, Movement):
     """A reduction that gives one of the elements, and so keeps a per-tensor scale."""
 
     def infer(self, x: TensorType) -> TensorType:
@@ -88,6 +89,9 @@ class ReduceMean(FloatReduction):
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.mean(x, self.axes, keepdims=self.keep)
 
+    def bounds(self, x: Bounds) -> Bounds:
+        return hull(x, (0.0, 0.0))
+
 
 @op("reduce_log_sum_exp")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,7 @@ class Position(Op):
     axis: int
     keep: bool = False
     last: bool = False
+    macs = no_products
 
     def infer(self, x: TensorType) -> TensorType:
         """Drop the axis; count in 64 bits."""
@@ -177,6 +182,8 @@ class Normalization(Op):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(Normalization):
     """exp(x) / sum(exp(x)), computed without overflow."""
+
+    image: ClassVar[Bounds] = (0.0, 1.0)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, self.axis)

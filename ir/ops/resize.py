@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Op, T, op
 from ..types import Shape, TensorType
 
 Coordinates = Literal[
@@ -66,6 +66,10 @@ class Resize(Op):
         if self.mode != "nearest" or crops:
             require(x.dtype.is_float, f"{x.dtype} operand of a {self.mode} resize, a float wanted")
         return x.with_shape(*self.shape)
+
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        """x, where elements are copied; a crop may add the extrapolation."""
+        return operands if self.mode == "nearest" and self.coordinates != "tf_crop_and_resize" else ()
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         """Resample the axes that change, one after the other."""

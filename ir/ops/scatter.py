@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Movement, Op, T, op
 from ..types import DType, TensorType
 from .reduce import check_axis
 from .shape import from_front
@@ -20,7 +21,7 @@ Reduction = Literal["none", "add", "mul", "max", "min"]
 
 @op("gather_nd")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatherNd(Op):
+class GatherNd(Movement):
     """The slices of x whose first indices, behind `batch` axes in common, are the last axis of `indices`."""
 
     batch: int = 0
@@ -44,9 +45,20 @@ def _taken(x: jax.Array, indices: jax.Array) -> jax.Array:
     return x.at[places(x, indices)].get(mode="clip")
 
 
+class Scatter(Op):
+    """x with `updates` written to, or joined with, the elements that indices name."""
+
+    __slots__ = ()
+    reduction: Reduction
+
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        """x and the updates, where these are written."""
+        return operands[::2] if self.reduction == "none" else ()
+
+
 @op("scatter_nd")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScatterNd(Op):
+class ScatterNd(Scatter):
     """x with `updates` written to (or joined with) the slices whose first indices are the last axis of `indices`.
 
     Of several writes to a place the last one counts, which ONNX leaves open; joined ones all count.
@@ -68,7 +80,7 @@ class ScatterNd(Op):
 
 @op("scatter_elements")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScatterElements(Op):
+class ScatterElements(Scatter):
     """x with each of the `updates` written to (or joined with) its own place, but for the index along `axis`.
 
     Of several writes to a place the last one counts, which ONNX leaves open; joined ones all count.

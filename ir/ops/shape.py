@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import require
-from ..op import Op, op
+from ..op import Bounds, Movement, Op, T, hull, op
 from ..types import DType, Shape, TensorType
 from .elementwise import broadcast
 
 
 @op("reshape")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reshape(Op):
+class Reshape(Movement):
     """The same elements, in row-major order, in another shape."""
 
     shape: Shape
@@ -33,7 +34,7 @@ class Reshape(Op):
 
 @op("transpose")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transpose(Op):
+class Transpose(Movement):
     """Axes in another order: result axis i is operand axis order[i]."""
 
     order: tuple[int, ...]
@@ -52,7 +53,7 @@ class Transpose(Op):
 
 @op("slice")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slice(Op):
+class Slice(Movement):
     """Every `steps`-th element from `starts` up to but not including `stops`, an entry per axis.
 
     Starts and stops count from the front; with a negative step a stop of -1 lies before the first element.
@@ -109,10 +110,13 @@ class Concat(Op):
     def evaluate(self, *operands: jax.Array) -> jax.Array:
         return jnp.concatenate(operands, self.axis)
 
+    def moved(self, operands: Sequence[T]) -> Sequence[T]:
+        return operands
+
 
 @op("pad")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pad(Op):
+class Pad(Movement):
     """New elements before and after each axis: a `value` (as stored), the edge, its mirror image, or the other end."""
 
     padding: tuple[tuple[int, int], ...]
@@ -139,10 +143,13 @@ class Pad(Op):
         value = int(self.value) if DType.of(x.dtype).is_integer else self.value
         return jnp.pad(x, self.padding, constant_values=jnp.asarray(value, x.dtype))
 
+    def bounds(self, x: Bounds) -> Bounds:
+        return hull(x, (self.value, self.value)) if self.mode == "constant" else x
+
 
 @op("tile")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tile(Op):
+class Tile(Movement):
     """The whole operand `repeats` times along each axis."""
 
     repeats: tuple[int, ...]
@@ -159,7 +166,7 @@ class Tile(Op):
 
 @op("expand")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expand(Op):
+class Expand(Movement):
     """The operand broadcast to `shape` as in NumPy."""
 
     shape: Shape
@@ -175,7 +182,7 @@ class Expand(Op):
 
 @op("gather")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gather(Op):
+class Gather(Movement):
     """The slices of x along `axis` that `indices` name; negative ones count from the end, others are clamped."""
 
     axis: int
@@ -193,7 +200,7 @@ class Gather(Op):
 
 @op("gather_elements")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatherElements(Op):
+class GatherElements(Movement):
     """Each element's index along `axis` replaced by the one that `indices` hold there; they may be fewer than x."""
 
     axis: int

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from ..op import op
+from ..op import Bounds, op
 from .elementwise import Unary
 
 
@@ -25,6 +27,8 @@ class Tan(Unary):
 class Asin(Unary):
     """The angle of [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
 
+    image: ClassVar[Bounds] = (-math.pi / 2, math.pi / 2)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.arcsin(x)
 
@@ -34,6 +38,8 @@ class Asin(Unary):
 class Acos(Unary):
     """The angle of [0, pi] whose cosine is x; NaN outside [-1, 1]."""
 
+    image: ClassVar[Bounds] = (0.0, math.pi)
+
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.arccos(x)
 
@@ -42,6 +48,8 @@ class Acos(Unary):
 @dataclass(frozen=True, slots=True)
 class Atan(Unary):
     """The angle of (-pi/2, pi/2) whose tangent is x."""
+
+    image: ClassVar[Bounds] = (-math.pi / 2, math.pi / 2)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jnp.arctan(x)

@@ -13,7 +13,7 @@ from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.reduce import Softmax
 
-from ..canonical.make_masks_finite import MASKED, MOVES
+from ..canonical.make_masks_finite import MASKED, parts
 from ..lowering.plan import Held
 from ..scales import Range
 
@@ -83,7 +83,7 @@ def _limit(graph: Graph, node: Node, name: str, limit: float, holds: Mapping[str
         margin = math.log(node.type.shape[node.op.axis] << bits)
         least = _Unmasked(graph, holds).least(name, margin) - margin
         return least if holds[name][0] < least else -math.inf
-    if isinstance(node.op, MOVES) or (isinstance(node.op, Where) and name != node.operands[0]):
+    if name in node.op.moved(node.operands):
         return limit
     if isinstance(node.op, Add) and len(set(node.operands)) == 2:
         (other,) = set(node.operands) - {name}
@@ -100,23 +100,16 @@ def _holds(graph: Graph, extremes: Mapping[str, Range]) -> dict[str, Range]:
             is_number = known.size and graph.types[name].dtype.is_float
             found[name] = (float(known.min()), float(known.max())) if is_number else UNKNOWN
             continue
-        parts = [found[part] for part in _parts(node)] if node is not None else []
-        least, most = extremes.get(name, _joined(node, parts))
-        found[name] = (MASKED if any(part[0] <= MASKED for part in parts) else least, most)
+        ranges = [found[part] for part in parts(node)] if node is not None else []
+        least, most = extremes.get(name, _joined(node, ranges))
+        found[name] = (MASKED if any(low <= MASKED for low, _ in ranges) else least, most)
     return found
 
 
-def _parts(node: Node) -> tuple[str, ...]:
-    """What the elements of a sum, a choice or a move come from."""
-    if isinstance(node.op, Where):
-        return node.operands[1:]
-    return node.operands if isinstance(node.op, (Add, *MOVES)) else ()
-
-
-def _joined(node: Node | None, parts: list[Range]) -> Range:
-    if node is None or not parts:
+def _joined(node: Node | None, ranges: list[Range]) -> Range:
+    if node is None or not ranges:
         return UNKNOWN
-    lows, highs = zip(*parts, strict=True)
+    lows, highs = zip(*ranges, strict=True)
     return (sum(lows), sum(highs)) if isinstance(node.op, Add) else (min(lows), max(highs))
 
 
@@ -133,16 +126,16 @@ class _Unmasked:
         least, most = self.holds[name]
         if known is not None:
             return _above_gap(known, margin)
-        parts = _parts(node) if node is not None else ()
-        if node is None or not parts:
+        operands = parts(node) if node is not None else ()
+        if node is None or not operands:
             return most if added and most == 0 and least <= FAR else least
         if isinstance(node.op, Add):
-            mask, scores = sorted(parts, key=lambda part: self.holds[part][0])
+            mask, scores = sorted(operands, key=lambda part: self.holds[part][0])
             low = self.least(scores, margin, added=True)
             return max(low + self.least(mask, margin + self.holds[scores][1] - low, added=True), least)
-        lows = {part: self.least(part, margin, added=added) for part in parts}
+        lows = {part: self.least(part, margin, added=added) for part in operands}
         if isinstance(node.op, Where):
-            kept = [part for part in parts if self.holds[part][1] >= max(lows.values()) - margin]
+            kept = [part for part in operands if self.holds[part][1] >= max(lows.values()) - margin]
             return min(lows[part] for part in kept)
         return min(lows.values())
 

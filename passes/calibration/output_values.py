@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from npuq.ir import Graph, Node
+from npuq.ir import Graph
 from npuq.ir.ops.reduce import LogSoftmax, Softmax
 
-from ..lowering import LOWERINGS, Kind, activations
+from ..lowering import Kind, activations, kind_of
 
 
 def output_values(graph: Graph) -> frozenset[str]:
@@ -15,12 +15,7 @@ def output_values(graph: Graph) -> frozenset[str]:
     """
     found = set(graph.returned)
     for node in reversed(graph.nodes):
-        if found.intersection(node.results) and (moves(graph, node) or isinstance(node.op, (Softmax, LogSoftmax))):
+        passes_on = kind_of(graph, node) is Kind.MOVE or isinstance(node.op, (Softmax, LogSoftmax))
+        if passes_on and found.intersection(node.results):
             found.update(activations(graph, node))
     return frozenset(found)
-
-
-def moves(graph: Graph, node: Node) -> bool:
-    """Whether the op gives elements of its operands unchanged."""
-    lowering = LOWERINGS.get(type(node.op))
-    return lowering is not None and lowering.kind_of(graph, node) is Kind.MOVE

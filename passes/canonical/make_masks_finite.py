@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from npuq.ir import Builder, DType, Graph, Node, rewrite
-from npuq.ir.ops.elementwise import Add, Identity
+from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.logic import Equal, Where
 from npuq.ir.ops.reduce import Softmax
-from npuq.ir.ops.shape import Concat, Expand, Reshape, Slice, Tile, Transpose
 
 from ..pipeline import graph_pass
 
 MASKED = -(2.0**100)
 """Far below every score, and still finite where several masks add up."""
 
-MOVES = (Identity, Reshape, Transpose, Expand, Slice, Tile, Concat)
-WAYS = (Add, Where, *MOVES)
 WIDE = (DType.F32, DType.F64, DType.BF16)
 """The floats that hold `MASKED`."""
 
@@ -32,12 +31,17 @@ def make_masks_finite(graph: Graph) -> Graph:
     logits = _logits(graph)
 
     def finite(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | tuple[str, ...] | None:
-        if node.results[0] not in logits or not isinstance(node.op, WAYS):
+        if node.results[0] not in logits or not parts(node):
             return None
         made = tuple(_finite(builder, operand) for operand in operands)
         return _as_sum(builder, node, made) or (None if made == operands else builder.copy(node, made))
 
     return rewrite(graph, finite)
+
+
+def parts(node: Node) -> Sequence[str]:
+    """The operands of a sum, or those whose elements a choice or a move gives."""
+    return node.operands if isinstance(node.op, Add) else node.op.moved(node.operands)
 
 
 def _logits(graph: Graph) -> frozenset[str]:
@@ -60,8 +64,7 @@ def _is_softmax(graph: Graph, node: Node) -> bool:
 
 def _passes_on(node: Node, name: str, logits: set[str]) -> bool:
     """Whether a node gives what it reads of a value to softmaxes alone."""
-    is_read = not isinstance(node.op, Where) or name != node.operands[0]
-    return isinstance(node.op, WAYS) and node.results[0] in logits and is_read
+    return name in parts(node) and node.results[0] in logits
 
 
 def _finite(builder: Builder, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import division, indexing, matrix, movement, norm, pointwise, recurrent, reduction, window
-from .registry import LOWERINGS, Kind, Lowering, activations
+from .registry import LOWERINGS, Kind, Lowering, activations, kind_of
 
 __all__ = [
     "LOWERINGS",
@@ -12,6 +12,7 @@ __all__ = [
     "activations",
     "division",
     "indexing",
+    "kind_of",
     "matrix",
     "movement",
     "norm",

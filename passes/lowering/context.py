@@ -130,8 +130,8 @@ class Context:
         return tuple(self.take(operand, last=last, result=result, rank=wanted) for operand in node.operands), last
 
     def emit(self, op: Op, *operands: str, result: Result, suffix: str = "") -> str:
-        """Add an op whose integers have the result's scale."""
-        quant = None if op.name in SCALE_KEEPERS else result.quant
+        """Add an op whose integers have the result's scale; one that moves elements carries the scale along."""
+        quant = None if op.moved(operands) else result.quant
         if not suffix:
             self.builder.reserved.discard(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
@@ -216,14 +216,6 @@ class Context:
         node = self.source.producers[value]
         assert isinstance(node.op, Dequantize), f"%{value} is not a dequantized value"
         return node
-
-
-SCALE_KEEPERS = frozenset(
-    {"reshape", "transpose", "slice", "concat", "pad", "tile", "expand", "resize"}
-    | {"gather", "gather_elements", "gather_nd", "scatter_nd", "scatter_elements"}
-    | {"maximum", "minimum", "reduce_max", "reduce_min", "npu.max_pool2d"}
-)
-"""Ops whose results have their operands' scale by inference."""
 
 
 def order(rank: int, *, last: bool) -> tuple[int, ...]:

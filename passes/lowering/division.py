@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from npuq.ir import Node
+from npuq.ir import Graph, Node
 from npuq.ir.arithmetic import multipliers_and_shifts
 from npuq.ir.ops.elementwise import Div, Hypot
 from npuq.ir.ops.npu.division import DIVISION_SHIFTS, LARGEST_SIDE
@@ -12,12 +14,12 @@ from npuq.ir.ops.npu.division import Div as NpuDiv
 from npuq.ir.ops.npu.division import Hypot as NpuHypot
 
 from .context import Context, Emitted, Result
-from .matrix import table_or
+from .matrix import table_if_known
 from .pointwise import as_table, pointwise
-from .registry import Kind, lowers
+from .registry import lowers
 
 
-@lowers(Div, kind=table_or(Kind.COMPUTE), becomes="npu.div")
+@lowers(Div, kind=table_if_known, becomes="npu.div")
 def division(context: Context, node: Node, result: Result) -> Emitted:
     """A table where one operand is known; else one exact quotient, which takes the scales in."""
     if as_table(context.source, node):
@@ -37,7 +39,12 @@ def division(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, result=result), last)
 
 
-@lowers(Hypot, kind=Kind.COMPUTE, becomes="npu.hypot")
+def side(graph: Graph, node: Node, scales: Sequence[float]) -> float:
+    """The greater scale, in units of the greatest side's weight."""
+    return max(scales) / LARGEST_SIDE
+
+
+@lowers(Hypot, becomes="npu.hypot", gain=side)
 def length(context: Context, node: Node, result: Result) -> Emitted:
     """The sides are brought to one scale by integers of 13 bits, of which equal scales lose nothing."""
     first, second = (context.quant(operand) for operand in node.operands)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from npuq.ir import Graph, Node
-from npuq.ir.ops.scatter import GatherNd, ScatterElements, ScatterNd
+from npuq.ir.ops.scatter import GatherNd, Scatter, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Gather, GatherElements
 
 from ..target import Target
 from .context import Context, Emitted, Result
-from .registry import Kind, is_known, lowers
+from .registry import is_known, lowers
 
 
 def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
@@ -19,30 +19,23 @@ def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
     return f"indices %{indices} are computed, known ones or an input of the network wanted"
 
 
-@lowers(Gather, GatherElements, GatherNd, kind=Kind.MOVE, obstacle=computed_indices, raw=(1,))
+@lowers(Gather, GatherElements, GatherNd, obstacle=computed_indices, raw=(1,))
 def gather(context: Context, node: Node, result: Result) -> Emitted:
     """A table of embeddings becomes integers; token ids stay what they are."""
     x = context.take(node.operands[0], result=result)
     return Emitted(context.emit(node.op, x, _indices(context, node), result=result), last=False)
 
 
-def written(graph: Graph, node: Node) -> Kind:
-    """Elements that are written move; those that are joined with what was there do not."""
-    op = node.op
-    assert isinstance(op, (ScatterNd, ScatterElements))
-    return Kind.MOVE if op.reduction == "none" else Kind.HOST
-
-
 def joins_or_computes(graph: Graph, node: Node, target: Target) -> str | None:
     """Updates are written, not joined with what they are written to, at known places or those that an input names."""
     op = node.op
-    assert isinstance(op, (ScatterNd, ScatterElements))
+    assert isinstance(op, Scatter)
     if op.reduction != "none":
         return f"there is no integer form of {op.name} with the reduction {op.reduction}"
     return computed_indices(graph, node, target)
 
 
-@lowers(ScatterNd, ScatterElements, kind=written, obstacle=joins_or_computes, raw=(1,))
+@lowers(ScatterNd, ScatterElements, obstacle=joins_or_computes, raw=(1,))
 def scatter(context: Context, node: Node, result: Result) -> Emitted:
     """What is written and what it is written to are requantized to the result's scale where theirs is another."""
     x, updates = (context.take(node.operands[index], result=result) for index in (0, 2))

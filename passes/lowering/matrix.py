@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from npuq.ir import DType, Graph, Node
@@ -18,7 +16,7 @@ from npuq.ir.ops.npu.pointwise import Mul as NpuMul
 from ..target import Target
 from .context import Context, Emitted, Result
 from .pointwise import as_table, pointwise
-from .registry import Kind, is_weight, lowers
+from .registry import Kind, is_weight, lowers, moves_or_computes, product_of_scales
 from .tflite import shifted_addition
 
 
@@ -34,12 +32,12 @@ def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
 
 @lowers(
     MatMul,
-    kind=Kind.COMPUTE,
     becomes=lambda graph, node: "npu.matmul" if is_weight(graph, node, 1) else "npu.batch_matmul",
     obstacle=cannot_multiply,
     weights={1: 1},
     weight_rank=2,
     bias=2,
+    gain=product_of_scales,
 )
 def matrix_product(context: Context, node: Node, result: Result) -> Emitted:
     """Known weights: a scale per column and a bias; two activations: one scale each."""
@@ -68,12 +66,12 @@ def _linear(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, result=result), last=False)
 
 
-def table_or(kind: Kind) -> Callable[[Graph, Node], Kind]:
+def table_if_known(graph: Graph, node: Node) -> Kind:
     """An op of two operands is a table where one of them is known, number or channel by channel."""
-    return lambda graph, node: Kind.POINTWISE if as_table(graph, node) else kind
+    return Kind.POINTWISE if as_table(graph, node) else moves_or_computes(graph, node)
 
 
-@lowers(Add, Sub, kind=table_or(Kind.COMPUTE), becomes="npu.add")
+@lowers(Add, Sub, kind=table_if_known, becomes="npu.add")
 def addition(context: Context, node: Node, result: Result) -> Emitted:
     """Both operands at one shift, so that the sum is rounded once."""
     if as_table(context.source, node):
@@ -94,7 +92,7 @@ def addition(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, *constants, result=result), last=last)
 
 
-@lowers(Mul, kind=table_or(Kind.COMPUTE), becomes="npu.mul")
+@lowers(Mul, kind=table_if_known, becomes="npu.mul", gain=product_of_scales)
 def multiplication(context: Context, node: Node, result: Result) -> Emitted:
     """The product of the centred integers, requantized once."""
     if as_table(context.source, node):
@@ -109,7 +107,7 @@ def multiplication(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(op, *operands, *factors, result=result), last=last)
 
 
-@lowers(Maximum, Minimum, kind=table_or(Kind.MOVE))
+@lowers(Maximum, Minimum, kind=table_if_known)
 def extreme(context: Context, node: Node, result: Result) -> Emitted:
     """At one scale the greater integer is the greater real."""
     if as_table(context.source, node):

@@ -15,7 +15,7 @@ from npuq.ir.ops.shape import Concat, Expand, Pad, Reshape, Slice, Tile, Transpo
 
 from ..target import Target
 from .context import Context, Emitted, Result, moved_axis, order
-from .registry import Kind, lowers
+from .registry import lowers
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def _is_last(context: Context, node: Node) -> bool:
     return node.type.rank >= 3 and context.is_last(node.operands[0])
 
 
-@lowers(Reshape, kind=Kind.MOVE)
+@lowers(Reshape)
 def reshape(context: Context, node: Node, result: Result) -> Emitted:
     """Free from channels last too, where each pixel's channels are all there is.
 
@@ -57,7 +57,7 @@ def _moves_ones(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
     return result != shape and result == tuple(shape[axis] for axis in first) and moved == sorted(moved)
 
 
-@lowers(Transpose, kind=Kind.MOVE)
+@lowers(Transpose)
 def transpose(context: Context, node: Node, result: Result) -> Emitted:
     """From whichever layout is at hand; nothing to do where that is the wanted one."""
     op = node.op
@@ -70,7 +70,7 @@ def transpose(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(Transpose(order=axes), x, result=result), last=False)
 
 
-@lowers(Slice, kind=Kind.MOVE)
+@lowers(Slice)
 def slice_(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Slice)
@@ -81,7 +81,7 @@ def slice_(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, moved, last=last)
 
 
-@lowers(Concat, kind=Kind.MOVE)
+@lowers(Concat)
 def concat(context: Context, node: Node, result: Result) -> Emitted:
     """Operands of other scales are requantized to the result's first."""
     op = node.op
@@ -92,7 +92,7 @@ def concat(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(moved, *operands, result=result), last)
 
 
-@lowers(Pad, kind=Kind.MOVE)
+@lowers(Pad)
 def pad(context: Context, node: Node, result: Result) -> Emitted:
     """The padding's value becomes the integer that stands for it."""
     op = node.op
@@ -103,7 +103,7 @@ def pad(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, moved, last=last)
 
 
-@lowers(Tile, kind=Kind.MOVE)
+@lowers(Tile)
 def tile(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Tile)
@@ -111,7 +111,7 @@ def tile(context: Context, node: Node, result: Result) -> Emitted:
     return _one(context, node, result, Tile(repeats=per_axis(op.repeats, last=last)), last=last)
 
 
-@lowers(Expand, kind=Kind.MOVE)
+@lowers(Expand)
 def expand(context: Context, node: Node, result: Result) -> Emitted:
     op = node.op
     assert isinstance(op, Expand)

@@ -23,7 +23,7 @@ from npuq.ir.ops.npu.norm import RmsNorm as NpuRmsNorm
 
 from ..target import Target
 from .context import Context, Emitted, Result
-from .registry import Kind, is_known, lowers
+from .registry import is_known, lowers
 
 
 def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
@@ -37,7 +37,6 @@ def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
 @lowers(
     LayerNorm,
     RmsNorm,
-    kind=Kind.COMPUTE,
     becomes=lambda graph, node: f"npu.{node.op.name}",
     obstacle=cannot_normalize,
     raw=(1, 2),

@@ -27,13 +27,13 @@ def prove_accumulators(graph: Graph, *, target: Target = FOUND) -> Graph:
         needed = accumulator_needed(graph, nodes[node.results[0]], known)
         if needed is None:
             return None
+        op: Any = node.op
         width = width_of(graph, node, target)
-        if node.op.name != "npu.add" and not within(needed, width.accumulator_range):
+        if not op.sums_have_64_bits and not within(needed, width.accumulator_range):
             raise NpuqError(
                 f"{node.place}: {node.op.name}: sums of {list(needed)} leave the accumulator of "
                 f"{width.accumulator_bits} bits; use a target with a wider one, or split the layer"
             )
-        op: Any = node.op
         return builder.copy(replace(node, op=replace(op, accumulator=needed)), operands)
 
     return rewrite(graph, prove)

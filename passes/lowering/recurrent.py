@@ -19,7 +19,7 @@ from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn, activation, activat
 from ..scales import weight_quantization
 from ..target import Target, weight_range
 from .context import Context, Emitted, Result
-from .registry import Kind, is_known, lowers
+from .registry import is_known, lowers
 
 LENGTHS = {"lstm": 7, "gru": 6, "rnn": 5}
 """The positions of the lengths; all raw operands before them are known arrays."""
@@ -62,7 +62,7 @@ def input_fraction(text: str) -> int | None:
     return min(max(math.floor(15 - math.log2(reach)), 1), 15) if reach > 0 else None
 
 
-@lowers(Lstm, kind=Kind.COMPUTE, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
+@lowers(Lstm, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
 def lstm(context: Context, node: Node, result: Result) -> Emitted:
     """The cell has a scale of its own outside; peepholes are in the unit of the sums."""
     op = node.op
@@ -91,7 +91,7 @@ def lstm(context: Context, node: Node, result: Result) -> Emitted:
     return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden, cell), result)
 
 
-@lowers(Gru, kind=Kind.COMPUTE, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
+@lowers(Gru, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
 def gru(context: Context, node: Node, result: Result) -> Emitted:
     """Both biases stay apart: the reset gate may stand between them."""
     op = node.op
@@ -112,7 +112,7 @@ def gru(context: Context, node: Node, result: Result) -> Emitted:
     return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden), result)
 
 
-@lowers(Rnn, kind=Kind.COMPUTE, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
+@lowers(Rnn, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
 def rnn(context: Context, node: Node, result: Result) -> Emitted:
     """One gate, whose function gives the state."""
     made = _made(context, node, result)

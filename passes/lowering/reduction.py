@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from npuq.ir import DType, Graph, Node, Op, Quantization
+from npuq.ir import DType, Graph, Node, Op, Quantization, Shape
 from npuq.ir.ops.npu.pointwise import SOFTMAX_FRACTION
 from npuq.ir.ops.npu.pointwise import Softmax as NpuSoftmax
 from npuq.ir.ops.npu.softmax import SoftmaxFixed
@@ -31,14 +32,21 @@ def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) 
     return last, tuple(sorted(moved_axis(axis, rank, last=last) for axis in axes))
 
 
-@lowers(ReduceMean, ReduceSum, kind=Kind.COMPUTE, becomes="npu.reduce_sum")
+def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
+    """The scale; of a mean the part of it that an element has."""
+    return scales[0] / _divisor(node, graph.types[node.operands[0]].shape)
+
+
+def _divisor(node: Node, shape: Shape) -> int:
+    return math.prod(shape[axis] for axis in node.op.axes) if isinstance(node.op, ReduceMean) else 1
+
+
+@lowers(ReduceMean, ReduceSum, becomes="npu.reduce_sum", gain=share)
 def total(context: Context, node: Node, result: Result) -> Emitted:
     """The mean's division is part of the requantization."""
     op = node.op
     assert isinstance(op, (ReduceMean, ReduceSum))
     x_quant = context.quant(node.operands[0])
-    shape = context.source.types[node.operands[0]].shape
-    count = math.prod(shape[axis] for axis in op.axes)
     last, axes = _layout(context, node, op.axes, keep=op.keep)
     reduce = NpuReduceSum(
         axes=axes,
@@ -46,7 +54,7 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
         input_zero_point=x_quant.zero_point,
         **context.tail(result),
     )
-    divisor = count if isinstance(op, ReduceMean) else 1
+    divisor = _divisor(node, context.source.types[node.operands[0]].shape)
     factors = context.rescale(np.array([x_quant.scale / (divisor * result.quant.scale)]), node)
     if context.is_tflite and divisor > 1:
         factors = context.factors(*mean_factors(x_quant.scale / result.quant.scale, divisor))
@@ -54,7 +62,7 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
     return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
 
 
-@lowers(ReduceMax, ReduceMin, kind=Kind.MOVE)
+@lowers(ReduceMax, ReduceMin)
 def extreme(context: Context, node: Node, result: Result) -> Emitted:
     """The greatest integer is the greatest real."""
     op = node.op
@@ -84,7 +92,7 @@ def too_long_for_softmax(graph: Graph, node: Node, target: Target) -> str | None
 SOFTMAX_LONGEST = 1 << 16
 
 
-@lowers(Softmax, kind=Kind.COMPUTE, becomes="npu.softmax", obstacle=too_long_for_softmax)
+@lowers(Softmax, becomes="npu.softmax", obstacle=too_long_for_softmax)
 def softmax(context: Context, node: Node, result: Result) -> Emitted:
     """Exponentials of x - max(x) by table, then one exact division that takes the result's scale in."""
     op = node.op
@@ -119,18 +127,17 @@ def softmax_quantization(width: Width) -> Quantization:
     return Quantization.per_tensor(1 / (high - zero_point), zero_point)
 
 
-def resize_kind(graph: Graph, node: Node) -> Kind:
-    """Selecting elements keeps the scale, interpolating makes a new one."""
-    assert isinstance(node.op, Resize)
-    return Kind.MOVE if node.op.mode == "nearest" else Kind.COMPUTE
-
-
 def resized(graph: Graph, node: Node) -> str:
-    """The integer form of a resize."""
-    return "resize" if resize_kind(graph, node) is Kind.MOVE else "npu.resize_linear"
+    """The integer form of a resize: selecting elements keeps the scale, interpolating makes a new one."""
+    return "resize" if node.op.moved(node.operands) else "npu.resize_linear"
 
 
-@lowers(Resize, kind=resize_kind, becomes=resized, obstacle=not_resizable)
+def weighted(graph: Graph, node: Node, scales: Sequence[float]) -> float:
+    """The scale, in units of the coarser weights of both axes."""
+    return scales[0] / (1 << 2 * RESIZE_BITS[0])
+
+
+@lowers(Resize, becomes=resized, obstacle=not_resizable, gain=weighted)
 def resize(context: Context, node: Node, result: Result) -> Emitted:
     """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
     op = node.op

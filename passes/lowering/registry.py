@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +35,18 @@ Obstacle = Callable[[Graph, Node, Target], "str | None"]
 KindOf = Kind | Callable[[Graph, Node], Kind]
 Becomes = str | Callable[[Graph, Node], str]
 Emit = Callable[["Context", Node, "Result"], "Emitted"]
+Gain = Callable[[Graph, Node, Sequence[float]], float]
+"""The real number that one unit of an op's sums stands for, from the scales of data and weights."""
+
+
+def moves_or_computes(graph: Graph, node: Node) -> Kind:
+    """The kind of an op that no table replaces."""
+    return Kind.MOVE if node.op.moved(node.operands) else Kind.COMPUTE
+
+
+def product_of_scales(graph: Graph, node: Node, scales: Sequence[float]) -> float:
+    """The gain of sums of products of all operands."""
+    return math.prod(scales)
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,8 @@ class Lowering:
 
     `weights` maps a weight operand, where it is known and of `weight_rank`, to its axis of output channels; `bias` is
     the position of the bias; `raw` operands stay what they are; all others are activations. `becomes` names the integer
-    op, where it is not the float op's own name. `obstacle` gives the reason why a node must run on the host.
+    op, where it is not the float op's own name. `obstacle` gives the reason why a node must run on the host. `gain`
+    belongs to an integer op that requantizes its sums.
     """
 
     kind: KindOf
@@ -53,6 +67,7 @@ class Lowering:
     weight_rank: int | None = None
     bias: int | None = None
     raw: tuple[int, ...] = ()
+    gain: Gain | None = None
 
     @property
     def parameters(self) -> tuple[int, ...]:
@@ -76,23 +91,30 @@ E = TypeVar("E", bound=Emit)
 
 def lowers(
     *ops: type[Op],
-    kind: KindOf,
+    kind: KindOf = moves_or_computes,
     becomes: Becomes = "",
     obstacle: Obstacle | None = None,
     weights: Mapping[int, int] | None = None,
     weight_rank: int | None = None,
     bias: int | None = None,
     raw: tuple[int, ...] = (),
+    gain: Gain | None = None,
 ) -> Callable[[E], E]:
     """Register the function that emits the integer form of `ops`; the fields of `Lowering` say the rest."""
 
     def register(emit: E) -> E:
         for op in ops:
             assert op not in LOWERINGS, op.name
-            LOWERINGS[op] = Lowering(kind, emit, becomes, obstacle, weights or {}, weight_rank, bias, raw)
+            LOWERINGS[op] = Lowering(kind, emit, becomes, obstacle, weights or {}, weight_rank, bias, raw, gain)
         return emit
 
     return register
+
+
+def kind_of(graph: Graph, node: Node) -> Kind:
+    """How the op of a node deals with integers, whatever the target is."""
+    lowering = LOWERINGS.get(type(node.op))
+    return Kind.HOST if lowering is None else lowering.kind_of(graph, node)
 
 
 def activations(graph: Graph, node: Node) -> tuple[str, ...]:

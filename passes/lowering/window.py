@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from npuq.ir.ops.shape import Reshape
 
 from ..target import Target
 from .context import Context, Emitted, Result
-from .registry import Kind, is_known, lowers
+from .registry import is_known, lowers, product_of_scales
 from .tflite import quotient_factors
 
 Pair = tuple[int, int]
@@ -72,7 +73,7 @@ def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
     return cannot_convolve(graph, node, target)
 
 
-@lowers(Conv, kind=Kind.COMPUTE, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2)
+@lowers(Conv, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2, gain=product_of_scales)
 def convolution(context: Context, node: Node, result: Result) -> Emitted:
     """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
     op = node.op
@@ -83,7 +84,7 @@ def convolution(context: Context, node: Node, result: Result) -> Emitted:
     return _convolve(context, node, result, weights, scales, op.groups, window)
 
 
-@lowers(ConvTranspose, kind=Kind.COMPUTE, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2)
+@lowers(ConvTranspose, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2, gain=product_of_scales)
 def transposed_convolution(context: Context, node: Node, result: Result) -> Emitted:
     """A convolution of the input spread out by the stride, with the window turned around."""
     op = node.op
@@ -135,7 +136,7 @@ def _convolve(
     return _from_plane(context, op, operands, node, result)
 
 
-@lowers(MaxPool, kind=Kind.MOVE, becomes="npu.max_pool2d", obstacle=too_many_axes)
+@lowers(MaxPool, becomes="npu.max_pool2d", obstacle=too_many_axes)
 def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     """The scale stays, so the greatest integer is the greatest real."""
     op = node.op
@@ -147,7 +148,13 @@ def max_pool(context: Context, node: Node, result: Result) -> Emitted:
     return _from_plane(context, pool, (x,), node, result)
 
 
-@lowers(AveragePool, kind=Kind.COMPUTE, becomes="npu.average_pool2d", obstacle=too_many_axes)
+def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
+    """The part of the scale that an element has in the smallest window."""
+    assert isinstance(node.op, AveragePool)
+    return scales[0] / float(node.op.counts(graph.types[node.operands[0]].shape[2:]).min())
+
+
+@lowers(AveragePool, becomes="npu.average_pool2d", obstacle=too_many_axes, gain=share)
 def average_pool(context: Context, node: Node, result: Result) -> Emitted:
     """The division by the number of elements is part of the requantization, per position where it varies."""
     op = node.op

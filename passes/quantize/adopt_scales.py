@@ -11,7 +11,7 @@ import numpy as np
 
 from npuq.ir import Constant, DType, Graph, Node, NpuqError, Quantization, TensorType
 
-from ..lowering import LOWERINGS, Kind, activations
+from ..lowering import LOWERINGS, Kind, activations, kind_of
 from ..lowering.plan import Held, Plan, plan
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
@@ -95,7 +95,7 @@ def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]
     movers = [
         (node, [name for name in activations(graph, node) if name not in graph.constants])
         for node in graph.nodes
-        if type(node.op) in LOWERINGS and LOWERINGS[type(node.op)].kind_of(graph, node) is Kind.MOVE
+        if kind_of(graph, node) is Kind.MOVE
     ]
     while before < len(known):
         before = len(known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -10,12 +9,9 @@ import numpy as np
 
 from npuq.ir import Graph, Node, PassError, Quantization
 from npuq.ir.arithmetic import MULTIPLIERS
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Add, Mul, Sub
-from npuq.ir.ops.pool import AveragePool
-from npuq.ir.ops.reduce import ReduceMean, ReduceSum
+from npuq.ir.ops.elementwise import Add, Sub
 
-from ..lowering import Kind, activations
+from ..lowering import LOWERINGS, Kind, activations
 from ..lowering.plan import Held, Plan
 from ..target import Target
 
@@ -99,18 +95,11 @@ def _rescaled_gain(graph: Graph, node: Node, quants: Quants, bits: int) -> float
 
 
 def _gain(graph: Graph, node: Node, quants: Quants, bits: int, weights: Mapping[str, Quantization]) -> float:
-    """The factor of a node's sums, its result scale aside."""
+    """The factor of a node's sums, its result scale aside; 0 where it requantizes none."""
+    gain = LOWERINGS[type(node.op)].gain
+    if gain is None:
+        return 0.0
+    scales = [quants[operand, bits].scale for operand in activations(graph, node)]
     if node.results[0] in weights:
-        return quants[node.operands[0], bits].scale * max(weights[node.results[0]].scales)
-    match node.op:
-        case Mul() | MatMul():
-            return math.prod(quants[operand, bits].scale for operand in node.operands)
-        case ReduceSum():
-            return quants[node.operands[0], bits].scale
-        case ReduceMean(axes=axes):
-            shape = graph.types[node.operands[0]].shape
-            return quants[node.operands[0], bits].scale / math.prod(shape[axis] for axis in axes)
-        case AveragePool():
-            counts = node.op.counts(graph.types[node.operands[0]].shape[2:])
-            return quants[node.operands[0], bits].scale / float(counts.min())
-    return 0.0
+        scales.append(max(weights[node.results[0]].scales))
+    return gain(graph, node, scales)

@@ -9,15 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from npuq.ir import Builder, Graph, Node, Quantization, rewrite
-from npuq.ir.ops.elementwise import Identity, Maximum, Minimum
-from npuq.ir.ops.logic import Where
-from npuq.ir.ops.pool import MaxPool
+from npuq.ir.ops.elementwise import Maximum, Minimum
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.recurrent import Gru, Lstm, Rnn
-from npuq.ir.ops.reduce import ReduceMax, ReduceMin
-from npuq.ir.ops.resize import Resize
-from npuq.ir.ops.scatter import GatherNd, ScatterElements, ScatterNd
-from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Tile, Transpose
+from npuq.ir.ops.shape import Concat
 
 from ..pipeline import graph_pass
 
@@ -26,23 +21,6 @@ Port = tuple[str, int]
 """A node, by its first result, and the index of an operand."""
 
 K = TypeVar("K", bound=Hashable)
-
-MOVES = (
-    Expand,
-    Gather,
-    GatherElements,
-    GatherNd,
-    Identity,
-    MaxPool,
-    Pad,
-    ReduceMax,
-    ReduceMin,
-    Reshape,
-    Slice,
-    Tile,
-    Transpose,
-)
-"""The ops that give elements of their first operand."""
 
 
 def scale_groups(graph: Graph, apart: Collection[Port] = ()) -> list[frozenset[str]]:
@@ -166,19 +144,12 @@ def _tied(graph: Graph, node: Node, apart: Collection[Port]) -> tuple[str, ...]:
         case Concat():
             tied = (operand for index, operand in enumerate(node.operands) if (node.result, index) not in apart)
             return (*tied, *node.results)
-        case Maximum() | Minimum():
-            computed = all(operand not in graph.constants for operand in node.operands)
-            return (*node.operands, *node.results) if computed else ()
-        case Where():
-            return (*node.operands[1:], *node.results)
-        case ScatterNd() | ScatterElements():
-            return (node.operands[0], node.operands[2], *node.results) if node.op.reduction == "none" else ()
-        case Resize():
-            moves = node.op.mode == "nearest" and node.op.coordinates != "tf_crop_and_resize"
-            return (node.operands[0], *node.results) if moves else ()
+        case Maximum() | Minimum() if any(operand in graph.constants for operand in node.operands):
+            return ()
         case Quantize() | Dequantize():
             return (node.operands[0], *node.results) if node.op.axis is None else ()
-    return (node.operands[0], *node.results) if isinstance(node.op, MOVES) else ()
+    moved = node.op.moved(node.operands)
+    return (*moved, *node.results) if moved else ()
 
 
 def _tied_states(node: Node) -> tuple[tuple[str, ...], ...]:

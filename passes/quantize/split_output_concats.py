@@ -8,7 +8,7 @@ from dataclasses import replace
 from npuq.ir import Builder, Graph, Node, rewrite
 from npuq.ir.ops.shape import Concat
 
-from ..calibration.output_values import moves
+from ..lowering import Kind, kind_of
 from ..lowering.plan import EVERYWHERE, plan
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
@@ -50,7 +50,7 @@ def split_output_concats(
 def _only_returned(graph: Graph, node: Node) -> bool:
     """Whether all that becomes of a node's result is moved elements in graph outputs."""
     users = [user for result in node.results for user in graph.users[result]]
-    return all(moves(graph, user) and _only_returned(graph, user) for user in users)
+    return all(kind_of(graph, user) is Kind.MOVE and _only_returned(graph, user) for user in users)
 
 
 def _suffers(graph: Graph, node: Node, extremes: Mapping[str, Range], width: Width) -> str:

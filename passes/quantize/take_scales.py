@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from npuq.ir import Builder, Constant, DType, Graph, Node, Op, TensorType, rewrite, verify
+from npuq.ir.op import UNBOUNDED
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 from npuq.ir.ops.shape import Pad
 
-from ..calibration.bounded_ranges import EVERYTHING, result_bounds
 from ..scales import Range
 
 
@@ -59,7 +59,7 @@ def take_scales(graph: Graph) -> Taken:
     def drop(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
         if isinstance(node.op, Quantize):
             real = operands[0]
-            negative = real not in graph.inputs and bounds.get(real, EVERYTHING)[0] < 0
+            negative = real not in graph.inputs and bounds.get(real, UNBOUNDED)[0] < 0
             if negative and set(node.op.quant.zero_points) == {node.op.low}:
                 real = builder.add(Relu(), real, name=f"{real}.relu", loc=node.loc)
                 bounds[real] = (0.0, math.inf)
@@ -76,7 +76,8 @@ def take_scales(graph: Graph) -> Taken:
             results = builder.add_all(_on_reals(graph, node), *reals, names=node.results, loc=node.loc, host=node.host)
             each = zip(results, node.types, strict=True)
             values.update({name: (type_,) for name, type_ in each if type_.quant is not None})
-        bounds[results[0]] = result_bounds(node, [bounds.get(operand, EVERYTHING) for operand in operands])
+        known = (bounds.get(operand, UNBOUNDED) for operand in operands)
+        bounds[results[0]] = _on_reals(graph, node).bounds(*known)
         return results
 
     def entry(builder: Builder, name: str) -> str:

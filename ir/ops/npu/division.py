@@ -10,11 +10,11 @@ import jax.numpy as jnp
 
 from ...arithmetic import Interval
 from ...errors import require
-from ...op import op
+from ...op import no_products, op
 from ...roots import rounded_division, rounded_root
 from ...types import DType, TensorType
 from ..elementwise import broadcast
-from .result import Clamped, Requantized, centred, require_integers, require_zero_point
+from .result import Clamped, Operand, Requantized, centred, require_integers, require_zero_point
 
 DIVISION_SHIFTS = (0, 44)
 """The shifts of a division's factor: divisors of 17 bits stay inside 62."""
@@ -31,6 +31,7 @@ class Div(Clamped):
     factor: int
     shift: int
     zero_points: tuple[int, int] = (0, 0)
+    macs = no_products
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         """Broadcast the shapes."""
@@ -64,6 +65,7 @@ class Hypot(Requantized):
 
     weights: tuple[int, int] = (LARGEST_SIDE, LARGEST_SIDE)
     zero_points: tuple[int, int] = (0, 0)
+    macs = no_products
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Broadcast the shapes."""
@@ -72,7 +74,7 @@ class Hypot(Requantized):
             require_zero_point(operand.dtype, zero_point)
         fits = all(0 <= weight <= LARGEST_SIDE for weight in self.weights)
         require(fits, f"weights {self.weights}, 0 to {LARGEST_SIDE} wanted")
-        bound = self._bound(a.dtype, b.dtype)
+        bound = self._length(a.dtype.range, b.dtype.range)
         return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=bound)
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
@@ -81,10 +83,13 @@ class Hypot(Requantized):
             (side.astype(jnp.int64) - zero_point) * weight
             for side, zero_point, weight in zip((a, b), self.zero_points, self.weights, strict=True)
         )
-        bound = self._bound(DType.of(a.dtype), DType.of(b.dtype))
+        bound = self._length(DType.of(a.dtype).range, DType.of(b.dtype).range)
         return self.finish(rounded_root(x * x + y * y), multiplier, shift, bound)
 
-    def _bound(self, a: DType, b: DType) -> Interval:
-        sides = (centred(dtype, zero_point) for dtype, zero_point in zip((a, b), self.zero_points, strict=True))
-        squares = ((max(-low, high) * weight) ** 2 for (low, high), weight in zip(sides, self.weights, strict=True))
+    def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
+        return self._length(a.bounds, b.bounds)
+
+    def _length(self, *sides: Interval) -> Interval:
+        ends = (centred(side, zero_point) for side, zero_point in zip(sides, self.zero_points, strict=True))
+        squares = ((max(-low, high, 0) * weight) ** 2 for (low, high), weight in zip(ends, self.weights, strict=True))
         return 0, math.isqrt(sum(squares)) + 1

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import require
-from ...op import Op, op
+from ...op import Bounds, no_products, op
 from ...types import DType, TensorType
+from .result import Integer
 
 LENGTHS = (8, 9, 10, 11, 12)
 """The n of tables with 2**n + 1 entries."""
@@ -18,7 +19,7 @@ LENGTHS = (8, 9, 10, 11, 12)
 
 @op("npu.interpolate")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interpolate(Op):
+class Interpolate(Integer):
     """base + ((slope * offset + half) >> b) of an int16 x, between 2**(16 - b) + 1 entries of a table: rule L2.
 
     One table, or one per channel on the last axis. `worst` is the greatest distance, in steps of the result, from the
@@ -26,6 +27,7 @@ class Interpolate(Op):
     """
 
     worst: float = 0.0
+    macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
         """Keep the shape, take the table's element type."""
@@ -42,6 +44,9 @@ class Interpolate(Op):
         """Tables per channel lie behind each other."""
         first = table.shape[-1] * jnp.arange(table.shape[0], dtype=jnp.int32) if table.ndim == 2 else 0
         return interpolated(table.reshape(-1), x, table.shape[-1], first).astype(table.dtype)
+
+    def bounds(self, x: Bounds, table: Bounds) -> Bounds:
+        return table
 
 
 def interpolated(table: jax.Array, x: jax.Array, length: int = 0, first: jax.Array | int = 0) -> jax.Array:

@@ -13,12 +13,12 @@ from ...op import op
 from ...types import DType, TensorType
 from ..elementwise import broadcast
 from .products import dot, exact_products, whole_bytes
-from .result import Requantized, centred, product, require_zero_point, total
+from .result import Operand, Requantized, Weighted, centred, product, require_zero_point, total
 
 
 @op("npu.matmul")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatMul(Requantized):
+class MatMul(Weighted):
     """x [..., K] times known weights w [K, N], plus bias [N]; M and s are one or per column.
 
     The bias already holds -zero_point * sum(w) of the operand's zero point.
@@ -42,6 +42,9 @@ class MatMul(Requantized):
         y = self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
         return y.reshape(*x.shape[:-1], w.shape[1])
 
+    def macs(self, x: TensorType, w: TensorType, *rest: TensorType) -> int:
+        return x.size * w.shape[1]
+
 
 @op("npu.batch_matmul")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +61,14 @@ class BatchMatMul(Requantized):
             require_zero_point(operand.dtype, zero_point)
         require(a.shape[-1] == b.shape[-2], f"{a.shape[-1]} columns times {b.shape[-2]} rows")
         shape = (*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-        return self.rescaled(shape, multiplier, shift, (1,), bound=self._bound(a.dtype, b.dtype, a.shape[-1]))
+        bound = self._sums(a.dtype.range, b.dtype.range, a.shape[-1])
+        return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """The zero points' share is taken out of the product of the integers as they are."""
         za, zb = self.zero_points
         depth = a.shape[-1]
-        bound = self._bound(DType.of(a.dtype), DType.of(b.dtype), depth)
+        bound = self._sums(DType.of(a.dtype).range, DType.of(b.dtype).range, depth)
         if a.dtype == jnp.int16 or b.dtype == jnp.int16:
             # Centred 16-bit integers need 17 bits.
             sums = dot(a.astype(jnp.float64) - za, b.astype(jnp.float64) - zb, jnp.float64).astype(jnp.int64)
@@ -76,7 +80,14 @@ class BatchMatMul(Requantized):
             sums = sums - zb * a.sum(-1, keepdims=True, dtype=sums.dtype)
         return self.finish(sums + depth * za * zb, multiplier, shift, bound)
 
-    def _bound(self, a: DType, b: DType, depth: int) -> Interval:
+    def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
+        return self._sums(a.bounds, b.bounds, a.type.shape[-1])
+
+    def macs(self, a: TensorType, b: TensorType, *factors: TensorType) -> int:
+        result: TensorType = self.infer(a, b, *factors)
+        return result.size * a.shape[-1]
+
+    def _sums(self, a: Interval, b: Interval, depth: int) -> Interval:
         return total(product(centred(a, self.zero_points[0]), centred(b, self.zero_points[1])), depth)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ...arithmetic import require_rounding
 from ...errors import require
-from ...op import op
+from ...op import no_products, op
 from ...requantize import rounded_shift
 from ...roots import RECIPROCAL_FRACTION, reciprocal_root
 from ...types import DType, TensorType
@@ -43,12 +44,16 @@ def normal_fraction(count: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Normalized(Clamped):
+class Normalized(Clamped):
     """An op that normalizes over the axes from `axis` on; rules N1 and N2.
 
     n^2 times the variance is carried in units of 4^-fraction, and so is `epsilon`. Multiplier i32 and bias i64 have one
     shape that broadcasts to x; the shift i32[1] takes the bits of z and those of the multiplier away at once.
     """
+
+    wide_operands: ClassVar[int] = 1
+    signed_multipliers: ClassVar[bool] = True
+    macs = no_products
 
     axis: int
     fraction: int
@@ -100,7 +105,7 @@ class _Normalized(Clamped):
 
 @op("npu.layer_norm")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerNorm(_Normalized):
+class LayerNorm(Normalized):
     """z * multiplier + bias, shifted, of z = (x - mean) / sqrt(variance + epsilon) over the axes from `axis` on."""
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, bias: jax.Array, shift: jax.Array) -> jax.Array:
@@ -114,7 +119,7 @@ class LayerNorm(_Normalized):
 
 @op("npu.rms_norm")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RmsNorm(_Normalized):
+class RmsNorm(Normalized):
     """z * multiplier + bias, shifted, of z = c / sqrt(mean(c * c) + epsilon), c = x - zero point, from `axis` on."""
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, bias: jax.Array, shift: jax.Array) -> jax.Array:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from ...arithmetic import INT32, Interval, require_rounding
 from ...errors import require
-from ...op import Op, op
+from ...op import Bounds, no_products, op
 from ...requantize import HALVES_UP, power_of_two, requantize, round_half_up, rounded_shift
 from ...types import DType, TensorType
 from ..elementwise import broadcast
-from .result import Clamped, Requantized, centred, product, require_factors, require_integers, require_zero_point
+from .result import (
+    Clamped,
+    Integer,
+    Operand,
+    Requantized,
+    centred,
+    product,
+    require_factors,
+    require_integers,
+    require_zero_point,
+)
 
 
 @op("npu.requantize")
@@ -21,20 +33,26 @@ from .result import Clamped, Requantized, centred, product, require_factors, req
 class Requantize(Requantized):
     """(x - input_zero_point) * M / 2**s, rounded: another scale, width or zero point. M, s: one or per channel."""
 
+    pre_shifts: ClassVar[bool] = True
+    macs = no_products
+
     input_zero_point: int = 0
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Keep the shape; channels are last."""
         require_integers(x, bits=32)
         require_zero_point(x.dtype, self.input_zero_point)
-        bound = centred(x.dtype, self.input_zero_point)
+        bound = centred(x.dtype.range, self.input_zero_point)
         return self.rescaled(x.shape, multiplier, shift, (1,), x.shape[-1:] or (1,), bound=bound)
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """In int64 where 32 bits and a zero point may leave int32."""
         wide = x.astype(jnp.int64 if x.dtype.itemsize == 4 else jnp.int32)
-        bound = centred(DType.of(x.dtype), self.input_zero_point)
+        bound = centred(DType.of(x.dtype).range, self.input_zero_point)
         return self.finish(wide - self.input_zero_point, multiplier, shift, bound)
+
+    def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
+        return centred(x.bounds, self.input_zero_point)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +66,10 @@ class _Pairwise(Requantized):
         require_integers(a, b, bits=bits)
         require_zero_point(a.dtype, self.zero_points[0])
         require_zero_point(b.dtype, self.zero_points[1])
-        return (broadcast(a.shape, b.shape), *self.intervals(a.dtype, b.dtype))
+        return (broadcast(a.shape, b.shape), *self.intervals(a.dtype.range, b.dtype.range))
 
-    def intervals(self, a: DType, b: DType) -> tuple[Interval, Interval]:
+    def intervals(self, a: Interval, b: Interval) -> tuple[Interval, Interval]:
+        """The intervals of the operands less their zero points."""
         return centred(a, self.zero_points[0]), centred(b, self.zero_points[1])
 
 
@@ -65,6 +84,12 @@ class Add(_Pairwise):
 
     With a `left_shift` both operands, shifted by it, and then their sum are rescaled on their own: rule T1.
     """
+
+    wide_operands: ClassVar[int] = 2
+    signed_multipliers: ClassVar[bool] = True
+    pre_shifts: ClassVar[bool] = True
+    sums_have_64_bits: ClassVar[bool] = True
+    macs = no_products
 
     left_shift: int = 0
 
@@ -115,6 +140,14 @@ class Add(_Pairwise):
         real = a.astype(jnp.float64) * first + b.astype(jnp.float64) * second - (za * first + zb * second)
         return round_half_up(real, 0.5 * unit, dtype=self.dtype, **ends)
 
+    def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
+        """The sum of the products with the multipliers; of the rescaled terms where there is a `left_shift`."""
+        if self.left_shift:
+            return -2 * LARGEST_TERM, 2 * LARGEST_TERM
+        terms = zip(self.intervals(a.bounds, b.bounds), factors[0].known.tolist(), strict=True)
+        (low, high), (least, greatest) = (product(term, (factor, factor)) for term, factor in terms)
+        return low + least, high + greatest
+
 
 @op("npu.mul")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +161,24 @@ class Mul(_Pairwise):
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """8-bit products fit int32, 16-bit ones may not."""
-        bound = product(*self.intervals(DType.of(a.dtype), DType.of(b.dtype)))
+        bound = product(*self.intervals(DType.of(a.dtype).range, DType.of(b.dtype).range))
         wide = jnp.int32 if max(a.dtype.itemsize, b.dtype.itemsize) == 1 else jnp.int64
         products = (a.astype(wide) - self.zero_points[0]) * (b.astype(wide) - self.zero_points[1])
         return self.finish(products, multiplier, shift, bound)
 
+    def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
+        return product(*self.intervals(a.bounds, b.bounds))
+
+    def macs(self, a: TensorType, b: TensorType, *factors: TensorType) -> int:
+        return math.prod(broadcast(a.shape, b.shape))
+
 
 @op("npu.lut")
 @dataclass(frozen=True, slots=True)
-class Lut(Op):
+class Lut(Integer):
     """table[x + 128] of an int8 x: rule L1. One table of 256 entries, or one per channel on the last axis."""
+
+    macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
         """Keep the shape, take the table's element type."""
@@ -153,6 +194,9 @@ class Lut(Op):
         if table.ndim == 2:
             index = index + 256 * jnp.arange(table.shape[0], dtype=jnp.int32)
         return table.reshape(-1).at[index].get(mode="promise_in_bounds")
+
+    def bounds(self, x: Bounds, table: Bounds) -> Bounds:
+        return table
 
 
 SOFTMAX_FRACTION = 8
@@ -170,6 +214,7 @@ class Softmax(Clamped):
 
     axis: int
     steps: int
+    macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
         """Keep the shape; the sum of at most 2**16 entries times the steps stays inside 63 bits."""

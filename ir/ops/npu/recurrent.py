@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ...arithmetic import INT32, Interval, require_rounding
+from ...arithmetic import INT32, Interval, accumulator_interval, require_rounding
 from ...errors import require
 from ...op import op
 from ...requantize import requantize
@@ -21,7 +21,7 @@ from ...types import DType, TensorType
 from ..recurrent import Direction, State, backwards, require_lengths, scan_steps
 from .interpolate import interpolated
 from .products import dot, exact_products
-from .result import Clamped, require_zero_point
+from .result import Accumulating, Clamped, Operand, require_zero_point
 
 Factor = tuple[int, int]
 """A multiplier and its shift."""
@@ -34,7 +34,7 @@ STATE_LIMIT = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recurrent(Clamped):
+class Recurrent(Clamped, Accumulating):
     """What the cells share. y and h are clamped integers of the scale behind `zero_point`.
 
     Operands: x [T, N, I], w [D, G*H, I], r [D, G*H, H] of i8 or i16; bias i64, multiplier and shift i32, all
@@ -45,6 +45,8 @@ class _Recurrent(Clamped):
 
     gates: ClassVar[int]
     functions: ClassVar[int]
+    weight_operands: ClassVar[tuple[int, ...]] = (1, 2)
+    pre_shifts: ClassVar[bool] = True
 
     direction: Direction = "forward"
     inputs: tuple[int, ...]
@@ -87,6 +89,19 @@ class _Recurrent(Clamped):
         require_factor(self.hidden_out)
         require_rounding(self.rounding, self.accumulator)
         return self.stored((steps, d, batch, hidden)), self.stored(wanted.shape)
+
+    def accumulator_bounds(self, *operands: Operand) -> Interval:
+        """Rule A1 for the sums with x and for those with the state, which has all integers of its type."""
+        x, *weights, bias = operands[:4]
+        found = []
+        for part, interval in enumerate((x.bounds, self.dtype.range)):
+            rows = weights[part].known.reshape(-1, weights[part].type.shape[-1]).T
+            found.append(accumulator_interval(rows, bias.known[:, part].reshape(-1), *interval))
+        return min(low for low, _ in found), max(high for _, high in found)
+
+    def macs(self, x: TensorType, w: TensorType, r: TensorType, *rest: TensorType) -> int:
+        steps, batch, _ = x.shape
+        return steps * batch * (w.size + r.size)
 
     def sums(self, x: jax.Array, w: jax.Array, factors: tuple[jax.Array, ...]) -> jax.Array:
         """Rule G1: x [..., K] times the rows of w [M, K] plus a bias, in 2^-20."""
@@ -159,7 +174,7 @@ def _split(x: jax.Array, count: int) -> list[jax.Array]:
 
 @op("npu.lstm")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lstm(_Recurrent):
+class Lstm(Recurrent):
     """Long short-term memory, gates i, o, f, c: (y, h, c): rule G3. The cell has a scale of its own outside.
 
     Peepholes i32 [D, 3*H] are in 2^-20, those of i, o, f.
@@ -239,7 +254,7 @@ class Lstm(_Recurrent):
 
 @op("npu.gru")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gru(_Recurrent):
+class Gru(Recurrent):
     """Gated recurrent unit, gates z, r, h: (y, h): rule G4."""
 
     gates: ClassVar[int] = 3
@@ -300,7 +315,7 @@ class Gru(_Recurrent):
 
 @op("npu.rnn")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rnn(_Recurrent):
+class Rnn(Recurrent):
     """The plain recurrent layer: (y, h), a function of the sums with x and h: rules G1 and G2."""
 
     gates: ClassVar[int] = 1

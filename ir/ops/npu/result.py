@@ -1,20 +1,63 @@
-"""How integer ops end: one rounding, a zero point, a clamp."""
+"""What integer ops have in common: their traits, and how they end with one rounding, a zero point and a clamp."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
-from ...arithmetic import INT32, Interval, meet, require_rounding
+from ...arithmetic import INT32, Interval, accumulator_interval, meet, require_rounding
 from ...errors import require
-from ...op import Op
+from ...op import Bounds, Op
 from ...requantize import requantize
 from ...types import DType, Shape, TensorType
 
 
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What is known of an operand when a program is made: type, bounds, and the array of a constant."""
+
+    type: TensorType
+    bounds: Interval
+    array: np.ndarray | None = None
+
+    @property
+    def known(self) -> np.ndarray:
+        """The array of a constant; raises `RuleError` for a computed operand."""
+        require(self.array is not None, f"operand {self.type} is computed, a constant wanted")
+        return np.asarray(self.array)
+
+
+class Integer(Op):
+    """An op of the integer level: it runs on the NPU alone. Its operands and results are integers."""
+
+    __slots__ = ()
+    weight_operands: ClassVar[tuple[int, ...]] = ()
+    """The positions of known weights, which set the width of the products."""
+    wide_operands: ClassVar[int] = 0
+    """The number of leading operands that may be i32, of `WIDE_BITS` bits."""
+    signed_multipliers: ClassVar[bool] = False
+    pre_shifts: ClassVar[bool] = False
+    """Whether operands may be shifted left first, by a target's `rescale_pre_shift`."""
+
+
+class Accumulating(Integer):
+    """An integer op that requantizes sums; `accumulator` holds every partial sum in any order: the compiler's proof."""
+
+    __slots__ = ()
+    accumulator: Interval
+    sums_have_64_bits: ClassVar[bool] = False
+    """Whether the sums have 64 bits, whatever the target's accumulators have."""
+
+    def accumulator_bounds(self, *operands: Any) -> Interval:
+        """The least interval that the bounds of the operands prove for every partial sum."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clamped(Op):
+class Clamped(Integer):
     """An op whose result is clamped to [low, high] around a zero point and stored as `dtype`."""
 
     zero_point: int = 0
@@ -36,12 +79,15 @@ class Clamped(Op):
         )
         return TensorType(self.dtype, shape)
 
+    def bounds(self, *operands: Bounds) -> Bounds:
+        return self.low, self.high
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requantized(Clamped):
+class Requantized(Clamped, Accumulating):
     """An op whose result is a requantized accumulator: the rules R1 to R7 of docs/arithmetic.md.
 
-    `accumulator` holds every partial sum in any order, proven by the compiler; the lane of evaluation follows from it.
+    The lane of evaluation follows from the interval of the accumulator.
     """
 
     rounding: str = "single_half_up"
@@ -78,6 +124,17 @@ class Requantized(Clamped):
         )
 
 
+class Weighted(Requantized):
+    """A product of data with known weights, operand 1, plus a known bias, operand 2."""
+
+    __slots__ = ()
+    weight_operands: ClassVar[tuple[int, ...]] = (1,)
+
+    def accumulator_bounds(self, x: Operand, w: Operand, bias: Operand, *factors: Operand) -> Interval:
+        """Rule A1."""
+        return accumulator_interval(w.known, bias.known, *x.bounds)
+
+
 def require_factors(multiplier: TensorType, shift: TensorType, *shapes: Shape) -> None:
     """Require multipliers and shifts of one shape among `shapes`."""
     for what, type_ in (("multiplier", multiplier), ("shift", shift)):
@@ -86,9 +143,9 @@ def require_factors(multiplier: TensorType, shift: TensorType, *shapes: Shape) -
     require(multiplier.shape == shift.shape, f"multipliers {multiplier.shape} and shifts {shift.shape} differ in shape")
 
 
-def centred(dtype: DType, zero_point: int) -> Interval:
+def centred(interval: Interval, zero_point: int) -> Interval:
     """The interval of an operand's integers less their zero point."""
-    low, high = dtype.range
+    low, high = interval
     return low - zero_point, high - zero_point
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import require
-from ...op import op
+from ...op import no_products, op
 from ...requantize import high_product
 from ...types import DType, TensorType
 from .result import Clamped
@@ -30,6 +30,7 @@ class SoftmaxFixed(Clamped):
 
     axis: int
     zero_point: int = -128
+    macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
         """Keep the shape."""

@@ -9,15 +9,25 @@ from functools import reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ...arithmetic import INT32, Interval, within
+from ...arithmetic import INT32, Interval, accumulator_interval, within
 from ...errors import require
-from ...op import Op, op
+from ...op import Movement, no_products, op
 from ...types import DType, Shape, TensorType
 from ..window import MOST_TAPS, window_sizes
 from .matrix import require_weights
 from .products import dot, exact_products, whole_bytes
-from .result import Requantized, centred, require_integers, require_zero_point, total
+from .result import (
+    Integer,
+    Operand,
+    Requantized,
+    Weighted,
+    centred,
+    require_integers,
+    require_zero_point,
+    total,
+)
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
@@ -28,7 +38,7 @@ _NARROW = 32
 
 @op("npu.conv2d")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conv2d(Requantized):
+class Conv2d(Weighted):
     """2-D convolution: x [N, H, W, C], w [KH, KW, C/groups, O], bias [O]; M and s are one or per output channel.
 
     Padding, and the `expand - 1` elements that stand between neighbours of x (for a transposed convolution), hold
@@ -64,6 +74,15 @@ class Conv2d(Requantized):
         """Sums in the lane that the accumulator's interval allows, one rounding."""
         sums = self.sums(x, whole_bytes(w))
         return self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
+
+    def accumulator_bounds(self, x: Operand, w: Operand, bias: Operand, *factors: Operand) -> Interval:
+        """Rule A1; what pads the operand counts as its element."""
+        low, high = x.bounds
+        return accumulator_interval(w.known, bias.known, min(low, self.pad_value), max(high, self.pad_value))
+
+    def macs(self, x: TensorType, w: TensorType, *rest: TensorType) -> int:
+        result: TensorType = self.infer(x, w, *rest)
+        return result.size * math.prod(w.shape[:3])
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """The accumulators without the bias, int32 or int64."""
@@ -130,7 +149,7 @@ class Conv2d(Requantized):
 
 @op("npu.max_pool2d")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaxPool2d(Op):
+class MaxPool2d(Movement, Integer):
     """The greatest element of each window of x [N, H, W, C]; padding never wins. The scale stays."""
 
     window: Pair
@@ -166,6 +185,7 @@ class AveragePool2d(Requantized):
     padding: Pads = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     input_zero_point: int = 0
+    macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Shrink each spatial axis by the window."""
@@ -176,12 +196,12 @@ class AveragePool2d(Requantized):
         space = window_sizes(x.shape[1:3], self.window, self.stride, self.padding, self.dilation)
         require(math.prod(self.window) < 1 << 16, f"window {self.window}, less than 65536 elements wanted")
         return self.rescaled(
-            (x.shape[0], *space, x.shape[3]), multiplier, shift, (1,), space, bound=self._bound(x.dtype)
+            (x.shape[0], *space, x.shape[3]), multiplier, shift, (1,), space, bound=self._sums(x.dtype.range)
         )
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """Sum the centred elements one axis after the other."""
-        bound = self._bound(DType.of(x.dtype))
+        bound = self._sums(DType.of(x.dtype).range)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         centre = x.astype(wide) - self.input_zero_point
         padded = jnp.pad(centre, ((0, 0), *self.padding, (0, 0)))
@@ -190,8 +210,11 @@ class AveragePool2d(Requantized):
             multiplier, shift = multiplier[:, :, None], shift[:, :, None]
         return self.finish(sums, multiplier, shift, bound)
 
-    def _bound(self, dtype: DType) -> Interval:
-        return total(centred(dtype, self.input_zero_point), math.prod(self.window))
+    def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
+        return self._sums(x.bounds)
+
+    def _sums(self, x: Interval) -> Interval:
+        return total(centred(x, self.input_zero_point), math.prod(self.window))
 
 
 @op("npu.reduce_sum")
@@ -202,6 +225,7 @@ class ReduceSum(Requantized):
     axes: tuple[int, ...]
     keep: bool = False
     input_zero_point: int = 0
+    macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Drop the axes, or leave them at size 1."""
@@ -211,19 +235,22 @@ class ReduceSum(Requantized):
         require(known, f"axes {self.axes} of rank {x.rank}")
         sizes = ((1 if axis in self.axes else size) for axis, size in enumerate(x.shape))
         shape = tuple(size for axis, size in enumerate(sizes) if self.keep or axis not in self.axes)
-        bound = self._bound(x.dtype, math.prod(x.shape[axis] for axis in self.axes))
+        bound = self._sums(x.dtype.range, x.shape)
         return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """Sum the integers as they are, then take out the zero points."""
         count = math.prod(x.shape[axis] for axis in self.axes)
-        bound = self._bound(DType.of(x.dtype), count)
+        bound = self._sums(DType.of(x.dtype).range, x.shape)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         sums = x.sum(self.axes, dtype=wide, keepdims=self.keep) - self.input_zero_point * count
         return self.finish(sums, multiplier, shift, bound)
 
-    def _bound(self, dtype: DType, count: int) -> Interval:
-        return total(centred(dtype, self.input_zero_point), count)
+    def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
+        return self._sums(x.bounds, x.type.shape)
+
+    def _sums(self, x: Interval, shape: Shape) -> Interval:
+        return total(centred(x, self.input_zero_point), math.prod(shape[axis] for axis in self.axes))
 
 
 @op("npu.resize_linear")
@@ -232,6 +259,7 @@ class ResizeLinear(Requantized):
     """rows [OH, H] times (x - input_zero_point) [N, H, W, C] times columns [OW, W], requantized by one M and s."""
 
     input_zero_point: int = 0
+    macs = no_products
 
     def infer(
         self, x: TensorType, rows: TensorType, columns: TensorType, multiplier: TensorType, shift: TensorType
@@ -254,6 +282,17 @@ class ResizeLinear(Requantized):
         high = jnp.einsum("ih,nhwc->niwc", rows.astype(jnp.float64), real, precision=jax.lax.Precision.HIGHEST)
         sums = jnp.einsum("jw,niwc->nijc", columns.astype(jnp.float64), high, precision=jax.lax.Precision.HIGHEST)
         return self.finish(sums.astype(jnp.int64), multiplier, shift)
+
+    def accumulator_bounds(self, x: Operand, *rest: Operand) -> Interval:
+        """Two weighted sums; weights of both signs bound the magnitude alone."""
+        low, high = centred(x.bounds, self.input_zero_point)
+        reach, signed = 1, False
+        for weights in (operand.known.astype(np.int64) for operand in rest[:2]):
+            reach *= int(np.abs(weights).sum(1).max(initial=0))
+            signed = signed or bool((weights < 0).any())
+        if signed:
+            low, high = -max(-low, high), max(-low, high)
+        return total((low, high), reach)
 
 
 def _convolution(

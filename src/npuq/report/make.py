@@ -13,6 +13,7 @@ from npuq.comparison.compare import Difference, Pair, Progress, differences, run
 from npuq.comparison.measures import Measures
 from npuq.comparison.sides import GraphSide
 from npuq.ir import DType, Graph, Node, Quantization
+from npuq.ir.ops.npu.result import Integer
 from npuq.passes.calibration.masked_ranges import masked_values
 from npuq.passes.calibration.samples import Sample
 from npuq.passes.calibration.statistics import Observed, Statistics
@@ -92,7 +93,7 @@ def make_report(
 
 def _warnings(graph: Graph, lowered: Lowered, statistics: Observed) -> Iterator[str]:
     """Reasons why all figures of the report mean little."""
-    if not any(node.op.name.startswith("npu.") for node in lowered.graph.nodes):
+    if not any(isinstance(node.op, Integer) for node in lowered.graph.nodes):
         yield "nothing in it became integers; what it computes runs in float on the host"
     for name in graph.inputs:
         if name in statistics and statistics[name].minimum == statistics[name].maximum == 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from npuq.ir import Graph
 from npuq.passes.calibration.statistics import Observed, Statistics
-from npuq.passes.lowering import LOWERINGS, Kind
+from npuq.passes.lowering import Kind, kind_of
 from npuq.passes.target import Target
 
 from .contents import Layer
@@ -29,8 +29,7 @@ def wide_ranges(
     widest = max(width.bits for width in target.widths)
     for layer in layers:
         node = graph.producers.get(layer.name)
-        lowering = LOWERINGS.get(type(node.op)) if node is not None else None
-        if node is None or lowering is None or lowering.kind_of(graph, node) is Kind.MOVE:
+        if node is None or kind_of(graph, node) in (Kind.HOST, Kind.MOVE):
             continue
         names = [name for name in (*node.operands, layer.name) if name in statistics]
         if layer.own_sqnr_db is None or layer.own_sqnr_db >= LEAST_DECIBELS or not names:
