@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import require
-from ..op import Movement, Op, T, op
+from ..op import Movement, Op, T, no_products, op
 from ..types import DType, TensorType
 from .reduce import check_axis
 from .shape import from_front
@@ -50,6 +50,7 @@ class Scatter(Op):
 
     __slots__ = ()
     reduction: Reduction
+    macs = no_products
 
     def moved(self, operands: Sequence[T]) -> Sequence[T]:
         """x and the updates, where these are written."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import DType, Graph, Node, Op, run_nodes
-from npuq.ir.ops import activation, elementwise, trigonometry
+from npuq.ir import DType, Graph, Node, Op, registry, run_nodes
+from npuq.ir.ops import activation, elementwise
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.pointwise import Lut
 from npuq.ir.ops.quant import to_integers, to_reals
@@ -15,46 +15,6 @@ from .context import Context, Emitted, Result
 from .piecewise_linear import pieces
 from .registry import Kind, is_known, lowers
 from .tables import INTEGERS, lengths, shortest_table
-
-UNARY: tuple[type[Op], ...] = (
-    activation.Relu,
-    activation.Clip,
-    activation.LeakyRelu,
-    activation.Sigmoid,
-    activation.Tanh,
-    activation.HardSigmoid,
-    activation.HardSwish,
-    activation.Silu,
-    activation.Mish,
-    activation.Elu,
-    activation.Selu,
-    activation.Celu,
-    activation.Softplus,
-    activation.Softsign,
-    activation.Gelu,
-    elementwise.Abs,
-    elementwise.Neg,
-    elementwise.Sign,
-    elementwise.Reciprocal,
-    elementwise.Sqrt,
-    elementwise.Exp,
-    elementwise.Log,
-    elementwise.Erf,
-    elementwise.Sin,
-    elementwise.Cos,
-    elementwise.Floor,
-    elementwise.Ceil,
-    elementwise.Round,
-    trigonometry.Tan,
-    trigonometry.Asin,
-    trigonometry.Acos,
-    trigonometry.Atan,
-    trigonometry.Sinh,
-    trigonometry.Cosh,
-    trigonometry.Asinh,
-    trigonometry.Acosh,
-    trigonometry.Atanh,
-)
 
 
 def table_by_channel(graph: Graph, node: Node, value: str) -> bool:
@@ -168,6 +128,6 @@ def _look_up(context: Context, op: Op, entries: np.ndarray, source: str, result:
     return Emitted(context.emit(op, x, name, result=result), last)
 
 
-lowers(*UNARY, kind=Kind.POINTWISE)(pointwise)
+lowers(*(op for op in registry().values() if issubclass(op, elementwise.Unary)), kind=Kind.POINTWISE)(pointwise)
 lowers(activation.PRelu, kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,))(pointwise)
 lowers(elementwise.Pow, elementwise.Mod, kind=Kind.POINTWISE, obstacle=not_a_table)(pointwise)

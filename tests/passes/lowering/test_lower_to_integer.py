@@ -8,8 +8,23 @@ import numpy as np
 import pytest
 
 from npuq.backends.simulator import simulator
-from npuq.ir import Builder, DType, Graph, NpuqError, Op, PassError, TensorType, blobs, evaluate, parse, to_text, verify
+from npuq.ir import (
+    Builder,
+    DType,
+    Graph,
+    NpuqError,
+    Op,
+    PassError,
+    TensorType,
+    blobs,
+    evaluate,
+    parse,
+    registry,
+    to_text,
+    verify,
+)
 from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, scatter, shape
+from npuq.ir.ops.npu.result import Requantized
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
 from npuq.passes.lowering.lower_to_integer import lower, lower_to_integer
@@ -306,6 +321,18 @@ def test_every_lowering_has_a_case() -> None:
     shown = {type(node.op) for name in CASES for node in float_graph(name).nodes}
     pointwise = {op for op, lowering in LOWERINGS.items() if lowering.kind is Kind.POINTWISE}
     assert {op.name for op in LOWERINGS if op not in shown | pointwise} == {"argmax", "argmin"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_op_that_requantizes_its_sums_has_a_gain(name: str) -> None:
+    """Without it no repair keeps its shift within the target's field."""
+    graph = float_graph(name)
+    for node in graph.nodes:
+        lowering = LOWERINGS.get(type(node.op))
+        if lowering is not None and lowering.kind_of(graph, node) is Kind.COMPUTE:
+            integer = registry()[lowering.integer_op(graph, node)]
+            requantizes = issubclass(integer, Requantized) and not integer.pre_shifts
+            assert (lowering.gain is not None) == requantizes, node
 
 
 def test_clamps_and_tables_cost_no_op() -> None:
