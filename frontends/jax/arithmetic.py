@@ -89,7 +89,7 @@ SAME = (
     "reduce_precision",
     "pvary",
 )
-"""Primitives that matter to training or to the compiler only."""
+"""Primitives that only concern training or the compiler."""
 
 
 @converts(*UNARY)
@@ -166,7 +166,7 @@ def exp2(equation: Equation) -> str:
 
 @converts("erfc")
 def erfc(equation: Equation) -> str:
-    """1 - erf(x), and 1 + erf(u) where x is -u, as the exact GELU has it."""
+    """1 - erf(x), or 1 + erf(u) if x is -u, the form of the exact GELU."""
     x = equation.narrow(0)
     inner = _negated(equation, x)
     one = equation.scalar(1, x)
@@ -176,7 +176,7 @@ def erfc(equation: Equation) -> str:
 
 
 def _negated(equation: Equation, x: str) -> str | None:
-    """u where x is -u or -u * c."""
+    """Return u if x is -u or -u * c."""
     node = equation.producer(x)
     if node is not None and isinstance(node.op, Neg):
         return node.operands[0]
@@ -196,14 +196,14 @@ def round_(equation: Equation) -> str:
 
 @converts("div")
 def div(equation: Equation) -> str:
-    """A sum divided by its count is a mean."""
+    """A sum divided by its count becomes a mean."""
     x, count = equation.narrow(0), equation.number(1)
     mean = None if count is None else _mean(equation, x, count)
     return equation.add(Div(), x, equation.narrow(1)) if mean is None else mean
 
 
 def _mean(equation: Equation, x: str, count: float) -> str | None:
-    """The mean whose sum `x` is, over `count` elements."""
+    """Return the mean of which `x` is the sum, over `count` elements."""
     node = equation.producer(x)
     if node is None:
         return None
@@ -219,7 +219,7 @@ def _mean(equation: Equation, x: str, count: float) -> str | None:
 
 
 def _through(equation: Equation, x: str, count: float) -> str | None:
-    """The same behind a transpose, which a sum of windows has."""
+    """The same after a transpose, as in a sum over windows."""
     node = equation.producer(x)
     if node is None or not isinstance(node.op, Transpose):
         return None
@@ -238,7 +238,7 @@ def min_(equation: Equation) -> str:
 
 
 def _limited(equation: Equation, op: Op) -> str:
-    """A limit that is one number makes a clip, or a relu."""
+    """A constant limit makes a clip or a relu."""
     for index in (0, 1):
         bound = equation.number(1 - index)
         if bound is not None and equation.array(index) is None and equation.type(equation.narrow(index)).dtype.is_float:
@@ -248,7 +248,7 @@ def _limited(equation: Equation, op: Op) -> str:
 
 
 def _clipped(equation: Equation, x: str, low: float, high: float) -> str:
-    """x between limits; an upper one joins the lower one of the op before."""
+    """Clip x; an upper limit joins the lower limit of the op before."""
     if low == -math.inf and high == math.inf:
         return x
     before = equation.producer(x)
@@ -272,7 +272,7 @@ def clamp(equation: Equation) -> str:
 def select_n(equation: Equation) -> str:
     require(len(equation.operands) == 3, f"{len(equation.operands) - 1} cases, 2 wanted")
     which = equation.narrow(0)
-    require(equation.type(which).dtype is DType.BOOL, "a choice by an integer is not supported")
+    require(equation.type(which).dtype is DType.BOOL, "a selection by an integer is not supported")
     return equation.add(Where(), which, equation.narrow(2), equation.narrow(1))
 
 

@@ -1,4 +1,4 @@
-"""Converters of primitives that hold other jaxprs: calls are inlined, loops over known counts unrolled."""
+"""Converters of primitives with inner jaxprs: calls are inlined, loops of known length unrolled."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STEPS = 512
 
 
 CALLS = ("jit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
-"""Primitives that stand for the jaxpr inside, whatever they mean to training or to the compiler."""
+"""Primitives that only wrap their jaxpr, for training or the compiler."""
 
 
 @converts(*CALLS)
 def call(equation: Equation) -> tuple[Result, ...]:
-    """The body in the place of the call; its rules for derivatives are of no use here."""
+    """Inline the body; rules for derivatives are dropped."""
     held = (equation.params.get(name) for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"))
     body = next(jaxpr for jaxpr in held if jaxpr is not None)
     return equation.inline(body, equation.operands)
@@ -36,7 +36,7 @@ def cond(equation: Equation) -> tuple[Result, ...]:
 
 @converts("scan")
 def scan(equation: Equation) -> tuple[Result, ...]:
-    """One copy of the body for each step; the outputs of the steps are joined along a new first axis."""
+    """Copy the body for each step; join the steps' outputs along a new first axis."""
     params = equation.params
     length, constants, carried = params["length"], params["num_consts"], params["num_carry"]
     require(length <= STEPS, f"a loop of {length} steps, at most {STEPS} are unrolled")
@@ -56,7 +56,7 @@ def scan(equation: Equation) -> tuple[Result, ...]:
 
 
 def _step(equation: Equation, index: int, step: int) -> Result:
-    """The slice of a stacked operand that one step reads."""
+    """The slice of a stacked operand for one step."""
     known, shape = equation.array(index), equation.shapes[index]
     if known is not None:
         return Known(known.array[step], known.name)

@@ -1,4 +1,4 @@
-"""JAX functions to float graphs: walks the jaxpr in order and collects every problem on its way."""
+"""JAX functions to float graphs: translates the jaxpr in order and collects every problem."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from .registry import Equation, Known, Result, primitives
 from .trace import Traced, trace
 
 HOLDERS = (*CALLS, "cond")
-"""Primitives whose results are those of the jaxpr inside."""
+"""Primitives whose results are those of their jaxpr."""
 
 LIBRARIES = ("jax", "flax", "npuq", "optax", "contextlib.py", "functools.py")
-"""Whose lines are not the user's."""
+"""Packages whose lines are not the user's."""
 
 
 def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:
     """Translate a function of JAX arrays, a linen or an nnx module to a float graph with static shapes.
 
     `inputs` are example inputs: one, a tuple in order, or a dict by name; arrays or `jax.ShapeDtypeStruct`. `weights`
-    are a linen module's variables, or the first argument of a function: their leaves become constants under their
-    dotted paths. Raises `NpuqError` that tells every primitive that cannot be translated.
+    are a linen module's variables, or the first argument of a function: their leaves become constants with dotted
+    paths. Raises `NpuqError` with every primitive that cannot be translated.
     """
     problems, graph = _import(source, shapes, inputs, weights)
     if graph is None:
@@ -42,7 +42,7 @@ def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weigh
 
 
 def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
-    """All problems that keep a function from being translated, at once; one that cannot be traced raises."""
+    """List every problem that prevents the import of a function; raises if it cannot be traced."""
     return _import(source, shapes, inputs, weights)[0].listed()
 
 
@@ -67,7 +67,7 @@ def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tu
 
 
 class _Importer:
-    """One walk over a jaxpr and those inside it."""
+    """The translation of a jaxpr and its inner ones."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -93,12 +93,12 @@ class _Importer:
         return verify(self.builder.build(outputs))
 
     def _whole(self, result: Result, variable: Any) -> str:
-        """A result as a value of the shape that the jaxpr gives."""
+        """Broadcast a result to its shape in the jaxpr."""
         equation = self._equation("output", {}, [result], [variable], [variable], self.label, "output")
         return equation.full(0)
 
     def inline(self, jaxpr: Any, operands: Sequence[Result | None]) -> tuple[Result, ...]:
-        """Translate the equations of a jaxpr over these operands and give its results."""
+        """Translate a jaxpr over these operands; return its results."""
         inner, constants = getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
         scope: dict[Any, Result | None] = dict(zip(inner.invars, operands, strict=True))
         scope.update(
@@ -109,7 +109,7 @@ class _Importer:
             results = self._results(equation, scope)
             for index, variable in enumerate(equation.outvars):
                 scope[variable] = None if results is None else results[index]
-        return tuple(self._value(variable, scope) for variable in inner.outvars)  # type: ignore[misc]  # None: a problem is noted
+        return tuple(self._value(variable, scope) for variable in inner.outvars)  # type: ignore[misc]  # None: a problem is recorded
 
     def _value(self, variable: Any, scope: dict[Any, Result | None]) -> Result | None:
         if isinstance(variable, jax.extend.core.Literal):
@@ -118,7 +118,7 @@ class _Importer:
         return scope[variable]
 
     def _results(self, proto: Any, scope: dict[Any, Result | None]) -> tuple[Result, ...] | None:
-        """The values of an equation's results; None where it, or one of its operands, has a problem."""
+        """Return the values of an equation's results, or None if it or one of its operands has a problem."""
         primitive, outer = proto.primitive.name, self.stack
         operands = [self._value(variable, scope) for variable in proto.invars]
         self.stack = outer + tuple(
@@ -143,7 +143,7 @@ class _Importer:
         return results
 
     def _finished(self, equation: Equation, results: tuple[Result, ...]) -> tuple[Result, ...]:
-        """The results under the names that they shall have."""
+        """Give the results their names."""
         names = equation.context.finish(tuple(result if isinstance(result, str) else "" for result in results))
         return tuple(name or result for name, result in zip(names, results, strict=True))
 
@@ -156,11 +156,11 @@ class _Importer:
 
     @property
     def _path(self) -> tuple[str, ...]:
-        """The modules that an equation stands in, without the outermost one."""
+        """The modules around an equation, without the outermost one."""
         return self.stack[1:] if self.stack[:1] == (self.label,) else self.stack
 
     def _place(self, proto: Any) -> str:
-        """Where an equation stands: the modules around it, or else the user's line."""
+        """The location of an equation: its modules, else the user's line."""
         if self._path:
             return "/".join(self._path)
         traceback = proto.source_info.traceback

@@ -1,4 +1,4 @@
-"""The converter of general products, which einsum and every dense layer end in."""
+"""The converter of general products: einsum and dense layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .registry import Equation, Ints, converts
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One operand of a product: its batch axes, its own axes, and those that are summed over."""
+    """One operand of a product: its batch axes, free axes, and summed axes."""
 
     index: int
     shape: Ints
@@ -33,7 +33,7 @@ class Side:
 
 @converts("dot_general")
 def dot_general(equation: Equation) -> str:
-    """Batch axes first, then one matrix product; known weights are rearranged at once and stand on the right."""
+    """Move batch axes first and multiply; constant weights are rearranged at import and become the right operand."""
     (summed, batch) = equation.params["dimension_numbers"]
     sides = [Side.of(index, equation.shapes[index], batch[index], summed[index]) for index in (0, 1)]
     swapped = equation.array(0) is not None and equation.array(1) is None
@@ -50,7 +50,7 @@ def dot_general(equation: Equation) -> str:
 
 
 def _left(equation: Equation, side: Side) -> str:
-    """[*batch, *rows, inner]; the rows are one axis where there is a batch."""
+    """[*batch, *rows, inner]; with a batch, the rows are one axis."""
     moved = equation.transposed(equation.full(side.index), side.batch + side.free + side.summed)
     rows = (math.prod(side.sizes(side.free)),) if side.batch else side.sizes(side.free) or (1,)
     return equation.reshaped(moved, (*side.sizes(side.batch), *rows, math.prod(side.sizes(side.summed))))

@@ -17,7 +17,7 @@ from .registry import Equation, Ints, Known, converts
 
 @converts("broadcast_in_dim")
 def broadcast_in_dim(equation: Equation) -> str:
-    """Ones where axes are new: what reads the result broadcasts by itself."""
+    """New axes get the size 1; readers of the result broadcast."""
     x = equation.narrow(0)
     shape = [1] * len(equation.params["shape"])
     for axis, size in zip(equation.params["broadcast_dimensions"], equation.type(x).shape, strict=True):
@@ -34,7 +34,7 @@ def reshape(equation: Equation) -> str:
 
 
 def _with_ones(equation: Equation, x: str, shape: Ints | list[int]) -> str:
-    """A reshape; one that puts ones where a reduction took axes away makes the reduction keep them."""
+    """A reshape; if it restores axes that a reduction removed, the reduction keeps them."""
     node = equation.producer(x)
     if node is not None and isinstance(node.op, Reduction) and not node.op.keep:
         before = equation.type(node.operands[0]).shape
@@ -69,7 +69,7 @@ def slice_(equation: Equation) -> str:
 
 @converts("dynamic_slice")
 def dynamic_slice(equation: Equation) -> str:
-    """Only at a known place, which is moved inside."""
+    """Only at a constant position, which is clamped."""
     shape, sizes = equation.shapes[0], equation.params["slice_sizes"]
     starts = [equation.number(index) for index in range(1, len(equation.operands))]
     kept = []
@@ -81,7 +81,7 @@ def dynamic_slice(equation: Equation) -> str:
 
 
 def _kept(equation: Equation, ranges: list[range]) -> str:
-    """Some elements of each axis."""
+    """Select elements of each axis."""
     op = Slice(
         starts=tuple(along.start for along in ranges),
         stops=tuple(along.stop for along in ranges),
@@ -109,7 +109,7 @@ def concatenate(equation: Equation) -> str:
 
 @converts("stack")
 def stack(equation: Equation) -> str:
-    """The operands side by side along a new axis."""
+    """Join the operands along a new axis."""
     axis, shape = equation.params["axis"], equation.shapes[0]
     parts = [
         equation.reshaped(equation.full(index), (*shape[:axis], 1, *shape[axis:]))
@@ -120,7 +120,7 @@ def stack(equation: Equation) -> str:
 
 @converts("pad")
 def pad(equation: Equation) -> str:
-    """Negative padding takes elements away; none goes between elements."""
+    """Negative padding removes elements; padding between elements is not supported."""
     value = equation.number(1)
     config = tuple(tuple(map(int, along)) for along in equation.params["padding_config"])
     require(value is not None, "the padding value is computed from the inputs")
@@ -142,7 +142,7 @@ def iota(equation: Equation) -> Known:
 
 @converts("gather")
 def gather(equation: Equation) -> str:
-    """Whole slices along one axis, as indexing and `take` make them; places outside are clamped, not filled."""
+    """Full slices along one axis, as from indexing and `take`; indices outside are clamped, not filled."""
     numbers = equation.params["dimension_numbers"]
     shape, sizes = equation.shapes[0], tuple(equation.params["slice_sizes"])
     require(not numbers.operand_batching_dims, "gathering with batch axes is not supported")
@@ -163,7 +163,7 @@ def gather(equation: Equation) -> str:
 
 
 def _at(equation: Equation, shape: Ints, sizes: Ints, numbers: object) -> str:
-    """One slice at a known place."""
+    """One slice at a constant position."""
     known = equation.array(1)
     assert known is not None
     starts = [0] * len(shape)
@@ -174,7 +174,7 @@ def _at(equation: Equation, shape: Ints, sizes: Ints, numbers: object) -> str:
 
 
 def _unwrapped(equation: Equation, indices: str, size: int) -> str:
-    """The indices before negative ones were made to count from the front, which the op does by itself."""
+    """Return the indices before negative ones were shifted, since the op handles negative indices."""
     node = equation.producer(indices)
     while node is not None and node.op.name == "reshape":
         if equation.type(node.operands[0]).size != equation.type(indices).size:

@@ -25,7 +25,7 @@ REDUCTIONS: dict[str, Any] = {
 
 @converts(*REDUCTIONS)
 def reduce(equation: Equation) -> str:
-    """Truth values are reduced as the integers 0 and 1."""
+    """Bools are reduced as the integers 0 and 1."""
     x, axes = equation.full(0), tuple(int(axis) for axis in equation.params["axes"])
     if equation.type(x).dtype is not DType.BOOL:
         return equation.add(REDUCTIONS[equation.primitive](axes=axes), x)

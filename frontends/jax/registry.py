@@ -1,4 +1,4 @@
-"""Converters: one function per JAX primitive, and what they are given to work with."""
+"""Converters, one function per JAX primitive, and their argument."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ints = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """A parameter or another array that is known, not yet in the graph: it goes there in the form that is read."""
+    """A parameter or another known array that is not in the graph yet; it is added in the form that is read."""
 
     array: np.ndarray
     name: str
@@ -28,8 +28,8 @@ class Known:
 class Equation:
     """One equation of a jaxpr under translation.
 
-    The value of an operand may have ones where the jaxpr has an axis broadcast: pointwise converters read it with
-    `narrow`, all others with `full`. `inline` translates a jaxpr over operands and gives its results.
+    The value of an operand may have size 1 where the jaxpr broadcasts: pointwise converters read it with `narrow`, all
+    others with `full`. `inline` translates a jaxpr over operands and returns its results.
     """
 
     primitive: str
@@ -46,7 +46,7 @@ class Equation:
         return self.context.builder
 
     def narrow(self, index: int) -> str:
-        """Operand `index` as it is: its shape broadcasts to the one that the jaxpr gives."""
+        """Operand `index` unbroadcast: its shape broadcasts to that of the jaxpr."""
         operand = self.operands[index]
         if isinstance(operand, str):
             return operand
@@ -55,15 +55,15 @@ class Equation:
         return self._read[index]
 
     def full(self, index: int) -> str:
-        """Operand `index` in the shape that the jaxpr gives."""
+        """Operand `index` in its shape in the jaxpr."""
         return self.expanded(self.narrow(index), self.shapes[index])
 
     def expanded(self, name: str, shape: Ints) -> str:
-        """A value, broadcast where its shape differs."""
+        """Broadcast a value to a shape."""
         return name if self.type(name).shape == shape else self.add(Expand(shape=shape), name)
 
     def array(self, index: int) -> Known | None:
-        """Operand `index` where it is known before the network runs, in its full shape."""
+        """The array of operand `index` in its full shape, or None if it is computed."""
         operand = self.operands[index]
         if isinstance(operand, Known):
             return Known(np.broadcast_to(operand.array, self.shapes[index]), operand.name)
@@ -71,7 +71,7 @@ class Equation:
         return None if constant is None else Known(np.broadcast_to(constant.array, self.shapes[index]), operand)
 
     def number(self, index: int) -> float | None:
-        """The one number that a known operand holds everywhere, or None."""
+        """The number that a constant operand repeats, or None."""
         known = self.array(index)
         if known is None or not known.array.size or not np.all(known.array == known.array.flat[0]):
             return None
@@ -81,12 +81,12 @@ class Equation:
         return self.builder.types[name]
 
     def result(self, index: int = 0) -> TensorType:
-        """The type that the jaxpr gives a result."""
+        """The type of a result in the jaxpr."""
         aval = self.results[index].aval
         return TensorType(DType.of(aval.dtype), tuple(int(size) for size in aval.shape))
 
     def producer(self, name: str) -> Node | None:
-        """The node that made a value."""
+        """The node that computes a value."""
         return self.builder.producer(name)
 
     def add(self, op: Op, *operands: str) -> str:
@@ -97,7 +97,7 @@ class Equation:
         return self.context.constant(np.asarray(value, self.type(like).dtype.numpy))
 
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
-        """A value in another shape, constants at once."""
+        """Reshape a value; constants are folded."""
         shape = tuple(int(size) for size in shape)
         if self.type(name).shape == shape:
             return name
@@ -107,7 +107,7 @@ class Equation:
         return self.add(Reshape(shape=shape), name)
 
     def transposed(self, name: str, order: Sequence[int]) -> str:
-        """A value with its axes in another order; where only axes of size 1 move it is a reshape."""
+        """Transpose a value; a reshape if only axes of size 1 move."""
         order = tuple(int(axis) for axis in order)
         if order == tuple(range(len(order))):
             return name
@@ -121,14 +121,14 @@ class Equation:
         return self.add(Transpose(order=order), name)
 
     def weight(self, index: int, shape: Callable[[np.ndarray], np.ndarray]) -> str | None:
-        """A known operand, rearranged before it goes into the graph under its own name; None where it is computed."""
+        """Add a constant operand, rearranged, under its own name; None if it is computed."""
         known = self.array(index)
         if known is None:
             return None
         return self.builder.constant(np.ascontiguousarray(shape(known.array)), known.name)
 
     def require_plain(self, **wanted: Any) -> None:
-        """Refuse parameters whose uncommon values no converter translates."""
+        """Refuse unsupported values of parameters."""
         for name, value in wanted.items():
             given = self.params.get(name, value)
             require(given == value, f"{name}={given} is not supported")

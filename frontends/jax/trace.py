@@ -1,4 +1,4 @@
-"""What a JAX source computes: its function, the arrays that it takes, and all their names."""
+"""Traces a JAX source: its function, its arrays and their names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..specialize import Shapes
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A function as a jaxpr; its arguments are the weights' leaves and then the inputs', each with a name."""
+    """A function as a jaxpr; its arguments are the leaves of weights, then of inputs, each with a name."""
 
     name: str
     jaxpr: Any
@@ -44,8 +44,8 @@ def trace(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Trac
     args, kwargs = jax.tree.map(_abstract, (args, kwargs))
     try:
         jaxpr, shape = jax.make_jaxpr(function, return_shape=True)(state, *args, **kwargs)
-    except Exception as error:  # whatever the user's function raises
-        raise NpuqError(f"{name}: it cannot be traced: {one_line(error)}") from error
+    except Exception as error:  # the user's function may raise anything
+        raise NpuqError(f"{name}: cannot be traced: {one_line(error)}") from error
     named = [*({parameter: arg} for parameter, arg in zip(parameters, args, strict=False)), kwargs]
     structure = jax.tree.structure((state, args, kwargs))
 
@@ -65,7 +65,7 @@ def trace(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Trac
 
 
 def _function(source: Any, weights: Any) -> tuple[Callable[..., Any], Any, str, Mapping[str, inspect.Parameter]]:
-    """A function of (weights, *inputs), the weights, the source's name, and the parameters that are inputs."""
+    """Return a function of (weights, *inputs), the weights, the source's name, and the inputs' parameters."""
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
     if "flax" in packages and hasattr(source, "apply"):
         name = source.name or type(source).__name__
@@ -84,7 +84,7 @@ def _function(source: Any, weights: Any) -> tuple[Callable[..., Any], Any, str, 
 
         return call, state, type(source).__name__, _parameters(type(source).__call__)
     if not callable(source):
-        raise NpuqError(f"objects of type {type(source).__name__} are no JAX functions")
+        raise NpuqError(f"objects of type {type(source).__name__} are not JAX functions")
     name = getattr(source, "__name__", type(source).__name__)
     name = "function" if name == "<lambda>" else name
     parameters = dict(inspect.signature(source).parameters)
@@ -95,12 +95,12 @@ def _function(source: Any, weights: Any) -> tuple[Callable[..., Any], Any, str, 
 
 
 def _parameters(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a method, without the object itself."""
+    """The parameters of a method, without `self`."""
     return dict(list(inspect.signature(method).parameters.items())[1:])
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The type of an example, whose values do not matter."""
+    """The type of an example input."""
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     return _struct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
 

@@ -1,4 +1,4 @@
-"""Converters of convolutions and poolings: channels first, whatever the layout they are written in."""
+"""Converters of convolutions and poolings in any layout to channels first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .registry import Equation, Ints, converts
 
 @converts("conv_general_dilated")
 def convolution(equation: Equation) -> str:
-    """Operands go to NCHW and OIHW, the result back; a spread operand makes a transposed convolution."""
+    """Convert operands to NCHW and OIHW, and the result back; a dilated operand makes a transposed convolution."""
     params = equation.params
     numbers = params["dimension_numbers"]
     equation.require_plain(batch_group_count=1)
@@ -38,7 +38,7 @@ def convolution(equation: Equation) -> str:
 
 
 def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, ...]) -> str:
-    """A convolution of x spread out by its stride is the transposed one of the window turned around."""
+    """A convolution of dilated x is the transposed convolution with the flipped window."""
     params = equation.params
     require(all(step == 1 for step in params["window_strides"]), "both strides and a spread operand")
     known = equation.context.known(weights)
@@ -69,7 +69,7 @@ def max_pool(equation: Equation) -> str:
 
 @converts("reduce_window_sum")
 def sum_pool(equation: Equation) -> str:
-    """A mean in which padding counts, times the size of the window."""
+    """A mean that counts padding, times the size of the window."""
     x, back, window, stride, padding, dilation = _windows(equation)
     op = AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
     mean = equation.add(op, x)
@@ -85,7 +85,7 @@ def min_pool(equation: Equation) -> str:
 
 
 def _windows(equation: Equation) -> tuple[str, list[int], Ints, Ints, tuple[tuple[int, int], ...], Ints]:
-    """The operand with its spatial axes last, the order that undoes this, and the geometry of those axes."""
+    """Return the operand with spatial axes last, the inverse order, and the geometry of those axes."""
     params, shape = equation.params, equation.shapes[0]
     rank = len(shape)
     require(all(step == 1 for step in params["base_dilation"]), "a spread operand is not supported")

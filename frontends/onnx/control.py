@@ -1,4 +1,4 @@
-"""Control flow at import: known branches are taken, others chosen from, loops of known length unrolled."""
+"""Removes control flow at import: selects branches and unrolls loops of known length."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from onnx import GraphProto
 
 MOST = 20_000
-"""The most nodes that one loop may become."""
+"""The greatest number of nodes of an unrolled loop."""
 
 Scope = ChainMap[str, "str | None"]
-"""The names of the user's values in the new graph; None for values that a problem keeps from being known."""
+"""The names of the user's values in the new graph; None after a problem."""
 
 Values = Sequence["str | None"]
 
 
 class Walker(Protocol):
-    """What control flow needs of the importer."""
+    """The part of the importer that control flow needs."""
 
     builder: Builder
     sequences: dict[str, tuple[str, ...]]
@@ -40,10 +40,10 @@ class Walker(Protocol):
 
 
 def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Scope) -> Values:
-    """The taken branch's results; where the inputs decide, both branches' and a choice for each result.
+    """Return the selected branch's results, or a `where` of both branches' results if the inputs decide.
 
-    Where that fails and a few numbers among the inputs decide, such as a sampling rate, the error asks to fix these: a
-    branch is often for another use, and what is wrong with it then does not matter.
+    If that fails and single numbers among the inputs decide, such as a sampling rate, the error asks to fix these. The
+    other branch then need not be supported.
     """
     require({"then_branch", "else_branch"} <= set(bodies), "then_branch and else_branch wanted")
     require(len(node.operands) == 1, f"{len(node.operands)} operands, 1 wanted")
@@ -64,10 +64,10 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
         )
     require(len(first) == len(second), f"branches of {len(first)} and {len(second)} results")
     context = Context(walker.builder, node, 0, walker.sequences)
-    chosen: list[str | None] = []
+    results: list[str | None] = []
     for one, two in zip(first, second, strict=True):
         if one is None or two is None:
-            chosen.append(None)
+            results.append(None)
             continue
         types = (context.type(one), context.type(two))
         require(
@@ -76,12 +76,12 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
             + (remedy or "export the branch that is meant, or branches of one type"),
         )
         flag = condition if not type_.shape else context.add(Reshape(shape=()), condition)
-        chosen.append(one if one == two else context.add(Where(), flag, one, two))
-    return _finished(context, chosen)
+        results.append(one if one == two else context.add(Where(), flag, one, two))
+    return _finished(context, results)
 
 
 def loop(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Scope) -> Values:
-    """The body once per iteration: until the known count is reached or the condition is known to be false."""
+    """Translate the body once per iteration, until the known count or a false condition."""
     body = _body(bodies)
     count, condition = (
         None if name is None else _known(walker, name, what)
@@ -110,7 +110,7 @@ def loop(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
 
 
 def scan(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Scope) -> Values:
-    """The body once per slice of the scanned operands, whose number is that of the slices."""
+    """Translate the body once per slice of the scanned operands."""
     body, scanned = _body(bodies), node.int("num_scan_inputs")
     require(0 < scanned <= len(node.operands), f"num_scan_inputs {scanned} of {len(node.operands)} operands")
     state: Values = node.operands[: len(node.operands) - scanned]
@@ -149,9 +149,9 @@ CONTROL = {"If": if_, "Loop": loop, "Scan": scan}
 
 
 def fixing(builder: Builder, name: str) -> str:
-    """How to fix the inputs that decide a value, each at a number that it is compared to; "" where one of them is data.
+    """Say how to fix the inputs that decide a value, with the numbers that they are compared to.
 
-    Single integers and truth values say how a network is used; what has more elements, or is real, it works on.
+    Returns "" if one of them is data: a float or more than one element. Single integers and bools are settings.
     """
     waiting, cone, compared = [name], dict[str, None](), dict[str, Any]()
     while waiting:
@@ -169,9 +169,9 @@ def fixing(builder: Builder, name: str) -> str:
     inputs = {value: builder.inputs[value] for value in cone if value in builder.inputs}
     if any(type_.dtype.is_float or type_.size != 1 for type_ in inputs.values()):
         return ""
-    given = {value: 1 if compared[value] is None else int(compared[value]) for value in inputs}
-    flags = " ".join(f"--value {value}:{number}" for value, number in given.items())
-    return f"fix {', '.join(map(repr, inputs))}, for example: {flags}, or values={given}"
+    values = {value: 1 if compared[value] is None else int(compared[value]) for value in inputs}
+    flags = " ".join(f"--value {value}:{number}" for value, number in values.items())
+    return f"fix {', '.join(map(repr, inputs))}, for example: {flags}, or values={values}"
 
 
 def _body(bodies: Mapping[str, GraphProto]) -> GraphProto:
@@ -180,13 +180,13 @@ def _body(bodies: Mapping[str, GraphProto]) -> GraphProto:
 
 
 def _scans(body: GraphProto, others: int) -> int:
-    """The number of a body's outputs that are collected."""
+    """The number of a body's collected outputs."""
     require(len(body.output) >= others, f"a body of {len(body.output)} outputs, at least {others} wanted")
     return len(body.output) - others
 
 
 def _known(walker: Walker, name: str, what: str) -> Any:
-    """The one number of a constant."""
+    """The number in a constant."""
     known = walker.builder.constants.get(name)
     require(
         known is not None,
@@ -199,10 +199,10 @@ def _known(walker: Walker, name: str, what: str) -> Any:
 
 
 def _iteration(walker: Walker, body: GraphProto, values: Values, scope: Scope) -> list[str | None]:
-    """The results of a body for these inputs."""
+    """Translate a body for these inputs; return its results."""
     require(len(body.input) == len(values), f"a body of {len(body.input)} inputs, {len(values)} wanted")
     inner = scope.new_child()
-    inner.update({given.name: value for given, value in zip(body.input, values, strict=True)})
+    inner.update({input_.name: value for input_, value in zip(body.input, values, strict=True)})
     return walker.graph(body, inner)
 
 
@@ -216,7 +216,7 @@ def _slice(context: Context, name: str, axis: int, index: int) -> str:
 
 
 def _stacked(context: Context, values: Values, axis: int) -> str | None:
-    """Values of one shape along a new axis."""
+    """Join values of one shape along a new axis."""
     require(len(values) > 0, "no iteration, so the shape of what it collects is not known")
     known = [value for value in values if value is not None]
     if len(known) < len(values):
@@ -228,6 +228,6 @@ def _stacked(context: Context, values: Values, axis: int) -> str | None:
 
 
 def _finished(context: Context, values: Values) -> Values:
-    """The results under the user's names; where one is not known, as they are."""
+    """Give the results the user's names, unless one has a problem."""
     known = tuple(value for value in values if value is not None)
     return context.finish(known) if len(known) == len(values) else values

@@ -1,4 +1,4 @@
-"""Functions: calls become the bodies, of the model's own functions and of operators that ONNX itself defines so."""
+"""Inlines functions: the model's own, and operators that ONNX defines by others."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 MOST = 100_000
-"""The most nodes that a model may have after its functions were put in place."""
+"""The greatest number of nodes after inlining."""
 
 Key = tuple[str, str]
 
 
 def inline_functions(model: ModelProto) -> ModelProto:
-    """Put function bodies in the place of their calls; the model's own functions must not call themselves."""
+    """Replace calls by function bodies; functions must not be recursive."""
     from onnx import inliner
 
     if not model.functions:
@@ -31,7 +31,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
 
 
 def has_body(name: str, domain: str, opset: int) -> bool:
-    """Whether ONNX itself defines an operator by others."""
+    """Whether ONNX defines an operator by others."""
     from onnx import defs
 
     if not is_standard(domain) or not defs.has(name):
@@ -44,14 +44,14 @@ def has_body(name: str, domain: str, opset: int) -> bool:
 
 
 def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: str) -> GraphProto:
-    """ONNX's own definition of one node, for operands of these types; names of values inside begin with `prefix`."""
+    """ONNX's definition of one node for operands of these types; inner values' names begin with `prefix`."""
     from onnx import TensorProto, helper, inliner
 
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(type_.dtype.numpy), type_.shape)
         for name, type_ in types.items()
     ]
-    if "" in node.input:  # the inliner asks for the types of operands that are left out, and does not use them
+    if "" in node.input:  # the inliner requires the types of absent operands without using them
         inputs.append(helper.make_tensor_value_info("", TensorProto.FLOAT, None))
     graph = helper.make_graph(
         [node], "body", inputs, [helper.make_empty_tensor_value_info(n) for n in node.output if n]
@@ -70,7 +70,7 @@ def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: s
 
 
 def _rename(node: NodeProto, renamed: Callable[[str], str]) -> None:
-    """Give other names to all values that a node and its bodies read and make."""
+    """Rename all values of a node and its bodies."""
     for names in (node.input, node.output):
         names[:] = map(renamed, names)
     for body in subgraphs(node):
@@ -86,7 +86,7 @@ def is_standard(domain: str) -> bool:
 
 
 def _add_defaults(node: NodeProto, opset: int) -> None:
-    """Write out the attributes that a node leaves to their defaults: the inliner forgets those."""
+    """Write out default attributes, which the inliner drops."""
     from onnx import defs
 
     given = {attribute.name for attribute in node.attribute}
@@ -104,7 +104,7 @@ def nodes_within(graph: GraphProto) -> Iterable[NodeProto]:
 
 
 def subgraphs(node: NodeProto) -> Iterable[GraphProto]:
-    """The bodies that a node holds as attributes."""
+    """The bodies in a node's attributes."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -114,7 +114,7 @@ def subgraphs(node: NodeProto) -> Iterable[GraphProto]:
 def _count(
     nodes: Iterable[NodeProto], bodies: Mapping[Key, Iterable[NodeProto]], known: dict[Key, int], path: tuple[Key, ...]
 ) -> int:
-    """The number of nodes after inlining; a function on its own path calls itself."""
+    """The number of nodes after inlining; refuse a function that calls itself."""
     total = 0
     for node in nodes:
         total += 1 + sum(_count(body.node, bodies, known, path) for body in subgraphs(node))

@@ -1,4 +1,4 @@
-"""ONNX files to float graphs: walks the nodes in order, folds what is known, collects every problem on its way."""
+"""ONNX files to float graphs: translates the nodes in order, folds constants, collects every problem."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def load(
 ) -> Graph:
     """Read an ONNX model, a path or a ModelProto, as a float graph with static shapes.
 
-    `shapes` gives the sizes of inputs by name where the file leaves them open; an open batch alone becomes 1. `values`
-    fixes inputs, by name, and `outputs` are the values to end with. Raises `NpuqError` that tells every operator that
-    cannot be translated, `ParseError` for damaged files.
+    `shapes` gives the sizes of inputs that the file leaves open; an open batch alone becomes 1. `values` fixes inputs
+    by name; `outputs` selects other values as outputs. Raises `NpuqError` with every operator that cannot be
+    translated, `ParseError` for damaged files.
     """
     problems, graph = _import(source, shapes or {}, values, outputs)
     if graph is None:
@@ -51,14 +51,14 @@ def check(
     values: Values | None = None,
     outputs: Sequence[str] | None = None,
 ) -> list[Problem]:
-    """All problems that keep a model from being loaded, at once; an unreadable file raises as in `load`."""
+    """List every problem that prevents the import of a model; an unreadable file raises as in `load`."""
     return _import(source, shapes or {}, values, outputs)[0].listed()
 
 
 def _import(
     source: str | Path | ModelProto, shapes: Shapes, values: Values | None, outputs: Sequence[str] | None
 ) -> tuple[Problems, Graph | None]:
-    """Read and walk a model; its graph is None where there are problems."""
+    """Read and translate a model; its graph is None if there are problems."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         label, name, folder = path.name, path.stem, path.parent
@@ -81,7 +81,7 @@ def _import(
 
 @dataclass
 class _Importer:
-    """One walk over a model."""
+    """The translation of a model."""
 
     label: str
     folder: Path | None
@@ -115,14 +115,14 @@ class _Importer:
         return verify(self.builder.build({name: value for name, value in outputs.items() if value is not None}))
 
     def note(self, proto: GraphProto) -> None:
-        """Note what is read anywhere in a graph, and keep its names free for its values."""
+        """Record the names that a graph reads, and reserve them for its values."""
         for node in nodes_within(proto):
             self.read.update(node.input)
             self.read.update(result.name for branch in subgraphs(node) for result in branch.output)
             self.builder.reserved.update(node.output)
 
     def graph(self, proto: GraphProto, scope: Scope) -> list[str | None]:
-        """Translate the nodes of a graph or of a branch, and give the values that it returns."""
+        """Translate the nodes of a graph or a branch; return its results."""
         for tensor in proto.initializer:
             if tensor.name in self.read:
                 self.builder.reserved.discard(tensor.name)
@@ -139,7 +139,7 @@ class _Importer:
         return scope[name]
 
     def node(self, proto: NodeProto, scope: Scope) -> None:
-        """Translate one node, or note why that is not possible and go on without its results."""
+        """Translate one node, or record its problem and continue without its results."""
         place = f"{self.label}:{proto.name or next(filter(None, proto.output), proto.op_type)}"
         results: tuple[str | None, ...] | None = None
         with self.problems.noted(proto.op_type, place):
@@ -150,7 +150,7 @@ class _Importer:
                 scope[output] = None if results is None else results[index]
 
     def results(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
-        """The values of a node's outputs; None where one of its operands has a problem of its own."""
+        """Return the values of a node's outputs, or None if one of its operands has a problem."""
         domain = "" if is_standard(proto.domain) else proto.domain
         opset = self.opsets.get(domain, 1)
         if domain == "" and proto.op_type in CONTROL and not (proto.op_type == "Scan" and opset < 9):
@@ -174,7 +174,7 @@ class _Importer:
         return convert(Context(self.builder, node, opset, self.sequences, self.read), converter)
 
     def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
-        """The results of a node that ONNX defines by others."""
+        """Translate a node by ONNX's definition."""
         types = {name: self.builder.types[str(scope[name])] for name in proto.input if name}
         graph = body(proto, types, self.opsets[""], next(filter(None, proto.output), proto.op_type))
         self.note(graph)
@@ -186,7 +186,7 @@ class _Importer:
         return tuple(inner.get(name) for name in proto.output)
 
     def control(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
-        """The results of a branch or a loop; where its operands are unknown, only its operators are looked at."""
+        """Translate a branch or a loop; if its operands have problems, check only its operators."""
         bodies = {attribute.name: attribute.g for attribute in proto.attribute if attribute.HasField("g")}
         operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
         if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
@@ -200,7 +200,7 @@ class _Importer:
         )
 
     def attribute(self, proto: AttributeProto) -> Any:
-        """An attribute as a Python value; None for the kinds that no operator of ours has."""
+        """An attribute as a Python value; None for kinds that no supported operator has."""
         from onnx import AttributeProto, helper
 
         if proto.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
@@ -216,7 +216,7 @@ class _Importer:
         return tuple(item.decode() if isinstance(item, bytes) else item for item in value) if plain else None
 
     def note_unknown(self, proto: GraphProto) -> None:
-        """Note the operators without a converter in a graph that cannot be walked."""
+        """Record the operators without a converter in a graph that cannot be translated."""
         for node in nodes_within(proto):
             domain = "" if is_standard(node.domain) else node.domain
             opset = self.opsets.get(domain, 1)

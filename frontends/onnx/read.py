@@ -1,4 +1,4 @@
-"""Bytes to ONNX messages: what is read is untrusted, so every size is checked before anything is allocated for it."""
+"""Bytes to ONNX messages: files are untrusted, so every size is checked before an allocation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
 
 OLDEST = 7
-"""The first opset that can be read: the first with NumPy's broadcasting."""
+"""The first supported opset, the first with NumPy's broadcasting."""
 
 
 def read_model(path: Path) -> ModelProto:
-    """Parse a file; whatever is no ONNX model is a `ParseError`."""
+    """Parse a file; raises `ParseError` if it is not an ONNX model."""
     import onnx
 
     try:
@@ -38,7 +38,7 @@ def read_model(path: Path) -> ModelProto:
 
 
 def opsets(model: ModelProto) -> dict[str, int]:
-    """The opset of each domain; a domain that is imported twice has the newer one."""
+    """The opset of each domain, the newer one if a domain is imported twice."""
     import onnx
 
     found: dict[str, int] = {}
@@ -52,7 +52,7 @@ def opsets(model: ModelProto) -> dict[str, int]:
 
 
 def require_names(graph: GraphProto) -> None:
-    """Require every name in a graph to be text: protobuf hands out bytes where one is not UTF-8."""
+    """Require every name in a graph to be UTF-8: protobuf returns bytes for others."""
     texts: list[object] = [value.name for values in (graph.input, graph.output, graph.initializer) for value in values]
     texts += [size.dim_param for value in graph.input for size in value.type.tensor_type.shape.dim]
     for node in nodes_within(graph):
@@ -64,7 +64,7 @@ def require_names(graph: GraphProto) -> None:
 
 
 def element_type(number: int, owner: str) -> DType:
-    """The element type that a number stands for in ONNX."""
+    """The element type of a number in ONNX."""
     from onnx import TensorProto, helper
 
     known = number in TensorProto.DataType.values()
@@ -76,7 +76,7 @@ def element_type(number: int, owner: str) -> DType:
 
 
 def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
-    """A tensor's array; external data is looked for in `folder` and nowhere else."""
+    """A tensor's array; external data must be in `folder`."""
     from onnx import TensorProto, helper, numpy_helper
 
     dtype = element_type(tensor.data_type, f"tensor {tensor.name!r}")
@@ -98,7 +98,7 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
 
 
 def _external(tensor: TensorProto, folder: Path | None, size: int) -> bytes:
-    """The bytes of a tensor that lie in a file beside the model's."""
+    """The bytes of a tensor in a file beside the model's."""
     place = f"external data of {tensor.name!r}"
     if folder is None:
         raise RuleError(f"{place}: load the model from its path, so that the file beside it is found")

@@ -1,4 +1,4 @@
-"""An ONNX model as onnxruntime runs it."""
+"""An ONNX model in onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ROUNDED = 0.1
-"""Where a number lies halfway between two integers either is right, and what follows makes more of it."""
+"""The tolerance of models that quantize: ties may round either way, and later layers amplify that."""
 
 
 def original(
@@ -30,9 +30,9 @@ def original(
     values: Values | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Original:
-    """The model in onnxruntime, which is asked for inner values too where the first difference is looked for."""
+    """Return the model in onnxruntime, with its inner values."""
     try:
-        import onnxruntime  # noqa: F401  # told early
+        import onnxruntime  # noqa: F401  # reported early
     except ImportError:
         raise NpuqError("onnxruntime is not installed: pip install 'npuq[onnxruntime]'") from None
     if values or outputs:
@@ -46,13 +46,13 @@ def original(
 
 
 def _rounds(source: str | Path | ModelProto) -> bool:
-    """Whether a model quantizes anything, also while it runs."""
+    """Whether a model quantizes anything, statically or dynamically."""
     model = read_model(Path(source)) if isinstance(source, (str, Path)) else source
     return any("Quant" in node.op_type or "QLinear" in node.op_type for node in model.graph.node)
 
 
 def _run(source: Any, inputs: Arrays, graph: Graph | None) -> Arrays:
-    """The outputs or, with a graph, the inner values whose names it shares."""
+    """Compute the outputs or, with a graph, the inner values of the same names."""
     import onnx
     import onnxruntime
 
@@ -71,5 +71,5 @@ def _run(source: Any, inputs: Arrays, graph: Graph | None) -> Arrays:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, map(np.asarray, session.run(None, dict(inputs))), strict=True))
-    except Exception as error:  # onnxruntime's classes of error have no common one
+    except Exception as error:  # onnxruntime's errors have no common class
         raise NpuqError(f"onnxruntime cannot run the model: {one_line(error)[:300]}") from None

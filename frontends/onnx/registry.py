@@ -11,14 +11,14 @@ from npuq.ir import NpuqError, require
 from ..context import Context, Node
 
 OPSET = 20
-"""The opset whose operators other frontends name."""
+"""The opset of operators that other frontends use."""
 
 Converter = Callable[[Context, Node], str | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A converter and the first opset whose meaning it translates."""
+    """A converter and its first opset."""
 
     since: int
     convert: Converter
@@ -30,7 +30,7 @@ _CONVERTERS: dict[tuple[str, str], list[Entry]] = {}
 def converts(op: str, *, since: int = 1, domain: str = "") -> Callable[[Converter], Converter]:
     """Register the converter of one operator from opset `since` to the next registered one's.
 
-    A function may serve several operators or several ranges; it may also look at `context.opset` by itself.
+    A function may serve several operators or ranges, and may read `context.opset`.
     """
 
     def register(convert: Converter) -> Converter:
@@ -44,13 +44,13 @@ def converts(op: str, *, since: int = 1, domain: str = "") -> Callable[[Converte
 
 
 def find(op: str, opset: int, domain: str = "") -> Converter | None:
-    """The converter for an operator as it is defined at `opset`, or None."""
+    """The converter of an operator at `opset`, or None."""
     fitting = [entry for entry in _CONVERTERS.get((domain, op), ()) if entry.since <= opset]
     return fitting[-1].convert if fitting else None
 
 
 def supported(domain: str = "") -> Mapping[str, tuple[int, ...]]:
-    """The operators that can be converted, each with the opsets at which a converter's range begins."""
+    """The supported operators, each with the first opsets of its converters."""
     return {
         op: tuple(entry.since for entry in entries)
         for (its, op), entries in sorted(_CONVERTERS.items())
@@ -59,7 +59,7 @@ def supported(domain: str = "") -> Mapping[str, tuple[int, ...]]:
 
 
 def convert(context: Context, converter: Converter) -> tuple[str, ...]:
-    """Run a converter; its broken rules get the node's place, its results the user's names."""
+    """Run a converter; its errors get the node's location, its results the user's names."""
     node = context.node
     try:
         returned = converter(context, node)
@@ -75,7 +75,7 @@ def convert(context: Context, converter: Converter) -> tuple[str, ...]:
 def apply(
     context: Context, operator: str, operands: Sequence[str | None], attributes: Mapping[str, Any], opset: int = OPSET
 ) -> str:
-    """Append what an ONNX operator means, for sources that define one of theirs as ONNX does; its first result."""
+    """Append the translation of an ONNX operator for another frontend; return its first result."""
     node = replace(context.node, op=operator, operands=tuple(operands), attributes=attributes)
     converter = find(operator, opset)
     assert converter is not None, operator

@@ -1,4 +1,4 @@
-"""What a model takes: its inputs with the sizes that the file leaves open, and those that the user gives."""
+"""The inputs of a model, with the file's sizes and the user's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A declared input; open sizes are symbols ("?" where the file has no word for them), open ranks None."""
+    """A declared input; open sizes are symbols ("?" for unnamed ones), an open rank is None."""
 
     name: str
     dtype: DType
@@ -30,7 +30,7 @@ class Input:
 
     @property
     def batch(self) -> str:
-        """The symbol of the first of several axes, which is taken for the batch; "" where it has none."""
+        """The symbol of the first of several axes, the batch, or ""."""
         first = self.sizes[0] if self.sizes is not None and len(self.sizes) > 1 else ""
         return first if isinstance(first, str) and first != "?" else ""
 
@@ -45,14 +45,14 @@ class Input:
 
 
 def inputs(graph: GraphProto) -> tuple[Input, ...]:
-    """The declared inputs; old files list the initializers among them, which are left out."""
+    """The declared inputs, without the initializers that old files list among them."""
     stored = {tensor.name for tensor in graph.initializer}
     stored.update(tensor.values.name for tensor in graph.sparse_initializer)
     return tuple(_input(value) for value in graph.input if value.name not in stored)
 
 
 def _input(value: ValueInfoProto) -> Input:
-    require(value.type.HasField("tensor_type"), f"input {value.name!r} is no tensor")
+    require(value.type.HasField("tensor_type"), f"input {value.name!r} is not a tensor")
     tensor = value.type.tensor_type
     dtype = element_type(tensor.elem_type, f"input {value.name!r}")
     if not tensor.HasField("shape"):
@@ -62,10 +62,10 @@ def _input(value: ValueInfoProto) -> Input:
 
 
 def resolve(declared: Sequence[Input], shapes: Shapes) -> dict[str, TensorType]:
-    """The static type of every input; a batch that is left open becomes 1, wherever else its symbol stands.
+    """Return the static type of every input; an open batch becomes 1 wherever its symbol occurs.
 
-    A size that is given for a symbol holds for that symbol everywhere. Raises `RuleError` for names that do not
-    exist, sizes that disagree with fixed ones, and sizes that stay open.
+    A size for a symbol holds wherever it occurs. Raises `RuleError` for unknown names, for sizes that contradict fixed
+    ones, and for sizes that stay open.
     """
     by_name = {one.name: one for one in declared}
     for name in shapes:
@@ -94,7 +94,7 @@ def resolve(declared: Sequence[Input], shapes: Shapes) -> dict[str, TensorType]:
 
 
 def _agree(one: Input, shape: Sequence[int], symbols: dict[str, int]) -> None:
-    """Require a given shape to fit the declared one, and note what it says about symbols."""
+    """Require a shape to fit the declared one, and record its symbols' sizes."""
     spelled = ",".join(map(str, shape))
     require(all(isinstance(size, int) and size > 0 for size in shape), f"shape {spelled} given for input {one}")
     if one.sizes is None:
@@ -109,7 +109,7 @@ def _agree(one: Input, shape: Sequence[int], symbols: dict[str, int]) -> None:
 
 
 def _fixed(sizes: Sequence[int | str] | None, symbols: Mapping[str, int]) -> tuple[int, ...] | None:
-    """Sizes with symbols replaced; None where more than an unnamed batch stays open."""
+    """Replace symbols by sizes; None if more than an unnamed batch stays open."""
     if sizes is None:
         return None
     known = [symbols.get(size) if isinstance(size, str) else size for size in sizes]

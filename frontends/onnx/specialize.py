@@ -1,4 +1,4 @@
-"""An ONNX model for one use, before it is read: an input may decide a branch, and what no output needs is not read."""
+"""Specializes ONNX models before the import: inputs may decide branches, and unused nodes are not imported."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def specialize(model: ModelProto, values: Values | None, outputs: Sequence[str] | None) -> ModelProto:
-    """The model with `values` in the place of inputs, by name, and with `outputs` alone, any of its values.
+    """Replace inputs by `values`, by name, and the outputs by `outputs`, any of its values.
 
-    Nodes that no output needs are left out, so that nothing has to be able to read them. Raises `RuleError` for names
-    that the model does not have, and for values that its inputs cannot take.
+    Nodes that no output needs are dropped. Raises `RuleError` for unknown names, and for values that an input cannot
+    hold.
     """
     if not values and not outputs:
         return model
@@ -44,7 +44,7 @@ def _fix(graph: GraphProto, name: str, value: Any) -> None:
 
 
 def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
-    """Let the graph end with these values."""
+    """Make these values the outputs."""
     from onnx import ValueInfoProto
 
     known = [result for node in graph.node for result in node.output if result]
@@ -62,7 +62,7 @@ def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
 
 
 def _read(node: Any) -> Iterable[str]:
-    """What a node reads, in its branches too."""
+    """The names that a node reads, also in its branches."""
     yield from node.input
     for attribute in node.attribute:
         for inner in attribute.g.node:

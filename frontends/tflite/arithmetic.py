@@ -118,7 +118,7 @@ def not_equal(operation: Operation) -> str:
 
 @converts("FLOOR_DIV")
 def floor_division(operation: Operation) -> str:
-    """Of integers by way of the remainder, which has the divisor's sign."""
+    """Integers are divided through the remainder, which has the divisor's sign."""
     a, b = operation.x, operation.operand(1)
     if operation.type(a).dtype.is_float:
         return operation.add(Floor(), operation.add(Div(), a, b))
@@ -153,7 +153,7 @@ def leaky_relu(operation: Operation) -> str:
 
 @converts("PRELU")
 def prelu(operation: Operation) -> str:
-    """Stored slopes of integers are part of a table: their reals are taken."""
+    """Slopes stored as integers are dequantized: they become a part of a table."""
     tensor, slope = operation.inputs[1], operation.operand(1)
     if tensor is not None and tensor.array is not None and tensor.quant is not None:
         slope = operation.context.constant(to_reals(tensor.array, tensor.quant), "slope")
@@ -167,7 +167,7 @@ def gelu(operation: Operation) -> str:
 
 @converts("SELECT", "SELECT_V2")
 def select(operation: Operation) -> str:
-    """A condition of one axis stands for the first one of the older operator."""
+    """The older operator broadcasts a condition with one axis along the first axis."""
     which, *choices = (operation.operand(index) for index in range(3))
     shape, rank = operation.type(which).shape, operation.type(choices[0]).rank
     if operation.spec.name == "SELECT" and len(shape) == 1 < rank:
@@ -177,20 +177,20 @@ def select(operation: Operation) -> str:
 
 @converts("CAST")
 def cast(operation: Operation) -> str:
-    """Into the type that the file gives the result."""
+    """Cast to the result's type in the file."""
     return operation.add(Cast(to=operation.outputs[0].dtype))
 
 
 @converts("QUANTIZE")
 def quantize(operation: Operation) -> str:
-    """The result's scale makes the pair."""
+    """The result's scale adds the pair."""
     require(operation.outputs[0].is_quantized, "a result without a scale")
     return operation.x
 
 
 @converts("DEQUANTIZE")
 def dequantize(operation: Operation) -> str:
-    """Reals are at hand already; half precision widens."""
+    """Quantized operands are reals already; half precision is widened."""
     tensor, x = operation.inputs[0], operation.x
     if operation.type(x).dtype is not DType.F16:
         require(operation.type(x).dtype is DType.F32, f"an operand of {operation.type(x).dtype} without a scale")
@@ -202,7 +202,7 @@ def dequantize(operation: Operation) -> str:
 
 @converts(*REDUCTIONS)
 def reduction(operation: Operation) -> str:
-    """Over the known axes, each once."""
+    """Reduce over the constant axes."""
     axes = tuple(sorted({operation.axis(axis) for axis in operation.integers(1, "the axes")}))
     op = REDUCTIONS[operation.spec.name](axes=axes, keep=bool(operation.options["keep"]))  # type: ignore[call-arg]  # reductions
     return operation.add(op)
@@ -219,7 +219,7 @@ def position(operation: Operation) -> str:
 
 @converts("TOPK_V2")
 def greatest(operation: Operation) -> tuple[str, str]:
-    """Along the last axis, with their places."""
+    """Along the last axis, with indices."""
     (count,) = operation.integers(1, "the count")
     op = TopK(axis=operation.axis(-1), count=count)
     values, places = operation.context.add_all(op, operation.x)
@@ -236,7 +236,7 @@ def cumulative_sum(operation: Operation) -> str:
 
 @converts("SOFTMAX", "LOG_SOFTMAX")
 def softmax(operation: Operation) -> str:
-    """Over the last axis, of x times a factor that is nearly always 1."""
+    """Over the last axis of x times a factor, usually 1."""
     beta = operation.options.get("beta", 1.0)
     x = operation.x if beta == 1 else operation.add(Mul(), operation.x, operation.number(beta, "beta"))
     kind = Softmax if operation.spec.name == "SOFTMAX" else LogSoftmax
@@ -245,7 +245,7 @@ def softmax(operation: Operation) -> str:
 
 @converts("L2_NORMALIZATION")
 def normalization(operation: Operation) -> str:
-    """By the length over the last axis, which is taken for 1e-6 at least."""
+    """Divide by the norm over the last axis, at least 1e-6."""
     squares = operation.add(Mul(), operation.x, operation.x)
     length = operation.add(Sqrt(), operation.add(ReduceSum(axes=(operation.axis(-1),), keep=True), squares))
     least = operation.add(Maximum(), length, operation.number(1e-6, "least"))
@@ -254,7 +254,7 @@ def normalization(operation: Operation) -> str:
 
 @converts("LOCAL_RESPONSE_NORMALIZATION")
 def local_response_normalization(operation: Operation) -> str:
-    """Over `radius` channels on either side; unlike in ONNX alpha is not divided by their number."""
+    """Over `radius` channels on either side; unlike in ONNX, alpha is not divided by their number."""
     options, x = operation.options, operation.first(operation.x)
     size = 2 * options["radius"] + 1
     require(size > 0, f"radius {options['radius']}")

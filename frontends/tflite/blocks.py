@@ -1,4 +1,4 @@
-"""Converters of operators that exchange pixels for channels or batches."""
+"""Converters of operators that move pixels to channels or batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .registry import Operation, converts
 
 @converts("SPACE_TO_BATCH_ND")
 def space_to_batch(operation: Operation) -> str:
-    """Blocks of the padded axes behind the batch become batches, as converters write dilated convolutions."""
+    """Move blocks of the padded spatial axes to the batch, a part of dilated convolutions in TFLite."""
     block, flat, shape = operation.integers(1, "the block"), operation.integers(2, "the padding"), operation.shape
     count = len(block)
     require(count < len(shape) and len(flat) == 2 * count and min(block) > 0, f"blocks of {block} of shape {shape}")
@@ -30,7 +30,7 @@ def space_to_batch(operation: Operation) -> str:
 
 @converts("BATCH_TO_SPACE_ND")
 def batch_to_space(operation: Operation) -> str:
-    """The way back, cropped."""
+    """The inverse, cropped."""
     block, flat, shape = operation.integers(1, "the block"), operation.integers(2, "the crops"), operation.shape
     count = len(block)
     require(count < len(shape) and len(flat) == 2 * count and min(block) > 0, f"blocks of {block} of shape {shape}")
@@ -47,7 +47,7 @@ def batch_to_space(operation: Operation) -> str:
 
 @converts("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 def blocks(operation: Operation) -> str:
-    """Blocks of pixels become channels, or come from them, pixel by pixel."""
+    """Move blocks of pixels to channels, or back."""
     block = operation.options["block"]
     n, h, w, c = operation.shape if len(operation.shape) == 4 else (0, 0, 0, 0)
     require(block > 0 and n > 0, f"blocks of {block} of shape {operation.shape}")

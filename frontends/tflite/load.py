@@ -1,4 +1,4 @@
-"""TFLite files to float graphs: walks the operators in order and collects every problem on its way."""
+"""TFLite files to float graphs: translates the operators in order and collects every problem."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .registry import Operation, Pairs, context, operators, translate
 def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
     """Read a TFLite model as a float graph with static shapes; integers keep their scales as quantize/dequantize pairs.
 
-    `shapes` gives the shapes of inputs whose sizes may change; else they are those of the file. Raises `NpuqError`
-    that tells every operator that cannot be translated, `ParseError` for damaged files.
+    `shapes` gives the shapes of inputs whose sizes may change; the default is the file's. Raises `NpuqError` with every
+    operator that cannot be translated, `ParseError` for damaged files.
     """
     problems, graph = _import(Path(source), shapes or {})
     if graph is None:
@@ -27,12 +27,12 @@ def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
 
 
 def check(source: str | Path, shapes: Shapes | None = None) -> list[Problem]:
-    """All problems that keep a model from being loaded, at once; unreadable files raise as in `load`."""
+    """List every problem that prevents the import of a model; unreadable files raise as in `load`."""
     return _import(Path(source), shapes or {})[0].listed()
 
 
 def _import(path: Path, shapes: Shapes) -> tuple[Problems, Graph | None]:
-    """Read and walk a model; its graph is None where there are problems."""
+    """Read and translate a model; its graph is None if there are problems."""
     model = read_model(path)
     builder = Builder(path.stem)
     importer = _Importer(Problems(path.name), model, builder, Pairs(builder))
@@ -44,7 +44,7 @@ def _import(path: Path, shapes: Shapes) -> tuple[Problems, Graph | None]:
 
 @dataclass
 class _Importer:
-    """One walk over a graph; `scope` holds the value of every tensor so far, None behind a problem."""
+    """The translation of a graph; `scope` holds the value of every tensor so far, None after a problem."""
 
     problems: Problems
     model: Model
@@ -65,7 +65,7 @@ class _Importer:
         return None if self.problems else verify(self.builder.build(known))
 
     def inputs(self, shapes: Shapes) -> None:
-        """Add the graph's inputs; those of integers with a scale are floats that are quantized at once."""
+        """Add the graph's inputs; an input of integers with a scale becomes a float and a quantize."""
         tensors = {number: self.model.tensor(number) for number in self.model.inputs}
         names = [tensor.name for tensor in tensors.values()]
         for name in shapes:
@@ -86,7 +86,7 @@ class _Importer:
             self.scope[number] = value
 
     def value(self, number: int) -> str | None:
-        """The value of a tensor: computed so far, or known."""
+        """Return the value of a tensor, computed or constant."""
         if number not in self.scope:
             tensor = self.model.tensor(number)
             require(tensor.array is not None, f"tensor {tensor.name!r} is neither computed nor stored")
@@ -99,7 +99,7 @@ class _Importer:
         return self.scope[number]
 
     def operator(self, spec: Operator) -> tuple[str, ...] | None:
-        """The values of an operator's outputs; None where it, or one of its operands, has a problem."""
+        """Return the values of an operator's outputs, or None if it or one of its operands has a problem."""
         place, outputs = self.problems.label, tuple[Tensor, ...]()
         with self.problems.noted(spec.name, place):
             outputs = tuple(self.model.tensor(number) for number in spec.outputs)

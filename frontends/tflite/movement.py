@@ -17,7 +17,7 @@ from .registry import Ints, Operation, converts
 
 @converts("RESHAPE")
 def reshape(operation: Operation) -> str:
-    """The shape is an operand, or in older files an option; -1 stands for what is left."""
+    """The shape is an operand, or in older files an option; -1 is the remaining size."""
     given = operation.options["shape"]
     shape = operation.integers(1, "the shape") if operation.optional(1) is not None else given
     size, rest = math.prod(operation.shape), math.prod(size for size in shape if size != -1)
@@ -27,7 +27,7 @@ def reshape(operation: Operation) -> str:
 
 @converts("SQUEEZE")
 def squeeze(operation: Operation) -> str:
-    """The named axes of size 1, or all of them."""
+    """Remove the named axes of size 1, or all of them."""
     shape = operation.shape
     axes = {operation.axis(axis) for axis in operation.options["axes"]}
     axes = axes or {axis for axis, size in enumerate(shape) if size == 1}
@@ -58,7 +58,7 @@ def concatenation(operation: Operation) -> str:
 
 @converts("PACK")
 def pack(operation: Operation) -> str:
-    """The operands side by side along a new axis."""
+    """Join the operands along a new axis."""
     shape = operation.shape
     axis = operation.axis(operation.options["axis"], len(shape) + 1)
     wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.all_operands()]
@@ -104,7 +104,7 @@ def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, .
 
 
 def sliced(operation: Operation, x: str, ranges: list[range]) -> str:
-    """Some elements of each axis; the result keeps its scale."""
+    """Select elements of each axis; the result keeps its scale."""
     op = Slice(
         starts=tuple(along.start for along in ranges),
         stops=tuple(along.stop for along in ranges),
@@ -115,7 +115,7 @@ def sliced(operation: Operation, x: str, ranges: list[range]) -> str:
 
 @converts("SLICE")
 def slice_(operation: Operation) -> str:
-    """A size of -1 reaches to the end."""
+    """A size of -1 extends to the end."""
     starts, sizes, shape = operation.integers(1, "the start"), operation.integers(2, "the size"), operation.shape
     require(len(starts) == len(sizes) == len(shape), f"a slice from {starts} of size {sizes} of shape {shape}")
     stops = [whole if size == -1 else start + size for start, size, whole in zip(starts, sizes, shape, strict=True)]
@@ -126,7 +126,7 @@ def slice_(operation: Operation) -> str:
 
 @converts("STRIDED_SLICE")
 def strided_slice(operation: Operation) -> str:
-    """NumPy's slices, written as bit masks beside three lists."""
+    """NumPy's slices, as bit masks and three lists."""
     options, shape = operation.options, operation.shape
     starts, stops, steps = (
         operation.integers(index, what) for index, what in ((1, "begin"), (2, "end"), (3, "strides"))
@@ -175,13 +175,13 @@ def gather_nd(operation: Operation) -> str:
 
 @converts("EMBEDDING_LOOKUP")
 def embedding(operation: Operation) -> str:
-    """The first operand are the rows' numbers."""
+    """The first operand holds the rows' indices."""
     return operation.add(Gather(axis=0), operation.operand(1), operation.x)
 
 
 @converts("PAD", "PADV2")
 def pad(operation: Operation) -> str:
-    """With zeros, or with a known number."""
+    """Pad with zeros, or with a constant."""
     value = 0.0
     if operation.spec.name == "PADV2":
         known = operation.context.known(operation.operand(2))
@@ -193,14 +193,14 @@ def pad(operation: Operation) -> str:
 
 @converts("MIRROR_PAD")
 def mirror_pad(operation: Operation) -> str:
-    """About the edge element, or with it."""
+    """Reflect at the edge element."""
     mode = operation.options["mode"]
     require(mode == 0, "padding that repeats the edge element is not supported")
     return operation.add(Pad(padding=_paddings(operation), mode="reflect"), operation.x)
 
 
 def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
-    """How many elements go before and after each axis."""
+    """The number of elements added before and after each axis."""
     flat, rank = operation.integers(1, "the padding"), len(operation.shape)
     require(len(flat) == 2 * rank, f"{len(flat)} numbers of padding for {rank} axes")
     return tuple(zip(flat[::2], flat[1::2], strict=True))
@@ -228,7 +228,7 @@ def rank_of(operation: Operation) -> str:
 
 @converts("RANGE")
 def range_(operation: Operation) -> str:
-    """From and to known numbers."""
+    """From and to constants."""
     ends = [operation.context.known(operation.operand(index)) for index in range(3)]
     known = [end.item() for end in ends if end is not None and end.size == 1]
     require(len(known) == 3, "the ends of a range must be known numbers")
@@ -253,7 +253,7 @@ def reverse(operation: Operation) -> str:
 
 @converts("ONE_HOT")
 def one_hot(operation: Operation) -> str:
-    """The depth, and the numbers for a place that is meant and for all others, come as operands."""
+    """The depth and the on and off values are operands."""
     (depth,) = operation.integers(1, "the depth")
     axis = operation.axis(operation.options["axis"], len(operation.shape) + 1)
     wide = operation.reshaped(operation.x, (*operation.shape[:axis], 1, *operation.shape[axis:]))
@@ -266,14 +266,14 @@ def one_hot(operation: Operation) -> str:
 
 @converts("FILL")
 def fill(operation: Operation) -> str:
-    """A known number everywhere in a known shape."""
+    """A constant number in a constant shape."""
     shape = operation.integers(0, "the shape")
     return operation.add(Expand(shape=shape), operation.operand(1))
 
 
 @converts("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(operation: Operation) -> str:
-    """Corners of both grids coincide, or centres, or the first elements."""
+    """The grids are aligned at corners, centres, or first elements."""
     options, x = operation.options, operation.first(operation.x)
     align, half = options["align"], options["half"]
     require(not (align and half), "align_corners and half_pixel_centers exclude each other")

@@ -1,4 +1,4 @@
-"""TFLite files: tensors with their numbers and scales, and operators with their options, all checked before use."""
+"""Reads and checks TFLite files: tensors with data and scales, operators with options."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ BIASES = ("<i4", "<i8")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A value of the file: its name, alone in its graph; its stored numbers, where it is known.
+    """A tensor of the file: its unique name, and its array if it is constant.
 
-    `open` shows -1 where the shape may change. Unsigned 8-bit integers with scales are read as signed ones, 128 less.
+    `open` has -1 where the shape may change. Unsigned 8-bit integers with scales become signed ones, 128 less.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Tensor:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether its integers stand for reals."""
+        """Whether its integers represent reals."""
         return self.quant is not None and self.dtype in (DType.I4, DType.I8, DType.I16)
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator: its name, or that of a custom one; its tensors by number, -1 for those left out; its options."""
+    """One operator: its name; its tensors by number, -1 for absent ones; its options."""
 
     name: str
     custom: bool
@@ -64,7 +64,7 @@ class Model:
     operators: tuple[Operator, ...]
 
     def tensor(self, number: int) -> Tensor:
-        """A tensor, or the reason why it cannot be used."""
+        """Return a tensor, or raise the reason why it cannot be used."""
         require(0 <= number < len(self.tensors), f"there is no tensor {number}, the graph has {len(self.tensors)}")
         found = self.tensors[number]
         if isinstance(found, RuleError):
@@ -73,7 +73,7 @@ class Model:
 
 
 def read_model(path: Path) -> Model:
-    """Read a file; raises `ParseError` where it is damaged."""
+    """Read a file; raises `ParseError` if it is damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -101,9 +101,9 @@ def _model(data: bytes) -> Model:
 
 
 def _names(stored: list[str], computed: set[int]) -> list[str]:
-    """A name of its own for every tensor: the converter joins those of ops that it fused by semicolons.
+    """Return a unique name for every tensor: the part before the semicolons that join the names of fused ops.
 
-    Where an activation and its weights share one, the activation has it.
+    If an activation and its weights share a name, the activation gets it.
     """
     found: dict[str, int] = {}
     for number in sorted(range(len(stored)), key=lambda number: number not in computed):
@@ -121,7 +121,7 @@ def _ints(table: Table, slot: int) -> tuple[int, ...]:
 
 
 def _tensor(table: Table, name: str, buffers: tuple[Table, ...], data: bytes) -> Tensor | RuleError:
-    """A tensor; one that breaks a rule harms nobody before it is read."""
+    """Read a tensor; its error is raised when it is used."""
     try:
         number = table.integer(1, "i8")
         require(number in ELEMENTS, f"an element type of number {number} is not supported")
@@ -143,13 +143,13 @@ def _tensor(table: Table, name: str, buffers: tuple[Table, ...], data: bytes) ->
 
 
 def _quantization(table: Table | None, element: str) -> Quantization | None:
-    """The scales of integers; converters leave some at tensors of other types, where they mean nothing."""
+    """Read the scales of integers; scales of other types have no meaning."""
     if table is None or element not in (*QUANTIZED, *BIASES):
         return None
     scales, zero_points = table.numbers(2, "<f4"), table.numbers(3, "<i8")
     if not scales.size:
         return None
-    require(table.integer(4, "u8") == 0, "scales of a kind of their own are not supported")
+    require(table.integer(4, "u8") == 0, "custom quantization is not supported")
     require(zero_points.size in (0, scales.size), f"{scales.size} scales, {zero_points.size} zero points")
     zeros = tuple(map(int, zero_points)) if zero_points.size else (0,) * scales.size
     return Quantization(tuple(map(float, scales)), zeros, None if scales.size == 1 else table.integer(6, "i32"))
@@ -158,7 +158,7 @@ def _quantization(table: Table | None, element: str) -> Quantization | None:
 def _array(
     number: int, element: str, shape: tuple[int, ...], buffers: tuple[Table, ...], data: bytes
 ) -> np.ndarray | None:
-    """The numbers of a known tensor; files beyond 2 GiB hold them behind the tables."""
+    """Read the array of a constant tensor; files beyond 2 GiB store it after the tables."""
     require(number < len(buffers), f"there is no buffer {number}, the file has {len(buffers)}")
     buffer = buffers[number]
     start, size = buffer.integer(1, "u64"), buffer.integer(2, "u64")
@@ -194,7 +194,7 @@ def _operator(table: Table, codes: tuple[Table, ...]) -> Operator:
 
 
 def _options(name: str, table: Table | None) -> dict[str, Any]:
-    """The options by name; where a file has none at all, each is what it is by default."""
+    """Read the options by name, with defaults for missing ones."""
     found: dict[str, Any] = {}
     for option, field in options_of(name).items():
         if field.type == "i32s":

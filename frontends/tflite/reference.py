@@ -1,4 +1,4 @@
-"""A TFLite model as LiteRT's reference kernels run it."""
+"""A TFLite model in LiteRT's reference kernels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..specialize import Shapes
 from .read import Model, Tensor, read_model
 
 ROUNDED = 0.2
-"""Of a value's range: what steps of 8 bits, rounded the one way in LiteRT and another in floats, may come to."""
+"""The error of 8-bit steps that LiteRT and floats round differently, as a share of a value's range."""
 
 
 def original(source: str | Path, shapes: Shapes | None = None) -> Original:
-    """The model in LiteRT, tensor by tensor where that is asked for; floats stand for integers that have a scale."""
+    """Return the model in LiteRT, with all tensors; integers with a scale are dequantized."""
     try:
         litert = importlib.import_module("ai_edge_litert.interpreter")
     except ImportError:
@@ -45,7 +45,9 @@ def original(source: str | Path, shapes: Shapes | None = None) -> Original:
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise NpuqError(f"LiteRT cannot run the model: {one_line(error)[:300]}") from None
-        return {name: _meant(model.tensor(number), interpreter.get_tensor(number)) for name, number in wanted.items()}
+        return {
+            name: _dequantized(model.tensor(number), interpreter.get_tensor(number)) for name, number in wanted.items()
+        }
 
     def run(inputs: Arrays) -> Arrays:
         return computed({model.tensor(number).name: number for number in model.outputs}, inputs)
@@ -58,8 +60,8 @@ def original(source: str | Path, shapes: Shapes | None = None) -> Original:
 
 
 def _interpreter(litert: Any, path: Path) -> Any:
-    """LiteRT with its reference kernels or, where these lack an operator, with all that it has."""
-    told: Exception = NpuqError("")
+    """Load LiteRT with its reference kernels or, if these lack an operator, with all kernels."""
+    failure: Exception = NpuqError("")
     for kernels in (litert.OpResolverType.BUILTIN_REF, litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
         try:
             return litert.Interpreter(
@@ -68,12 +70,12 @@ def _interpreter(litert: Any, path: Path) -> Any:
                 experimental_preserve_all_tensors=True,
             )
         except (RuntimeError, ValueError) as error:
-            told = error
-    raise NpuqError(f"LiteRT cannot load the model: {one_line(told)[:300]}") from None
+            failure = error
+    raise NpuqError(f"LiteRT cannot load the model: {one_line(failure)[:300]}") from None
 
 
 def _shared(model: Model, graph: Graph) -> dict[str, int]:
-    """The tensors whose names the graph shares, channels last and behind their scales where they have one."""
+    """Map values of the graph, channels last and dequantized, to tensors of the same name."""
     found = {}
     for spec in model.operators:
         for number in spec.outputs:
@@ -87,7 +89,7 @@ def _shared(model: Model, graph: Graph) -> dict[str, int]:
 
 
 def _stored(tensor: Tensor, array: np.ndarray, interpreter: Any, number: int) -> np.ndarray:
-    """An input as the model takes it."""
+    """Convert an input to the model's type."""
     dtype = interpreter.get_tensor_details()[number]["dtype"]
     if not tensor.is_quantized or tensor.quant is None:
         return array.astype(dtype)
@@ -97,8 +99,8 @@ def _stored(tensor: Tensor, array: np.ndarray, interpreter: Any, number: int) ->
     return stored
 
 
-def _meant(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    """A result as the graph gives it: reals for integers."""
+def _dequantized(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """Dequantize a result."""
     if not tensor.is_quantized or tensor.quant is None:
         return array
     reals: np.ndarray = to_reals(array.astype(np.int16) - 128 if array.dtype == np.uint8 else array, tensor.quant)

@@ -1,4 +1,4 @@
-"""Converters: one function per TFLite operator, and what they are given to work with."""
+"""Converters, one function per TFLite operator, and their argument."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ CLAMPS: Mapping[str, Op] = {
     "RELU_0_TO_1": Clip(low=0.0, high=1.0),
     "TANH": Tanh(),
 }
-"""The activations that may be fused into an operator, and their kin."""
+"""The activations that may be fused into an operator, and similar operators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Puts quantize/dequantize pairs behind values, and knows which values come from integers: of one scale, or any."""
+    """Adds quantize/dequantize pairs after values; records which values come from integers, with their scales."""
 
     builder: Builder
     scales: dict[str, tuple[DType, Quantization]] = field(default_factory=dict)
     known: dict[str, Quantization] = field(default_factory=dict)
 
     def add(self, value: str, dtype: DType, quant: Quantization, loc: str) -> str:
-        """The value with the scale of these integers; itself where it has it."""
+        """Add the pair of these integers to a value, unless it has that scale."""
         if self.scales.get(value) == (dtype, quant):
             return value
         require(quant.axis is None, f"{len(quant.scales)} scales of an activation, one wanted")
@@ -47,7 +47,7 @@ class Pairs:
         return self.real(self.builder.add(op, value, name=f"{value}.q", loc=loc), f"{value}.dq", loc)
 
     def real(self, integers: str, name: str, loc: str = "") -> str:
-        """The reals that integers with a scale stand for."""
+        """Dequantize integers with a scale."""
         type_ = self.builder.types[integers]
         quant = type_.quant
         assert quant is not None, integers
@@ -61,9 +61,9 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operator under translation: its operands by their names in the new graph, its tensors as the file has them.
+    """One operator under translation: its operands by their names in the new graph, its tensors as in the file.
 
-    Values lie as in the file, channels last; `first` and `last` turn those that the IR wants channels first.
+    Values are channels last, as in the file; `first` and `last` convert for ops that need channels first.
     """
 
     spec: Operator
@@ -88,7 +88,7 @@ class Operation:
         return self.type(self.x).shape
 
     def operand(self, index: int) -> str:
-        """The name of an operand that must be there."""
+        """The name of a required operand."""
         name = self.optional(index)
         require(name is not None, f"operand {index} is missing")
         assert name is not None
@@ -98,20 +98,20 @@ class Operation:
         return self.operands[index] if index < len(self.operands) else None
 
     def all_operands(self) -> tuple[str, ...]:
-        """The names of all operands; at least one, none left out."""
+        """The names of all operands: at least one, none absent."""
         return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
 
     def type(self, name: str) -> TensorType:
         return self.context.type(name)
 
     def axis(self, axis: int, rank: int | None = None) -> int:
-        """An axis of the first operand, or of so many, counted from the front."""
+        """An axis of the first operand, or of `rank` axes, counted from the front."""
         rank = len(self.shape) if rank is None else rank
         require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
         return axis % rank
 
     def integers(self, index: int, what: str) -> Ints:
-        """The known integers of an operand, flattened."""
+        """The integers of a constant operand, flattened."""
         array = self.context.known(self.operand(index))
         if array is None:
             raise RuleError(f"{what} must be a constant, not computed from the network's inputs")
@@ -123,11 +123,11 @@ class Operation:
         return self.context.constant(np.asarray(value, self.type(self.x).dtype.numpy), name)
 
     def add(self, op: Op, *operands: str) -> str:
-        """Append an op; without operands it takes the operator's own first one."""
+        """Append an op; the default operand is the operator's first."""
         return self.context.add(op, *(operands or (self.x,)))
 
     def move(self, op: Op, x: str) -> str:
-        """Append an op that only moves elements: reals that come from integers keep their scale behind it."""
+        """Append an op that only moves elements, which keeps the scale of reals that come from integers."""
         moved = self.add(op, x)
         return self.pairs.add(moved, *self.pairs.scales[x], self.context.node.loc) if x in self.pairs.scales else moved
 
@@ -136,26 +136,26 @@ class Operation:
         return x if self.type(x).shape == shape else self.move(Reshape(shape=shape), x)
 
     def first(self, x: str) -> str:
-        """A value of four axes, channels first."""
+        """Convert a value with four axes to channels first."""
         require(self.type(x).rank == 4, f"an operand of shape {self.type(x).shape}, 4 axes wanted")
         return self.move(Transpose(order=(0, 3, 1, 2)), x)
 
     def last(self, y: str) -> str:
-        """A result as the file has it, behind its fused activation and with its scale; `y` gets the tensor's name."""
+        """Add the fused activation and the scale to a result, channels last; `y` gets the tensor's name."""
         (named,) = self.context.finish((self.activated(y) if "fused" in self.options else y,))
         turned = Transpose(order=(0, 2, 3, 1))
         loc = self.context.node.loc
         return self.context.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
 
     def activated(self, y: str) -> str:
-        """A result behind its fused activation."""
+        """Add the fused activation to a result."""
         number = self.options["fused"]
         name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else f"number {number}"
         require(name == "NONE" or name in CLAMPS, f"the fused activation {name} is not supported")
         return y if name == "NONE" else self.add(CLAMPS[name], y)
 
     def scaled(self, y: str, index: int = 0) -> str:
-        """A result with the scale that the file gives it."""
+        """Add the file's scale to a result."""
         tensor = self.outputs[index]
         if not tensor.is_quantized:
             return y
@@ -163,9 +163,9 @@ class Operation:
         return self.pairs.add(y, tensor.dtype, tensor.quant, self.context.node.loc)
 
     def weight(self, index: int, order: Ints) -> str:
-        """The weights of an operand with their axes in another order.
+        """Return the weights of an operand with their axes in another order.
 
-        Where the data have scales they stay integers, else their reals are taken.
+        They stay integers if the data have scales; otherwise they are dequantized.
         """
         tensor = self.inputs[index] if index < len(self.inputs) else None
         require(tensor is not None, f"operand {index} is missing")
@@ -176,7 +176,7 @@ class Operation:
         )
         if tensor.array is not None and tensor.is_quantized and self.x in self.pairs.scales:
             assert tensor.quant is not None
-            require(not any(tensor.quant.zero_points), "weights with zero points; convert the float model once more")
+            require(not any(tensor.quant.zero_points), "weights with zero points; convert the float model again")
             axis = tensor.quant.axis
             quant = tensor.quant if axis is None else tensor.quant.on_axis(order.index(axis))
             turned = np.ascontiguousarray(tensor.array.transpose(order))
@@ -218,7 +218,7 @@ _CONVERTERS: dict[str, Converter] = {}
 
 
 def converts(*operators: str) -> Callable[[Converter], Converter]:
-    """Register the converter of operators; it gives the values of their outputs."""
+    """Register the converter of operators; it returns the values of their outputs."""
 
     def register(convert: Converter) -> Converter:
         for operator in operators:
@@ -235,7 +235,7 @@ def operators() -> Mapping[str, Converter]:
 
 
 def translate(operation: Operation) -> tuple[str, ...]:
-    """Run an operation's converter; results get their tensors' names, unless one inside has it, and their scales."""
+    """Run a converter; its results get their scales and, unless a value inside has it, their tensors' names."""
     returned = _CONVERTERS[operation.spec.name](operation)
     results = (returned,) if isinstance(returned, str) else returned
     count = len(operation.outputs)
@@ -247,7 +247,7 @@ def translate(operation: Operation) -> tuple[str, ...]:
 
 
 def _bare(operation: Operation, result: str) -> str:
-    """A result without the pair that its own operation has put behind it."""
+    """Remove the pair that the operation itself added to a result."""
     made = {name: node for node in operation.context.builder.nodes[operation.context.start :] for name in node.results}
     pair = made.get(result)
     quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, Dequantize) else None
@@ -255,5 +255,5 @@ def _bare(operation: Operation, result: str) -> str:
 
 
 def context(builder: Builder, spec: Operator, place: str, names: tuple[str, ...]) -> Context:
-    """The context of an operation: where its errors stand and what its values are called."""
+    """The context of an operation: its location and the names of its values."""
     return Context(builder, Node(spec.name, place, (), names, {}))

@@ -15,11 +15,11 @@ from .registry import Ints, Operation, converts
 Pads = tuple[tuple[int, int], ...]
 
 OIHW = (0, 3, 1, 2)
-"""The order of the axes of weights that the file has as [O, H, W, I]."""
+"""The order of axes that converts weights [O, H, W, I]."""
 
 
 def _padding(operation: Operation, sizes: Ints, window: Ints, stride: Ints, dilation: Ints) -> Pads:
-    """What goes around: for SAME so much that the result has a size by the stride alone, the odd one behind."""
+    """The padding; SAME gives a size that depends only on the stride, with an odd element at the end."""
     number = operation.options["padding"]
     require(number in (0, 1), f"padding of number {number}, SAME (0) or VALID (1) wanted")
     require(min(*window, *stride, *dilation) > 0, f"window {window}, stride {stride}, dilation {dilation}")
@@ -33,13 +33,13 @@ def _padding(operation: Operation, sizes: Ints, window: Ints, stride: Ints, dila
 
 
 def _pair(operation: Operation, name: str) -> Ints:
-    """An option of both spatial axes."""
+    """The option of each spatial axis."""
     return operation.options[f"{name}_h"], operation.options[f"{name}_w"]
 
 
 @converts("CONV_2D", "DEPTHWISE_CONV_2D")
 def convolution(operation: Operation) -> str:
-    """Depthwise weights are [1, H, W, O]; groups of an ordinary one follow from its channels."""
+    """Depthwise weights are [1, H, W, O]; the channels determine the groups of other convolutions."""
     depthwise = operation.spec.name == "DEPTHWISE_CONV_2D"
     weight = operation.weight(1, (3, 0, 1, 2) if depthwise else OIHW)
     x = operation.first(operation.x)
@@ -83,7 +83,7 @@ def transposed_convolution(operation: Operation) -> str:
 
 @converts("FULLY_CONNECTED")
 def fully_connected(operation: Operation) -> str:
-    """All axes but the last are rows, of one matrix unless they are kept."""
+    """All axes but the last are rows, joined unless `keep_num_dims` is set."""
     require(operation.options["format"] == 0, "shuffled weights are not supported")
     weight = operation.weight(1, (1, 0))
     inputs, shape = operation.type(weight).shape[0], operation.shape
@@ -109,9 +109,9 @@ def batch_matmul(operation: Operation) -> str:
 
 @converts("MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")
 def pooling(operation: Operation) -> str:
-    """Padding takes no part; the third kind is the root of the mean of squares.
+    """Padding is not counted; L2_POOL_2D is the root of the mean square.
 
-    A maximum has its scale before its activation: it is a choice among integers, not a sum that a clamp can end.
+    A maximum is quantized before its activation: it selects integers and has no accumulator to clamp.
     """
     window, stride, dilation = _pair(operation, "window"), _pair(operation, "stride"), (1, 1)
     x = operation.first(operation.x)

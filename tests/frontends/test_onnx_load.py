@@ -308,7 +308,7 @@ def test_open_shapes_do_not_hide_unknown_operators() -> None:
         ("g (float[2] x) => (float[2] y) { y = Relu () }", "g:y: Relu: operand 0 is missing"),
         ("g (float[2] x) => () { y = Relu (x) }", "no outputs"),
         ("g (string[2] x) => (string[2] y) { y = Identity (x) }", "input 'x' has elements of type STRING"),
-        ("g (seq(float[2]) x) => (seq(float[2]) y) { y = Identity (x) }", "input 'x' is no tensor"),
+        ("g (seq(float[2]) x) => (seq(float[2]) y) { y = Identity (x) }", "input 'x' is not a tensor"),
         (
             "g (float[1,1,4] x) => (float[1,1,4] y) <float[1,1,3] w = {1,1,1}> { y = Conv <pads = [1]> (x, w) }",
             r"g:y: Conv: pads \(1,\) on 1 spatial axes",

@@ -1,4 +1,4 @@
-"""Axes as ONNX gives them: attributes in older opsets, operands in newer ones, negative ones from the end."""
+"""ONNX's axes: attributes in older opsets, operands in newer ones; negative axes count from the end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
 
 
 def given(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...] | None:
-    """A list of integers that is an attribute in one opset and a known operand in another; None where neither is."""
+    """A list of integers, an attribute in one opset and a constant operand in another; None if absent."""
     if node.has(name):
         return node.ints(name)
     return None if node.optional(operand) is None else context.integers(operand, name)
 
 
 def wanted(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...]:
-    """A list of integers as `given` finds it, which must be there."""
+    """A required list of integers, found as by `given`."""
     found = given(context, node, name, operand)
     if found is None:
         raise RuleError(f"{name} are missing")

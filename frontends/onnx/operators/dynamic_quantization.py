@@ -1,7 +1,7 @@
-"""Quantization while the network runs: its weights keep their scales, its activations wait for calibration.
+"""Dynamic quantization: weights keep their scales, activations are calibrated.
 
-Where a chain of DynamicQuantizeLinear, an integer product, a cast and factors is one real product in the end, it
-becomes that product, of real activations and dequantized weights. Everything else computes what ONNX says.
+A chain of DynamicQuantizeLinear, an integer product, a cast and factors becomes one product of real activations and
+dequantized weights. All else is translated as ONNX defines it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 OWN = "npuq"
-"""The domain of the products that take the place of chains."""
+"""The domain of the products that replace chains."""
 
 PRODUCTS = {"MatMulInteger": "DynamicQuantizeMatMul", "ConvInteger": "DynamicQuantizeConv"}
 
 
 def fuse_dynamic(model: ModelProto) -> ModelProto:
-    """A copy in which each chain of dynamic quantization is one product of the real activation."""
+    """Copy a model with each chain replaced by one product of the real activation."""
     from onnx import ModelProto
 
     if not any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node):
@@ -65,7 +65,7 @@ def fuse_dynamic(model: ModelProto) -> ModelProto:
 def _chain(
     node: NodeProto, made: dict[str, NodeProto], readers: dict[str, list[NodeProto | None]]
 ) -> tuple[NodeProto, list[NodeProto]] | None:
-    """The product that a chain around an integer product comes to, and the chain's nodes; None where it is none."""
+    """Return the product of the chain around an integer product and the chain's nodes, or None."""
     from onnx import TensorProto, helper
 
     source = made.get(node.input[0]) if node.input else None
@@ -103,7 +103,7 @@ def _only_reader(node: NodeProto, readers: dict[str, list[NodeProto | None]], op
 @converts("DynamicQuantizeMatMul", domain=OWN)
 @converts("DynamicQuantizeMatMul", domain=MICROSOFT)
 def real_product(context: Context, node: Node) -> str:
-    """The activation stays real; calibration finds its scale."""
+    """The activation stays real and is calibrated."""
     w = node.operand(1)
     weights = real(context, w, quantization(context, 2, 3, context.type(w).rank - 1))
     return _plus(context, context.add(MatMul(), node.operand(0), weights), 4)
@@ -125,7 +125,7 @@ def product_to_float(context: Context, node: Node) -> str:
 
 @converts("MatMulInteger")
 def matmul_integer(context: Context, node: Node) -> str:
-    """Zero points may be one, one per row of the first or one per column of the second operand."""
+    """There is one zero point, or one per row of the first or per column of the second operand."""
     rows = node.optional(2)
     if rows is not None and context.type(rows).rank == 1 and context.type(rows).size > 1:
         rows = context.add(Reshape(shape=(context.type(rows).size, 1)), rows)
@@ -136,7 +136,7 @@ def matmul_integer(context: Context, node: Node) -> str:
 
 @converts("ConvInteger")
 def conv_integer(context: Context, node: Node) -> str:
-    """Doubles hold the sums exactly; the zero point of the weights may be one per output channel."""
+    """Doubles hold the sums exactly; the weights may have a zero point per output channel."""
     channels, w = node.optional(3), node.operand(1)
     if channels is not None and context.type(channels).size > 1:
         ones = (1,) * (context.type(w).rank - 1)
@@ -147,7 +147,7 @@ def conv_integer(context: Context, node: Node) -> str:
 
 @converts("DynamicQuantizeLinear")
 def dynamic_quantize_linear(context: Context, node: Node) -> tuple[str, ...]:
-    """Eight bits over the range of the very values, widened to hold zero."""
+    """8 bits over the range of the values, extended to zero."""
     x = node.operand(0)
     axes = tuple(range(context.type(x).rank))
     zero, most = (context.constant(np.asarray(number, np.float32), "limit") for number in (0, 255))
@@ -161,7 +161,7 @@ def dynamic_quantize_linear(context: Context, node: Node) -> tuple[str, ...]:
 
 
 def _rounded(context: Context, x: str) -> str:
-    """Whole numbers from 0 to 255."""
+    """Limit integers to 0 to 255."""
     return context.add(Round(), context.add(Clip(low=0.0, high=255.0), x))
 
 

@@ -1,4 +1,4 @@
-"""The converter of Einsum: transposes, sums and one product for each further operand."""
+"""The converter of Einsum: transposes, sums, and a product for each operand after the first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Term:
 
 @converts("Einsum")
 def einsum(context: Context, node: Node) -> str:
-    """Axes of an ellipsis are labelled from the last one on, so that they broadcast as in NumPy."""
+    """An ellipsis's axes are labelled from the last one, so that they broadcast as in NumPy."""
     operands = node.all_operands()
     equation = node.string("equation").replace(" ", "")
     left, arrow, right = equation.partition("->")
@@ -71,7 +71,7 @@ def _labels(text: str, rank: int) -> tuple[str, ...]:
 
 
 def _broadcast(context: Context, terms: Sequence[Term]) -> list[Term]:
-    """Operands whose axes of one label have one size; those of 1 grow."""
+    """Broadcast the operands so that axes of one label have one size."""
     sizes: dict[str, int] = {}
     for term in terms:
         for label, size in zip(term.labels, context.type(term.value).shape, strict=True):
@@ -87,7 +87,7 @@ def _broadcast(context: Context, terms: Sequence[Term]) -> list[Term]:
 
 
 def _diagonal(context: Context, term: Term) -> Term:
-    """The diagonal of axes of one label, which becomes the last axis."""
+    """Take the diagonal of axes with one label; it becomes the last axis."""
     label = next((label for label, count in Counter(term.labels).items() if count > 1), None)
     if label is None:
         return term
@@ -103,7 +103,7 @@ def _diagonal(context: Context, term: Term) -> Term:
 
 
 def _joined(context: Context, one: Term, two: Term, kept: set[str]) -> Term:
-    """The product of two operands, summed over the labels that nothing else has."""
+    """Multiply two operands and sum over the labels that occur nowhere else."""
     one, two = _summed(context, one, kept | set(two.labels)), _summed(context, two, kept | set(one.labels))
     shared = [label for label in one.labels if label in two.labels]
     batch = [label for label in shared if label in kept]
@@ -122,7 +122,7 @@ def _joined(context: Context, one: Term, two: Term, kept: set[str]) -> Term:
 
 
 def _summed(context: Context, term: Term, kept: set[str]) -> Term:
-    """An operand summed over the labels that are not kept."""
+    """Sum an operand over all other labels."""
     axes = tuple(axis for axis, label in enumerate(term.labels) if label not in kept)
     if not axes:
         return term

@@ -21,7 +21,7 @@ def matmul(context: Context, node: Node) -> str:
 
 @converts("Gemm")
 def gemm(context: Context, node: Node) -> str:
-    """alpha * A' B' + beta * C; transposes and factors go into the constants."""
+    """alpha * A' B' + beta * C; constants absorb transposes and factors."""
     a, b, c = node.operand(0), node.operand(1), node.optional(2)
     for name in (a, b):
         require(context.type(name).rank == 2, f"operand of rank {context.type(name).rank}, 2 wanted")
@@ -37,7 +37,7 @@ def gemm(context: Context, node: Node) -> str:
 
 
 def _plus(context: Context, a: str, b: str, c: str) -> str:
-    """A B + C: one number per column is the product's bias, any other C an addition."""
+    """A B + C; C becomes the bias if it has one number per column, else an addition."""
     columns, offset, known = context.type(b).shape[1], context.type(c), context.known(c)
     if known is not None and known.size == 1:
         c = _named(context, np.full(columns, known.reshape(()), known.dtype), f"{c}.full")
@@ -71,5 +71,5 @@ def _scaled(context: Context, name: str, factor: float) -> str:
 
 
 def _named(context: Context, array: np.ndarray, name: str) -> str:
-    """A constant that remembers the user's one it was made from."""
+    """Add a constant derived from the user's."""
     return context.builder.constant(array, name)

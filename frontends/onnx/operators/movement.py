@@ -1,4 +1,4 @@
-"""Converters of operators that cut, join, pad and pick elements."""
+"""Converters of operators that slice, join, pad and select elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .axes import front, fronts, given, wanted
 
 @converts("Transpose")
 def transpose(context: Context, node: Node) -> str:
-    """Without `perm` the axes turn round."""
+    """The default of `perm` reverses the axes."""
     x = node.operand(0)
     order = node.ints("perm", tuple(reversed(range(context.type(x).rank))))
     return context.add(Transpose(order=order), x)
@@ -33,7 +33,7 @@ def concat(context: Context, node: Node) -> str:
 
 @converts("Split")
 def split(context: Context, node: Node) -> tuple[str, ...]:
-    """Sizes are an attribute, an operand, or equal parts of which the last may be smaller."""
+    """Sizes are an attribute, an operand, or equal parts; the last part may be smaller."""
     x = node.operand(0)
     shape = context.type(x).shape
     axis = front(node.int("axis", 0), len(shape))
@@ -52,7 +52,7 @@ def split(context: Context, node: Node) -> tuple[str, ...]:
 
 @converts("Slice")
 def slice_(context: Context, node: Node) -> str:
-    """Ends beyond the axis are cut; negative places count from the end."""
+    """Ends beyond the axis are clamped; negative ones count from the end."""
     x = node.operand(0)
     shape = context.type(x).shape
     starts, stops = wanted(context, node, "starts", 1), wanted(context, node, "ends", 2)
@@ -71,7 +71,7 @@ def slice_(context: Context, node: Node) -> str:
 
 
 def _slice(context: Context, x: str, kept: dict[int, range]) -> str:
-    """Keep some indices of some axes."""
+    """Select indices of some axes."""
     ranges = [kept.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
     ranges = [along if along else range(0) for along in ranges]
     return context.add(
@@ -133,7 +133,7 @@ def gather_elements(context: Context, node: Node) -> str:
 
 
 def check_indices(indices: np.ndarray | None, size: int) -> None:
-    """Refuse known indices that are out of range; computed ones are clamped."""
+    """Refuse constant indices out of range; computed ones are clamped."""
     if indices is not None and indices.size:
         low, high = int(indices.min()), int(indices.max())
         require(-size <= low and high < size, f"indices from {low} to {high} on an axis of {size}")
@@ -141,7 +141,7 @@ def check_indices(indices: np.ndarray | None, size: int) -> None:
 
 @converts("ReverseSequence")
 def reverse_sequence(context: Context, node: Node) -> str:
-    """Whole sequences are turned by a slice; of others the elements behind their length stay."""
+    """Full sequences are reversed by a slice; in others the elements after their length stay."""
     x, lengths = node.operand(0), node.operand(1)
     type_, time, batch = context.type(x), node.int("time_axis", 0), node.int("batch_axis", 1)
     require(type_.rank >= 2 and {time, batch} == {0, 1}, f"time_axis {time} and batch_axis {batch}, 0 and 1 wanted")
@@ -162,7 +162,7 @@ def reverse_sequence(context: Context, node: Node) -> str:
 
 @converts("DepthToSpace")
 def depth_to_space(context: Context, node: Node) -> str:
-    """The block is the slow part of the channels (DCR) or the fast one (CRD)."""
+    """The block is the slow (DCR) or the fast part (CRD) of the channels."""
     x, block, fast = _blocks(context, node)
     n, c, h, w = context.type(x).shape
     require(c % block**2 == 0, f"{c} channels do not hold blocks of {block} x {block}")
@@ -186,7 +186,7 @@ def space_to_depth(context: Context, node: Node) -> str:
 
 
 def _blocks(context: Context, node: Node) -> tuple[str, int, bool]:
-    """The operand, the size of a block, and whether the block is the fast part of the channels."""
+    """Return the operand, the block size, and whether the block is the fast part of the channels."""
     x, block, mode = node.operand(0), node.int("blocksize"), node.string("mode", "DCR")
     require(context.type(x).rank == 4, f"operand of rank {context.type(x).rank}, 4 wanted")
     require(block > 0, f"blocksize is {block}")
@@ -210,7 +210,7 @@ def trilu(context: Context, node: Node) -> str:
 
 @converts("OneHot")
 def one_hot(context: Context, node: Node) -> str:
-    """Indices outside [-depth, depth) give a slice of the off value."""
+    """Indices outside [-depth, depth) give a slice of off values."""
     indices = node.operand(0)
     depth, values = context.wanted(1, "depth"), context.wanted(2, "values")
     require(depth.size == 1 and values.shape == (2,), f"depth of shape {depth.shape}, values of shape {values.shape}")

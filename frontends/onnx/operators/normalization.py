@@ -1,4 +1,4 @@
-"""Converters of normalizations: the common ones are ops of their own, the others primitives."""
+"""Converters of normalizations: common ones are ops, the others use primitives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .axes import front
 
 @converts("BatchNormalization")
 def batch_normalization(context: Context, node: Node) -> str:
-    """Inference only; statistics of another element type than the operand's are cast to it."""
+    """Inference only; statistics are cast to the operand's element type."""
     require(not node.flag("training_mode", False), "training_mode is 1; export the model in inference mode")
     require(node.flag("spatial", True), "spatial is 0; only statistics per channel can be translated")
     x = node.operand(0)
@@ -51,7 +51,7 @@ def instance_normalization(context: Context, node: Node) -> str:
 
 @converts("LayerNormalization")
 def layer_normalization(context: Context, node: Node) -> tuple[str, ...]:
-    """Half floats are computed in single ones, and so are the mean and 1 / deviation, where those are read."""
+    """Half precision is computed in single precision, as are the mean and 1 / deviation if they are read."""
     x, axis = node.operand(0), front(node.int("axis", -1), context.type(node.operand(0)).rank)
     shape = context.type(x).shape
     epsilon = node.float("epsilon", 1e-5)
@@ -71,7 +71,7 @@ def layer_normalization(context: Context, node: Node) -> tuple[str, ...]:
 
 @converts("RMSNormalization")
 def rms_normalization(context: Context, node: Node) -> str:
-    """Half floats are computed in single ones."""
+    """Half precision is computed in single precision."""
     x, axis = node.operand(0), front(node.int("axis", -1), context.type(node.operand(0)).rank)
     shape = context.type(x).shape
     op = RmsNorm(axis=axis - len(shape), epsilon=node.float("epsilon", 1e-5))
@@ -80,7 +80,7 @@ def rms_normalization(context: Context, node: Node) -> str:
 
 
 def _factor(context: Context, name: str, wanted: tuple[int, ...]) -> str:
-    """A factor of normalized elements, of their shape, in at least single precision."""
+    """Broadcast a factor to the normalized axes, in at least single precision."""
     shape = context.type(name).shape
     require(broadcast(shape, wanted)[-len(wanted) :] == wanted, f"a factor of shape {shape}, {wanted} wanted")
     if len(shape) > len(wanted):
@@ -91,7 +91,7 @@ def _factor(context: Context, name: str, wanted: tuple[int, ...]) -> str:
 
 
 def _single(context: Context, name: str) -> str:
-    """A half float as a single one; others as they are."""
+    """Cast half precision to single precision."""
     return _as(context, name, DType.F32) if context.type(name).dtype in (DType.F16, DType.BF16) else name
 
 

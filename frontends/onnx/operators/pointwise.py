@@ -1,4 +1,4 @@
-"""Converters of pointwise operators: arithmetic, activations, comparisons, choices, casts."""
+"""Converters of pointwise operators: arithmetic, activations, comparisons, selections, casts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ from ...context import Context, Node
 from ..registry import converts
 
 EXACT = 1 << 53
-"""Integers up to this are exact as attributes, which are doubles."""
+"""The greatest integer that is exact as an attribute, a double."""
 
 UNARY: dict[str, Op] = {
     "Abs": Abs(),
@@ -147,7 +147,7 @@ for _name, _op in VARIADIC.items():
 
 @converts("Mean")
 def mean(context: Context, node: Node) -> str:
-    """The operands broadcast, so the sum has to be made first."""
+    """The operands broadcast, so the sum comes first."""
     operands = node.all_operands()
     total = reduce(partial(context.add, Add()), operands)
     count = context.constant(np.asarray(len(operands), context.type(total).dtype.numpy))
@@ -161,7 +161,7 @@ def mod(context: Context, node: Node) -> str:
 
 @converts("Pow")
 def pow_(context: Context, node: Node) -> str:
-    """The result has the base's type, whatever the exponent's."""
+    """The result has the base's type."""
     x, y = node.operand(0), node.operand(1)
     base, exponent = context.type(x).dtype, context.type(y).dtype
     if base is exponent:
@@ -214,7 +214,7 @@ def celu(context: Context, node: Node) -> str:
 
 @converts("ThresholdedRelu")
 def thresholded_relu(context: Context, node: Node) -> str:
-    """x where it exceeds alpha, else 0: not the same as a relu of the difference."""
+    """x where it exceeds alpha, else 0; not a relu of the difference."""
     x = node.operand(0)
     dtype = context.type(x).dtype.numpy
     alpha = context.constant(np.asarray(node.float("alpha", 1.0), dtype))
@@ -227,7 +227,7 @@ def _zero(context: Context, x: str) -> str:
 
 @converts("Shrink")
 def shrink(context: Context, node: Node) -> str:
-    """x moved toward 0 by `bias` where it is beyond `lambd`, else 0."""
+    """x moved toward 0 by `bias` where |x| > `lambd`, else 0."""
     x = node.operand(0)
     dtype = context.type(x).dtype.numpy
     limit, bias = (context.constant(np.asarray(node.float(*pair), dtype)) for pair in (("lambd", 0.5), ("bias", 0.0)))
@@ -248,7 +248,7 @@ def gelu(context: Context, node: Node) -> str:
 
 @converts("Swish")
 def swish(context: Context, node: Node) -> str:
-    """x * sigmoid(alpha * x); only alpha = 1 has a name of its own."""
+    """x * sigmoid(alpha * x); alpha = 1 is an op of its own."""
     x, alpha = node.operand(0), node.float("alpha", 1.0)
     if alpha == 1:
         return context.add(Silu(), x)
@@ -276,7 +276,7 @@ def clip_by_operands(context: Context, node: Node) -> str:
 
 
 def _limit(context: Context, limit: str | None, absent: float) -> float | None:
-    """A limit as an attribute can hold it; None where it is computed or too large an integer."""
+    """A limit as an attribute, or None if it is computed or too large an integer."""
     if limit is None:
         return absent
     type_, known = context.type(limit), context.known(limit)
@@ -297,7 +297,7 @@ def cast(context: Context, node: Node) -> str:
 
 
 def named_dtype(node: Node, attribute: str) -> DType:
-    """The element type that an attribute names by its number in ONNX's TensorProto.DataType."""
+    """The element type of an attribute, a number of TensorProto.DataType."""
     import onnx
 
     number = node.int(attribute)
@@ -322,7 +322,7 @@ def identity(context: Context, node: Node) -> str:
 
 @converts("Dropout")
 def dropout(context: Context, node: Node) -> str | tuple[str, str]:
-    """Inference keeps every element; the mask, where it is read, says so."""
+    """Inference keeps every element; the mask, if read, is all true."""
     x = node.operand(0)
     if node.optional(2) is not None:
         require(

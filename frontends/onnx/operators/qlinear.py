@@ -1,4 +1,4 @@
-"""Converters of operators on integers with scales: dequantize, the float operator, quantize, as a QDQ model says it."""
+"""Converters of operators on quantized integers: dequantize, the float operator, quantize."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .quantization import MICROSOFT, element_type, quantization, quantized, real
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The float operator, and where its operands, each before its scale and zero point, and the result's scale stand.
+    """The float operator, and the positions of its operands (each before scale and zero point) and its result's scale.
 
-    Some operands are as they are, before the others.
+    Operands without a scale come before the others.
     """
 
     op: str
@@ -29,7 +29,7 @@ class Form:
 
 
 FLOAT_OPSET = 13
-"""The opset that defines the float operators: their quantized forms have the attributes that these had then."""
+"""The opset of the float operators whose attributes the quantized forms have."""
 
 UNARY, BINARY = ((0,), 3), ((0, 3), 6)
 
@@ -65,7 +65,7 @@ def conv(context: Context, node: Node) -> str:
 
 @converts("QGemm", domain=MICROSOFT)
 def gemm(context: Context, node: Node) -> str:
-    """Without a scale of its own the result is real."""
+    """Without a scale the result is real."""
     columns = 0 if node.flag("transB", False) else 1
     operands = [_operand(context, 0), _operand(context, 3, axis=columns)]
     if node.optional(6) is not None:
@@ -89,18 +89,18 @@ def softmax(context: Context, node: Node) -> str:
 
 
 def floated(context: Context, op: str, *operands: str, opset: int = FLOAT_OPSET) -> str:
-    """What ONNX's operator `op`, with the node's attributes, gives for other operands."""
+    """Translate ONNX's operator `op` with the node's attributes for other operands."""
     return apply(context, op, operands, context.node.attributes, opset)
 
 
 def _operand(context: Context, at: int, axis: int = -1) -> str:
-    """The reals of integers that their scale, one or one per slice of `axis`, and zero point follow."""
+    """Dequantize the operand before a scale (one, or one per slice of `axis`) and a zero point."""
     q = context.node.operand(at)
     return real(context, q, quantization(context, at + 1, at + 2, axis % max(context.type(q).rank, 1)))
 
 
 def _bias(context: Context, at: int, x_scale: int, w_scale: int, factor: float = 1.0) -> str:
-    """The reals of a bias at the scale of the sums, factor * x scale * weight scale."""
+    """Dequantize a bias with the scale factor * x scale * weight scale."""
     integers = context.wanted(at, "the bias")
     x, w = quantization(context, x_scale, x_scale + 1), quantization(context, w_scale, w_scale + 1, 0)
     scales = tuple(float(np.float32(factor * x.scale * scale)) for scale in w.scales)

@@ -1,4 +1,4 @@
-"""Converters of QuantizeLinear and DequantizeLinear, and what all quantized operators are made of."""
+"""Converters of QuantizeLinear and DequantizeLinear, and parts of all quantized operators."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..registry import converts
 from .axes import front
 
 MICROSOFT = "com.microsoft"
-"""The domain in which onnxruntime's tools write what ONNX lacks, or lacked when they were written."""
+"""The domain of onnxruntime's operators outside ONNX."""
 
 MOVERS = (Gather, Reshape, Slice, Transpose)
-"""Ops that hand on their first operand's integers."""
+"""Ops that pass on the integers of their first operand."""
 
 
 @converts("QuantizeLinear", since=10)
 @converts("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(context: Context, node: Node) -> str:
-    """The zero point's element type is the result's; without one it is u8, or what `output_dtype` says."""
+    """The result has the zero point's element type, else `output_dtype`, else u8."""
     x = node.operand(0)
     require(node.int("block_size", 0) == 0, "block_size is not 0; only scales per tensor or axis are translated")
     return quantized(context, x, _quantization(context, node), _dtype(context, node))
@@ -33,20 +33,20 @@ def quantize_linear(context: Context, node: Node) -> str:
 @converts("DequantizeLinear", since=10)
 @converts("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(context: Context, node: Node) -> str:
-    """Known integers stay integers: lowering wants to see them. Those that nothing quantized are computed with."""
+    """Constant integers stay integers, for the lowering. Integers that nothing quantized are computed."""
     require(node.int("block_size", 0) == 0, "block_size is not 0; only scales per tensor or axis are translated")
     return real(context, node.operand(0), _quantization(context, node))
 
 
 def quantized(context: Context, x: str, quant: Quantization, dtype: DType) -> str:
-    """The integers of a real value."""
+    """Quantize a real value."""
     low, high = dtype.range
     op = Quantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high)
     return context.add(op, x)
 
 
 def real(context: Context, q: str, quant: Quantization) -> str:
-    """The reals that integers stand for."""
+    """Dequantize integers."""
     typed = q if context.type(q).quant is not None else _stated(context, q, quant)
     if typed is None:
         return _computed(context, q, quant)
@@ -55,7 +55,7 @@ def real(context: Context, q: str, quant: Quantization) -> str:
 
 
 def _stated(context: Context, q: str, quant: Quantization) -> str | None:
-    """Known or fed integers, or such as were only moved since, with their meaning; None for what is computed."""
+    """Return constant or input integers, or moved ones, with their scale; None for computed ones."""
     builder, array = context.builder, context.known(q)
     if array is not None:
         return builder.constant(Constant.of(array, quant), q)
@@ -73,7 +73,7 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
 
 
 def known_transposed(context: Context, name: str) -> str | None:
-    """The reals of a known matrix of integers, turned; None where the name stands for anything else."""
+    """The transposed reals of a constant matrix of integers, or None."""
     maker = context.builder.producer(name)
     if maker is None or not isinstance(maker.op, Dequantize):
         return None
@@ -86,7 +86,7 @@ def known_transposed(context: Context, name: str) -> str | None:
 
 
 def _computed(context: Context, q: str, quant: Quantization) -> str:
-    """scale * (q - zero_point), the difference in 32 bits."""
+    """scale * (q - zero_point), with the difference in 32 bits."""
     rank = context.type(q).rank
     shape = () if quant.axis is None else tuple(-1 if axis == quant.axis else 1 for axis in range(rank))
     zero_points = context.constant(np.asarray(quant.zero_points, np.int32).reshape(shape), "zero_point")
@@ -96,7 +96,7 @@ def _computed(context: Context, q: str, quant: Quantization) -> str:
 
 
 def _dtype(context: Context, node: Node) -> DType:
-    """The zero point's element type, else what `output_dtype` says, else u8."""
+    """The zero point's element type, else `output_dtype`, else u8."""
     from onnx import helper
 
     number = node.int("output_dtype", 0)
@@ -106,7 +106,7 @@ def _dtype(context: Context, node: Node) -> DType:
 
 
 def element_type(context: Context, zero_point: int) -> DType:
-    """The element type of the integers whose zero point stands at a place; u8 without one."""
+    """The element type of the zero point at a position; u8 without one."""
     array = context.known(context.node.optional(zero_point))
     return DType.U8 if array is None else DType.of(array.dtype)
 
@@ -119,7 +119,7 @@ def _quantization(context: Context, node: Node) -> Quantization:
 
 
 def quantization(context: Context, scale: int, zero_point: int, axis: int | None = None) -> Quantization:
-    """What the operands at two places say, known before the network runs: one scale, or one per slice of an axis."""
+    """The quantization of two constant operands: one scale, or one per slice of an axis."""
     scales = context.wanted(scale, "the scale")
     require(scales.ndim < 2, "scales in blocks; only scales per tensor or axis are translated")
     given = context.node.optional(zero_point) is not None

@@ -1,4 +1,4 @@
-"""Converters of recurrent layers: ONNX's options in the terms of the ops, whose gates stand in ONNX's order."""
+"""Converters of recurrent layers; the ops have ONNX's order of gates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIRECTIONS: dict[str, Direction] = {"forward": "forward", "reverse": "reverse", 
 
 @converts("LSTM")
 def lstm(context: Context, node: Node) -> tuple[str, ...]:
-    """Both biases are one; absent peepholes are zeros where lengths stand behind them."""
+    """Both biases become one; absent peepholes before lengths become zeros."""
     direction, w, r = _weights(context, node, Lstm)
     op = Lstm(
         direction=direction,
@@ -61,7 +61,7 @@ def rnn(context: Context, node: Node) -> tuple[str, ...]:
 
 
 def _weights(context: Context, node: Node, kind: type[Recurrent]) -> tuple[Direction, str, str]:
-    """The direction and both weights, of sizes that fit each other."""
+    """Return the direction and both weights; require sizes that fit."""
     direction = node.string("direction", "forward")
     require(direction in DIRECTIONS, f"direction {direction!r}, one of {', '.join(DIRECTIONS)} wanted")
     w, r = node.operand(1), node.operand(2)
@@ -72,7 +72,7 @@ def _weights(context: Context, node: Node, kind: type[Recurrent]) -> tuple[Direc
 
 
 def _activations(node: Node, direction: Direction, kind: type[Recurrent]) -> tuple[str, ...]:
-    """The activations with constants of their own; each one takes the next numbers of the kinds that it has."""
+    """The activations with their constants; each consumes the next numbers of its kinds."""
     names = node.attributes.get("activations", kind.functions * (2 if direction == "bidirectional" else 1))
     numbers = (iter(node.floats("activation_alpha", ())), iter(node.floats("activation_beta", ())))
     known = {name.lower(): name for name in ACTIVATIONS}
@@ -87,7 +87,7 @@ def _activations(node: Node, direction: Direction, kind: type[Recurrent]) -> tup
 
 
 def _operands(context: Context, node: Node, places: tuple[int, ...]) -> tuple[str, list[str], str | None]:
-    """The data with time first, the initial states with the direction first, and the lengths where they matter."""
+    """Return the data with time first, the initial states with the direction first, and the lengths if needed."""
     x = node.operand(0)
     require(context.type(x).rank == 3, f"operand of rank {context.type(x).rank}, 3 wanted")
     batch_first = node.flag("layout", False)
@@ -107,7 +107,7 @@ def _operands(context: Context, node: Node, places: tuple[int, ...]) -> tuple[st
 
 
 def _lengths(context: Context, node: Node, steps: int) -> str | None:
-    """The sequences' lengths; None where all are known to have every step."""
+    """The sequences' lengths, or None if all are full."""
     lengths = node.optional(4)
     if lengths is None:
         return None
@@ -136,7 +136,7 @@ def _biases(context: Context, node: Node, gates: int) -> tuple[str, str]:
 
 
 def _results(context: Context, node: Node, made: tuple[str, ...]) -> tuple[str, ...]:
-    """All steps and the last states, the batch first where the file says so."""
+    """Return all steps and the last states, the batch first if the file requires it."""
     if not node.flag("layout", False):
         return made
     every = context.add(Transpose(order=(2, 0, 1, 3)), made[0])

@@ -44,7 +44,7 @@ REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {
     "ReduceSum": (None, ReduceSum, None),
     "ReduceSumSquare": (Mul(), ReduceSum, None),
 }
-"""What is done to the elements before, the reduction itself, and what is done to its result."""
+"""The op before the reduction, the reduction, and the op after it."""
 
 
 def _reduction(before: Op | None, kind: type[Reduction], after: Op | None, context: Context, node: Node) -> str:
@@ -93,7 +93,7 @@ def cumsum(context: Context, node: Node) -> str:
 
 @converts("TopK")
 def top_k(context: Context, node: Node) -> tuple[str, ...]:
-    """The count is an attribute before opset 10; sorted ones are among the orders that unsorted may have."""
+    """The count is an attribute before opset 10; sorted results are valid unsorted ones."""
     x, count = node.operand(0), context.integers(1, "k") if node.optional(1) else (node.int("k"),)
     require(len(count) == 1, f"k {count}, one number wanted")
     axis = front(node.int("axis", -1), context.type(x).rank)
@@ -104,7 +104,7 @@ Kind = Callable[..., Op]
 
 
 def _softmax_of_rows(kind: Kind, context: Context, node: Node) -> str:
-    """Before opset 13 the operand is seen as a matrix whose rows begin at `axis`."""
+    """Before opset 13 the operand is a matrix whose rows begin at `axis`."""
     x = node.operand(0)
     shape = context.type(x).shape
     axis = node.int("axis", 1)
@@ -127,7 +127,7 @@ for _softmax_name, _softmax_kind in (("Softmax", Softmax), ("LogSoftmax", LogSof
 
 @converts("Hardmax")
 def hardmax_of_rows(context: Context, node: Node) -> str:
-    """Before opset 13 the operand is seen as a matrix whose rows begin at `axis`."""
+    """Before opset 13 the operand is a matrix whose rows begin at `axis`."""
     x = node.operand(0)
     shape = context.type(x).shape
     axis = node.int("axis", 1)

@@ -1,4 +1,4 @@
-"""Converters of Resize and of Upsample, its predecessor; result sizes are resolved here."""
+"""Converters of Resize and of Upsample, its predecessor; they compute the result's sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODES = ("nearest", "linear", "cubic")
 @converts("Upsample")
 @converts("Resize", since=10)
 def resize_by_scales(context: Context, node: Node) -> str:
-    """The first elements of both grids coincide; the nearest place lies below in a finer grid, above in a coarser."""
+    """The grids' first elements are aligned; the nearest index is below in a finer grid, above in a coarser."""
     x = node.operand(0)
     scales = node.floats("scales") if node.has("scales") else _floats(context, 1, "scales")
     shape = context.type(x).shape
@@ -49,7 +49,7 @@ def _from_first(
 
 @converts("Resize", since=11)
 def resize(context: Context, node: Node) -> str:
-    """Either scales or sizes are given; an empty operand counts as left out."""
+    """Takes either scales or sizes; an empty operand is absent."""
     x = node.operand(0)
     shape = context.type(x).shape
     axes = fronts(node.ints("axes", tuple(range(len(shape)))), len(shape))
@@ -81,7 +81,7 @@ def resize(context: Context, node: Node) -> str:
 def _grid(
     context: Context, node: Node, shape: Shape, axes: tuple[int, ...], roi: tuple[tuple[float, float], ...]
 ) -> tuple[Shape, tuple[float, ...]]:
-    """The result's sizes and the scales between the grids, axes that are not named unchanged."""
+    """Return the result's sizes and the scales between the grids; unnamed axes do not change."""
     given_scales = () if node.optional(2) is None else _floats(context, 2, "scales")
     given_sizes = () if node.optional(3) is None else context.integers(3, "sizes")
     require(bool(given_scales) != bool(given_sizes) or not axes, "scales or sizes wanted, and not both")
@@ -107,7 +107,7 @@ def _grid(
 
 
 def _scaled(extents: Sequence[float], scales: Sequence[float]) -> Shape:
-    """Sizes times scales in float32, as the runtimes multiply, rounded down."""
+    """Sizes times scales in float32, as in the runtimes, rounded down."""
     for scale in scales:
         require(math.isfinite(scale) and scale > 0, f"scales {tuple(scales)}: all must be > 0")
     return tuple(
@@ -125,7 +125,7 @@ def _roi(values: tuple[float, ...], axes: tuple[int, ...], rank: int) -> tuple[t
 
 
 def _floats(context: Context, index: int, what: str) -> tuple[float, ...]:
-    """The known numbers of an operand."""
+    """The numbers of a constant operand."""
     array = context.wanted(index, what)
     require(array.dtype.kind == "f" and array.ndim == 1, f"{what} must be a list of floats")
     return tuple(float(value) for value in array)

@@ -1,4 +1,4 @@
-"""Converters of operators that sample images at computed places."""
+"""Converters of operators that sample images at computed positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...context import Context, Node
 from ..registry import converts
 
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
-"""What opset 16 called the modes."""
+"""The modes' names in opset 16."""
 
 
 @converts("GridSample")
@@ -27,7 +27,7 @@ def grid_sample(context: Context, node: Node) -> str:
 
 @converts("RoiAlign")
 def roi_align(context: Context, node: Node) -> str:
-    """Before opset 16 places are not moved by half an element."""
+    """Before opset 16 positions are not shifted by half an element."""
     mode: Any = node.string("mode", "avg")
     require(mode in ("avg", "max"), f"mode {mode!r} is neither avg nor max")
     places = node.string("coordinate_transformation_mode", "half_pixel" if context.opset >= 16 else "output_half_pixel")

@@ -1,4 +1,4 @@
-"""Converters of operators that read or write elements at computed places."""
+"""Converters of operators that gather or scatter elements at computed indices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ for _name in ("Scatter", "ScatterElements"):
 
 @converts("TensorScatter")
 def tensor_scatter(context: Context, node: Node) -> str:
-    """Each sample's update goes into its cache from its own place on, or from 0."""
+    """Each sample's update is written into its cache from its own index on, or from 0."""
     cache, update = node.operand(0), node.operand(1)
     shape, sizes = context.type(cache).shape, context.type(update).shape
     axis, mode = front(node.int("axis", -2), len(shape)), node.string("mode", "linear")
@@ -64,7 +64,7 @@ def tensor_scatter(context: Context, node: Node) -> str:
 
 
 def _check_places(context: Context, node: Node, batch: int) -> None:
-    """Each entry of the indices' last axis stays on its own axis of the operand."""
+    """Clamp each entry of the indices' last axis to its axis of the operand."""
     indices, shape = context.known(node.operand(1)), context.type(node.operand(0)).shape
     if indices is not None and indices.ndim:
         for part, size in zip(np.moveaxis(indices, -1, 0), shape[batch:], strict=False):

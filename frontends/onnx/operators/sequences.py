@@ -1,4 +1,4 @@
-"""Converters of sequences of tensors, which exist at import only: a sequence is the names of its parts."""
+"""Converters of sequences of tensors, which exist only during the import as names of their parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sequence_construct(context: Context, node: Node) -> str:
 
 @converts("SequenceInsert")
 def sequence_insert(context: Context, node: Node) -> str:
-    """At the end, or before a known position."""
+    """Insert at the end, or before a constant position."""
     parts = list(context.sequence(node.operand(0)))
     place = len(parts) if node.optional(2) is None else _position(context, 2, len(parts) + 1)
     return context.sequence_of((*parts[:place], node.operand(1), *parts[place:]))
@@ -32,7 +32,7 @@ def sequence_insert(context: Context, node: Node) -> str:
 
 @converts("SequenceErase")
 def sequence_erase(context: Context, node: Node) -> str:
-    """The last one, or that at a known position."""
+    """Erase the last part, or that at a constant position."""
     parts = context.sequence(node.operand(0))
     place = len(parts) - 1 if node.optional(1) is None else _position(context, 1, len(parts))
     require(len(parts) > 0, "an empty sequence")
@@ -66,7 +66,7 @@ def concat_from_sequence(context: Context, node: Node) -> str:
 
 @converts("SplitToSequence")
 def split_to_sequence(context: Context, node: Node) -> str:
-    """Into known sizes, into equal ones of which the last may be smaller, or (without any) into single slices."""
+    """Split into given sizes, into equal parts (the last may be smaller), or into single slices."""
     x = node.operand(0)
     shape = context.type(x).shape
     axis = front(node.int("axis", 0), len(shape))

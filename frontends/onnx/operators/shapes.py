@@ -1,4 +1,4 @@
-"""Converters of operators that give the same elements another shape, or speak of shapes and so are constants."""
+"""Converters of operators that change or compute shapes; computed shapes are constants."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .axes import front, fronts, given, wanted
 from .pointwise import named_dtype
 
 LONGEST = 1 << 24
-"""The most elements that Range and EyeLike make at import."""
+"""The greatest number of elements that Range and EyeLike make at import."""
 
 
 @converts("Reshape")
 def reshape(context: Context, node: Node) -> str:
-    """0 copies a size unless `allowzero`; -1 is whatever is left."""
+    """0 copies a size unless `allowzero`; -1 is the remaining size."""
     x = node.operand(0)
     old, new = context.type(x), list(context.integers(1, "the shape"))
     if not node.flag("allowzero", False):
@@ -39,7 +39,7 @@ def reshape(context: Context, node: Node) -> str:
 
 @converts("Flatten")
 def flatten(context: Context, node: Node) -> str:
-    """A matrix, whose rows begin at `axis`; that may be the rank."""
+    """A matrix whose rows begin at `axis`, which may be the rank."""
     x = node.operand(0)
     shape = context.type(x).shape
     axis = node.int("axis", 1)
@@ -72,7 +72,7 @@ def unsqueeze(context: Context, node: Node) -> str:
 
 @converts("Expand")
 def expand(context: Context, node: Node) -> str:
-    """Both shapes broadcast: a wanted size of 1 keeps the operand's."""
+    """The shapes broadcast: a size of 1 keeps the operand's."""
     x = node.operand(0)
     shape = context.integers(1, "the shape")
     require(min(shape, default=0) >= 0, f"shape {shape}: a dimension must not be negative")
@@ -99,7 +99,7 @@ def size(context: Context, node: Node) -> str:
 
 @converts("ConstantOfShape")
 def constant_of_shape(context: Context, node: Node) -> str:
-    """Large results stay one number and an expand."""
+    """Large results become a number and an expand."""
     sizes = context.integers(0, "the shape")
     require_size(sizes)
     value = node.tensor("value") if node.has("value") else np.zeros(1, np.float32)
@@ -111,7 +111,7 @@ def constant_of_shape(context: Context, node: Node) -> str:
 
 @converts("EyeLike")
 def eye_like(context: Context, node: Node) -> str:
-    """Only the shape of the operand counts, and its type where none is named."""
+    """Uses only the operand's shape, and its type by default."""
     type_ = context.type(node.operand(0))
     require(type_.rank == 2, f"operand of rank {type_.rank}, 2 wanted")
     require(type_.size <= LONGEST, f"a matrix of {type_.size} elements, at most {LONGEST} wanted")
@@ -122,7 +122,7 @@ def eye_like(context: Context, node: Node) -> str:
 
 @converts("Range")
 def range_(context: Context, node: Node) -> str:
-    """All three numbers must be known, for the shape depends on them."""
+    """All three operands must be constants, since the shape depends on them."""
     start, limit, delta = (context.wanted(index, what) for index, what in enumerate(("start", "limit", "delta")))
     require(start.size == limit.size == delta.size == 1, "start, limit and delta must be scalars")
     require(delta.item() != 0, "delta is 0")

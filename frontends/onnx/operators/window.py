@@ -1,4 +1,4 @@
-"""Converters of convolutions and poolings, whose geometry ONNX spells in several ways."""
+"""Converters of convolutions and poolings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pads = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The attributes that convolutions and poolings share, an entry per spatial axis."""
+    """The shared attributes of convolutions and poolings, an entry per spatial axis."""
 
     space: Ints
     window: Ints
@@ -32,7 +32,7 @@ class Geometry:
 
     @classmethod
     def of(cls, context: Context, node: Node, window: Ints) -> Geometry:
-        """Read the attributes, with ONNX's defaults for those left out."""
+        """Read the attributes, with ONNX's defaults."""
         x = context.type(node.operand(0))
         require(3 <= x.rank <= 5, f"operand of rank {x.rank}, 3 to 5 wanted")
         rank = x.rank - 2
@@ -49,12 +49,12 @@ class Geometry:
 
     @property
     def reach(self) -> Ints:
-        """The elements from a window's first to its last, inclusive."""
+        """The extent of a window, in elements."""
         return tuple((width - 1) * hole + 1 for width, hole in zip(self.window, self.dilation, strict=True))
 
     @property
     def padding(self) -> Pads:
-        """The padding of a window that slides; SAME gives ceil(size / stride) positions, an odd element at one end."""
+        """The padding of a sliding window; SAME gives ceil(size / stride) positions."""
         if self.automatic == "NOTSET":
             return self.pads
         if self.automatic == "VALID":
@@ -66,14 +66,14 @@ class Geometry:
         return tuple(found)
 
     def halves(self, total: int) -> tuple[int, int]:
-        """A number of elements in two parts; SAME_UPPER puts the odd one last."""
+        """Split padding into two parts; SAME_UPPER puts the odd element last."""
         less, more = total // 2, total - total // 2
         return (less, more) if self.automatic == "SAME_UPPER" else (more, less)
 
     def beyond(self) -> Ints:
-        """How far behind the padding the last window reaches where sizes round up.
+        """The extent of the last window beyond the padding if sizes round up.
 
-        A window that would begin behind the operand and the padding before it is left out.
+        A window that would begin after the operand is dropped.
         """
         found = []
         for size, (before, after), reach, step in zip(self.space, self.padding, self.reach, self.stride, strict=True):
@@ -94,7 +94,7 @@ def conv(context: Context, node: Node) -> str:
 
 @converts("ConvTranspose")
 def conv_transpose(context: Context, node: Node) -> str:
-    """`output_shape`, where given, decides the padding; SAME without it crops to size * stride what is larger."""
+    """`output_shape` determines the padding; without it SAME crops to size * stride."""
     geometry = Geometry.of(context, node, _window(context, node))
     rank = len(geometry.window)
     extra, sizes = node.ints("output_padding", (0,) * rank), node.ints("output_shape", ())
@@ -120,7 +120,7 @@ def conv_transpose(context: Context, node: Node) -> str:
 
 
 def _window(context: Context, node: Node) -> Ints:
-    """The weights' own window, which `kernel_shape` may repeat but not change."""
+    """The weights' window; `kernel_shape` must agree."""
     window = context.type(node.operand(1)).shape[2:]
     repeated = node.ints("kernel_shape", window)
     require(repeated == window, f"kernel_shape {repeated}, but the weights have {window}")
@@ -129,7 +129,7 @@ def _window(context: Context, node: Node) -> Ints:
 
 @converts("MaxPool")
 def max_pool(context: Context, node: Node) -> tuple[str, ...]:
-    """The places of the greatest elements are an op of their own, where they are read."""
+    """The indices of the greatest elements, if read, are an op of their own."""
     geometry, padding, _ = _pooling(context, node)
     window, stride, dilation = geometry.window, geometry.stride, geometry.dilation
     greatest = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
@@ -151,7 +151,7 @@ def max_roi_pool(context: Context, node: Node) -> str:
 
 @converts("AveragePool")
 def average_pool(context: Context, node: Node) -> str:
-    """Padding counts only where the file says so, and what rounding up adds never does."""
+    """Padding counts only with `count_include_pad`; the rounding's padding never counts."""
     geometry, padding, beyond = _pooling(context, node)
     counted = node.flag("count_include_pad", False)
     op = AveragePool(
@@ -166,7 +166,7 @@ def average_pool(context: Context, node: Node) -> str:
 
 
 def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
-    """A pooling's geometry, its padding with sizes rounded as wanted, and how much of it the rounding added."""
+    """Return a pooling's geometry, its padding, and the part of the padding that rounding up added."""
     geometry = Geometry.of(context, node, node.ints("kernel_shape"))
     beyond = (0,) * len(geometry.space)
     if node.flag("ceil_mode", False):
@@ -179,7 +179,7 @@ def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
 
 @converts("LpPool")
 def lp_pool(context: Context, node: Node) -> str:
-    """A root of the sum of powers: of their mean with padding counted, times the elements of a window."""
+    """The p-th root of the sum of powers, as their mean with padding times the window's size."""
     geometry, padding, _ = _pooling(context, node)
     mean = AveragePool(
         window=geometry.window,
@@ -226,7 +226,7 @@ def global_max_pool(context: Context, node: Node) -> str:
 
 
 def _space(context: Context, node: Node) -> Ints:
-    """The axes behind batch and channels."""
+    """The axes after batch and channels."""
     rank = context.type(node.operand(0)).rank
     require(rank >= 3, f"operand of rank {rank}, 3 or more wanted")
     return tuple(range(2, rank))
