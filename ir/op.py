@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import jax
 
@@ -91,11 +91,13 @@ _REGISTRY: dict[str, type[Op]] = {}
 O = TypeVar("O", bound=Op)  # noqa: E741  # the usual letter for "an op"
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def op(name: str) -> Callable[[type[O]], type[O]]:
-    """Register an op class under its name in the text IR."""
+    """Make a class a frozen dataclass and register it under its name in the text IR."""
 
     def register(cls: type[O]) -> type[O]:
         assert name not in _REGISTRY, name
+        cls = dataclass(frozen=True, kw_only=True, slots=True)(cls)
         cls.name = name
         _REGISTRY[name] = cls
         return cls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import jax
@@ -17,7 +16,6 @@ from .elementwise import Unary, broadcast
 
 
 @op("relu")
-@dataclass(frozen=True, slots=True)
 class Relu(Unary):
     """max(x, 0)."""
 
@@ -31,7 +29,6 @@ class Relu(Unary):
 
 
 @op("clip")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Clip(Unary):
     """min(max(x, low), high): `high` wins where it is below `low`."""
 
@@ -52,7 +49,6 @@ class Clip(Unary):
 
 
 @op("leaky_relu")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LeakyRelu(Unary):
     """x, and alpha * x below zero."""
 
@@ -63,7 +59,6 @@ class LeakyRelu(Unary):
 
 
 @op("prelu")
-@dataclass(frozen=True, slots=True)
 class PRelu(Op):
     """x, and slope * x below zero; the slope is shaped to broadcast to x."""
 
@@ -80,7 +75,6 @@ class PRelu(Op):
 
 
 @op("sigmoid")
-@dataclass(frozen=True, slots=True)
 class Sigmoid(Unary):
     """1 / (1 + exp(-x))."""
 
@@ -91,7 +85,6 @@ class Sigmoid(Unary):
 
 
 @op("tanh")
-@dataclass(frozen=True, slots=True)
 class Tanh(Unary):
     """The hyperbolic tangent."""
 
@@ -102,7 +95,6 @@ class Tanh(Unary):
 
 
 @op("hard_sigmoid")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HardSigmoid(Unary):
     """alpha * x + beta, limited to [0, 1]."""
 
@@ -116,7 +108,6 @@ class HardSigmoid(Unary):
 
 
 @op("hard_swish")
-@dataclass(frozen=True, slots=True)
 class HardSwish(Unary):
     """x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2."""
 
@@ -125,7 +116,6 @@ class HardSwish(Unary):
 
 
 @op("silu")
-@dataclass(frozen=True, slots=True)
 class Silu(Unary):
     """x * sigmoid(x), also named swish."""
 
@@ -134,7 +124,6 @@ class Silu(Unary):
 
 
 @op("mish")
-@dataclass(frozen=True, slots=True)
 class Mish(Unary):
     """x * tanh(softplus(x))."""
 
@@ -143,7 +132,6 @@ class Mish(Unary):
 
 
 @op("elu")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Elu(Unary):
     """x, and alpha * (exp(x) - 1) below zero."""
 
@@ -154,7 +142,6 @@ class Elu(Unary):
 
 
 @op("selu")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Selu(Unary):
     """gamma * elu(x)."""
 
@@ -166,7 +153,6 @@ class Selu(Unary):
 
 
 @op("celu")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Celu(Unary):
     """x, and alpha * (exp(x / alpha) - 1) below zero."""
 
@@ -177,7 +163,6 @@ class Celu(Unary):
 
 
 @op("softplus")
-@dataclass(frozen=True, slots=True)
 class Softplus(Unary):
     """log(1 + exp(x))."""
 
@@ -186,7 +171,6 @@ class Softplus(Unary):
 
 
 @op("softsign")
-@dataclass(frozen=True, slots=True)
 class Softsign(Unary):
     """x / (1 + |x|)."""
 
@@ -197,7 +181,6 @@ class Softsign(Unary):
 
 
 @op("gelu")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gelu(Unary):
     """x times the normal distribution function of x, or its tanh approximation."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
@@ -33,7 +31,6 @@ def check_bits(*operands: TensorType) -> None:
 
 
 @op("bitwise_and")
-@dataclass(frozen=True, slots=True)
 class BitwiseAnd(Bitwise):
     """The bits that both have."""
 
@@ -42,7 +39,6 @@ class BitwiseAnd(Bitwise):
 
 
 @op("bitwise_or")
-@dataclass(frozen=True, slots=True)
 class BitwiseOr(Bitwise):
     """The bits that at least one has."""
 
@@ -51,7 +47,6 @@ class BitwiseOr(Bitwise):
 
 
 @op("bitwise_xor")
-@dataclass(frozen=True, slots=True)
 class BitwiseXor(Bitwise):
     """The bits that exactly one has."""
 
@@ -60,7 +55,6 @@ class BitwiseXor(Bitwise):
 
 
 @op("bitwise_not")
-@dataclass(frozen=True, slots=True)
 class BitwiseNot(Op):
     """The bits that x lacks."""
 
@@ -74,7 +68,6 @@ class BitwiseNot(Op):
 
 
 @op("shift_left")
-@dataclass(frozen=True, slots=True)
 class ShiftLeft(Bitwise):
     """x * 2^y without what no longer fits; by a negative y, or one of all bits and more, 0."""
 
@@ -83,7 +76,6 @@ class ShiftLeft(Bitwise):
 
 
 @op("shift_right")
-@dataclass(frozen=True, slots=True)
 class ShiftRight(Bitwise):
     """x / 2^y rounded down; by a negative y, or one of all bits and more, the sign: 0 or -1."""
 

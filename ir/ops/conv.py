@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import reduce
 
 import jax
@@ -19,7 +18,6 @@ LETTERS = "DHW"
 
 
 @op("conv")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conv(Op):
     """Convolution over 1 to 3 spatial axes: x [N, C, *space], w [O, C/groups, *window], optional bias [O].
 
@@ -73,7 +71,6 @@ class Conv(Op):
 
 
 @op("conv_transpose")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvTranspose(Op):
     """Transposed convolution: x [N, C, *space], w [C, O/groups, *window], optional bias [O].
 
@@ -129,7 +126,6 @@ class ConvTranspose(Op):
 
 
 @op("matmul")
-@dataclass(frozen=True, slots=True)
 class MatMul(Op):
     """Matrix product over the last axis of a and the last but one of b, NumPy's rules for others; optional bias [N]."""
 

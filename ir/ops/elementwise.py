@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
@@ -71,7 +70,6 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 @op("identity")
-@dataclass(frozen=True, slots=True)
 class Identity(Movement):
     """x itself, of any type."""
 
@@ -84,7 +82,6 @@ class Identity(Movement):
 
 
 @op("abs")
-@dataclass(frozen=True, slots=True)
 class Abs(Unary):
     """The absolute value; the least signed integer stays itself."""
 
@@ -95,7 +92,6 @@ class Abs(Unary):
 
 
 @op("neg")
-@dataclass(frozen=True, slots=True)
 class Neg(Unary):
     """-x."""
 
@@ -106,7 +102,6 @@ class Neg(Unary):
 
 
 @op("sign")
-@dataclass(frozen=True, slots=True)
 class Sign(Unary):
     """-1, 0 or 1."""
 
@@ -117,7 +112,6 @@ class Sign(Unary):
 
 
 @op("reciprocal")
-@dataclass(frozen=True, slots=True)
 class Reciprocal(Unary):
     """1 / x."""
 
@@ -126,7 +120,6 @@ class Reciprocal(Unary):
 
 
 @op("sqrt")
-@dataclass(frozen=True, slots=True)
 class Sqrt(Unary):
     """The square root; NaN below zero."""
 
@@ -135,7 +128,6 @@ class Sqrt(Unary):
 
 
 @op("exp")
-@dataclass(frozen=True, slots=True)
 class Exp(Unary):
     """e to the power x."""
 
@@ -144,7 +136,6 @@ class Exp(Unary):
 
 
 @op("log")
-@dataclass(frozen=True, slots=True)
 class Log(Unary):
     """The natural logarithm; NaN below zero."""
 
@@ -153,7 +144,6 @@ class Log(Unary):
 
 
 @op("erf")
-@dataclass(frozen=True, slots=True)
 class Erf(Unary):
     """The Gauss error function."""
 
@@ -164,7 +154,6 @@ class Erf(Unary):
 
 
 @op("sin")
-@dataclass(frozen=True, slots=True)
 class Sin(Unary):
     """The sine of x radians."""
 
@@ -175,7 +164,6 @@ class Sin(Unary):
 
 
 @op("cos")
-@dataclass(frozen=True, slots=True)
 class Cos(Unary):
     """The cosine of x radians."""
 
@@ -186,7 +174,6 @@ class Cos(Unary):
 
 
 @op("floor")
-@dataclass(frozen=True, slots=True)
 class Floor(Unary):
     """The greatest integer not above x."""
 
@@ -195,7 +182,6 @@ class Floor(Unary):
 
 
 @op("ceil")
-@dataclass(frozen=True, slots=True)
 class Ceil(Unary):
     """The least integer not below x."""
 
@@ -204,7 +190,6 @@ class Ceil(Unary):
 
 
 @op("round")
-@dataclass(frozen=True, slots=True)
 class Round(Unary):
     """The nearest integer, halves to even."""
 
@@ -213,7 +198,6 @@ class Round(Unary):
 
 
 @op("add")
-@dataclass(frozen=True, slots=True)
 class Add(Binary):
     """x + y."""
 
@@ -222,7 +206,6 @@ class Add(Binary):
 
 
 @op("sub")
-@dataclass(frozen=True, slots=True)
 class Sub(Binary):
     """x - y."""
 
@@ -231,7 +214,6 @@ class Sub(Binary):
 
 
 @op("mul")
-@dataclass(frozen=True, slots=True)
 class Mul(Binary):
     """x * y."""
 
@@ -240,7 +222,6 @@ class Mul(Binary):
 
 
 @op("div")
-@dataclass(frozen=True, slots=True)
 class Div(Binary):
     """x / y; of integers the quotient rounded toward zero."""
 
@@ -249,7 +230,6 @@ class Div(Binary):
 
 
 @op("mod")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Mod(Binary):
     """The remainder of x / y: of the quotient rounded down, or (`truncate`) toward zero as C's fmod."""
 
@@ -260,7 +240,6 @@ class Mod(Binary):
 
 
 @op("pow")
-@dataclass(frozen=True, slots=True)
 class Pow(Binary):
     """x to the power y."""
 
@@ -269,7 +248,6 @@ class Pow(Binary):
 
 
 @op("maximum")
-@dataclass(frozen=True, slots=True)
 class Maximum(Choice):
     """The greater of both; NaN where one is."""
 
@@ -278,7 +256,6 @@ class Maximum(Choice):
 
 
 @op("minimum")
-@dataclass(frozen=True, slots=True)
 class Minimum(Choice):
     """The lesser of both; NaN where one is."""
 
@@ -287,7 +264,6 @@ class Minimum(Choice):
 
 
 @op("hypot")
-@dataclass(frozen=True, slots=True)
 class Hypot(Binary):
     """sqrt(x * x + y * y)."""
 

@@ -37,7 +37,6 @@ class _OverLastAxes(Op):
 
 
 @op("layer_norm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNorm(_OverLastAxes):
     """scale * (x - mean) / sqrt(variance + epsilon) + bias over the axes from `axis` on; scale, bias: their shape."""
 
@@ -55,7 +54,6 @@ class LayerNorm(_OverLastAxes):
 
 
 @op("rms_norm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RmsNorm(_OverLastAxes):
     """scale * x / sqrt(mean(x * x) + epsilon) over the axes from `axis` on; scale: their shape."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +38,6 @@ class Connective(Op):
 
 
 @op("equal")
-@dataclass(frozen=True, slots=True)
 class Equal(Comparison):
     """x == y."""
 
@@ -48,7 +46,6 @@ class Equal(Comparison):
 
 
 @op("greater")
-@dataclass(frozen=True, slots=True)
 class Greater(Comparison):
     """x > y."""
 
@@ -57,7 +54,6 @@ class Greater(Comparison):
 
 
 @op("greater_or_equal")
-@dataclass(frozen=True, slots=True)
 class GreaterOrEqual(Comparison):
     """x >= y."""
 
@@ -66,7 +62,6 @@ class GreaterOrEqual(Comparison):
 
 
 @op("less")
-@dataclass(frozen=True, slots=True)
 class Less(Comparison):
     """x < y."""
 
@@ -75,7 +70,6 @@ class Less(Comparison):
 
 
 @op("less_or_equal")
-@dataclass(frozen=True, slots=True)
 class LessOrEqual(Comparison):
     """x <= y."""
 
@@ -84,7 +78,6 @@ class LessOrEqual(Comparison):
 
 
 @op("and")
-@dataclass(frozen=True, slots=True)
 class And(Connective):
     """Both."""
 
@@ -93,7 +86,6 @@ class And(Connective):
 
 
 @op("or")
-@dataclass(frozen=True, slots=True)
 class Or(Connective):
     """At least one."""
 
@@ -102,7 +94,6 @@ class Or(Connective):
 
 
 @op("xor")
-@dataclass(frozen=True, slots=True)
 class Xor(Connective):
     """Exactly one."""
 
@@ -111,7 +102,6 @@ class Xor(Connective):
 
 
 @op("not")
-@dataclass(frozen=True, slots=True)
 class Not(Op):
     """The opposite truth value."""
 
@@ -136,7 +126,6 @@ class Classification(Op):
 
 
 @op("is_nan")
-@dataclass(frozen=True, slots=True)
 class IsNan(Classification):
     """Whether x is no number."""
 
@@ -145,7 +134,6 @@ class IsNan(Classification):
 
 
 @op("is_inf")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IsInf(Classification):
     """Whether x is infinite, of a sign that is asked for."""
 
@@ -157,7 +145,6 @@ class IsInf(Classification):
 
 
 @op("where")
-@dataclass(frozen=True, slots=True)
 class Where(Op):
     """x where the condition holds, else y; operands of one per-tensor scale keep it."""
 
@@ -177,7 +164,6 @@ class Where(Op):
 
 
 @op("cast")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cast(Op):
     """The same numbers in another element type: floats to integers toward zero, to bool by `!= 0`."""
 

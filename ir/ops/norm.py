@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,6 @@ from ..types import TensorType
 
 
 @op("batch_norm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchNorm(Op):
     """scale * (x - mean) / sqrt(variance + epsilon) + offset, all four per channel: x [N, C, *space]."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +12,6 @@ from .reduce import check_axis
 
 
 @op("top_k")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TopK(Op):
     """The `count` greatest (or least) elements along `axis`, in order, and their indices; equals in theirs."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,6 @@ from .window import MOST_TAPS, Pads, padded, taps, window_sizes
 
 
 @op("max_pool")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPool(Movement):
     """The greatest element in each window of x [N, C, *space]; padding never wins. Integers keep a per-tensor scale."""
 
@@ -45,7 +43,6 @@ class MaxPool(Movement):
 
 
 @op("max_pool_places")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPoolPlaces(Op):
     """Where in the whole of x [N, C, *space] the greatest element of each window stands, the first of equals.
 
@@ -83,7 +80,6 @@ class MaxPoolPlaces(Op):
 
 
 @op("max_roi_pool")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxRoiPool(Op):
     """The greatest elements in a grid of `shape` over each region of x [N, C, H, W]; 0 where a cell is empty.
 
@@ -129,7 +125,6 @@ class MaxRoiPool(Op):
 
 
 @op("average_pool")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AveragePool(Op):
     """The mean over each window of x [N, C, *space].
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,7 +14,6 @@ from ..types import DType, Quantization, TensorType
 
 
 @op("quantize")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Quantize(Op):
     """q = clamp(round_half_even(x / scale) + zero_point): rule Q1 of docs/arithmetic.md.
 
@@ -64,7 +62,6 @@ def to_integers(x: Any, quant: Quantization, low: int, high: int, *, half_away: 
 
 
 @op("dequantize")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Dequantize(Op):
     """x = scale * (q - zero_point): rule Q2 of docs/arithmetic.md."""
 

@@ -202,7 +202,6 @@ def _product(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 @op("lstm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lstm(Recurrent):
     """Long short-term memory, gates i, o, f, c: (y, h, c); `activations` f, g, h for each direction.
 
@@ -279,7 +278,6 @@ class Lstm(Recurrent):
 
 
 @op("gru")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gru(Recurrent):
     """Gated recurrent unit, gates z, r, h: (y, h); `activations` f, g for each direction.
 
@@ -338,7 +336,6 @@ class Gru(Recurrent):
 
 
 @op("rnn")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rnn(Recurrent):
     """The plain recurrent layer f(x w + h r + b): (y, h); one activation for each direction."""
 

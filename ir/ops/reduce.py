@@ -64,7 +64,6 @@ def check_axis(axis: int, rank: int) -> None:
 
 
 @op("reduce_sum")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceSum(Reduction):
     """The sum; of nothing 0."""
 
@@ -73,7 +72,6 @@ class ReduceSum(Reduction):
 
 
 @op("reduce_prod")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceProd(Reduction):
     """The product; of nothing 1."""
 
@@ -82,7 +80,6 @@ class ReduceProd(Reduction):
 
 
 @op("reduce_mean")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceMean(FloatReduction):
     """The mean."""
 
@@ -94,7 +91,6 @@ class ReduceMean(FloatReduction):
 
 
 @op("reduce_log_sum_exp")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceLogSumExp(FloatReduction):
     """log(sum(exp(x))), computed without overflow."""
 
@@ -103,7 +99,6 @@ class ReduceLogSumExp(FloatReduction):
 
 
 @op("reduce_max")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceMax(Extreme):
     """The greatest element; of nothing the least number."""
 
@@ -112,7 +107,6 @@ class ReduceMax(Extreme):
 
 
 @op("reduce_min")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceMin(Extreme):
     """The least element; of nothing the greatest number."""
 
@@ -146,7 +140,6 @@ class Position(Op):
 
 
 @op("argmax")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax(Position):
     """The index of the greatest element."""
 
@@ -156,7 +149,6 @@ class ArgMax(Position):
 
 
 @op("argmin")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMin(Position):
     """The index of the least element."""
 
@@ -179,7 +171,6 @@ class Normalization(Op):
 
 
 @op("softmax")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(Normalization):
     """exp(x) / sum(exp(x)), computed without overflow."""
 
@@ -190,7 +181,6 @@ class Softmax(Normalization):
 
 
 @op("log_softmax")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSoftmax(Normalization):
     """The logarithm of the softmax."""
 
@@ -199,7 +189,6 @@ class LogSoftmax(Normalization):
 
 
 @op("cumsum")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CumSum(Op):
     """The sum of the elements up to each one along `axis`: from the end if `reverse`, without it if `exclusive`."""
 

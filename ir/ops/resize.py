@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -29,7 +28,6 @@ Nearest = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 
 
 @op("resize")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Resize(Op):
     """x resampled to `shape`; `scales` relate the grids and may differ from the ratio of the sizes (floored ones).
 

@@ -20,7 +20,6 @@ Taps = list[tuple[jax.Array, jax.Array]]
 
 
 @op("grid_sample")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GridSample(Op):
     """x [N, C, *space] at the places that `grid` [N, *result, rank] names, the last axis of the space first.
 
@@ -105,7 +104,6 @@ A = -0.75
 
 
 @op("roi_align")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoiAlign(Op):
     """Regions of x [N, C, H, W] as grids of `shape`: the mean or maximum of samples that are interpolated linearly.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -20,7 +19,6 @@ Reduction = Literal["none", "add", "mul", "max", "min"]
 
 
 @op("gather_nd")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GatherNd(Movement):
     """The slices of x whose first indices, behind `batch` axes in common, are the last axis of `indices`."""
 
@@ -58,7 +56,6 @@ class Scatter(Op):
 
 
 @op("scatter_nd")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScatterNd(Scatter):
     """x with `updates` written to (or joined with) the slices whose first indices are the last axis of `indices`.
 
@@ -80,7 +77,6 @@ class ScatterNd(Scatter):
 
 
 @op("scatter_elements")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScatterElements(Scatter):
     """x with each of the `updates` written to (or joined with) its own place, but for the index along `axis`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -17,7 +16,6 @@ from .elementwise import broadcast
 
 
 @op("reshape")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reshape(Movement):
     """The same elements, in row-major order, in another shape."""
 
@@ -33,7 +31,6 @@ class Reshape(Movement):
 
 
 @op("transpose")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Transpose(Movement):
     """Axes in another order: result axis i is operand axis order[i]."""
 
@@ -52,7 +49,6 @@ class Transpose(Movement):
 
 
 @op("slice")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Movement):
     """Every `steps`-th element from `starts` up to but not including `stops`, an entry per axis.
 
@@ -89,7 +85,6 @@ class Slice(Movement):
 
 
 @op("concat")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(Op):
     """The operands one after the other along `axis`; quantized ones share one per-tensor scale."""
 
@@ -115,7 +110,6 @@ class Concat(Op):
 
 
 @op("pad")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pad(Movement):
     """New elements before and after each axis: a `value` (as stored), the edge, its mirror image, or the other end."""
 
@@ -148,7 +142,6 @@ class Pad(Movement):
 
 
 @op("tile")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tile(Movement):
     """The whole operand `repeats` times along each axis."""
 
@@ -165,7 +158,6 @@ class Tile(Movement):
 
 
 @op("expand")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Expand(Movement):
     """The operand broadcast to `shape` as in NumPy."""
 
@@ -181,7 +173,6 @@ class Expand(Movement):
 
 
 @op("gather")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gather(Movement):
     """The slices of x along `axis` that `indices` name; negative ones count from the end, others are clamped."""
 
@@ -199,7 +190,6 @@ class Gather(Movement):
 
 
 @op("gather_elements")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GatherElements(Movement):
     """Each element's index along `axis` replaced by the one that `indices` hold there; they may be fewer than x."""
 

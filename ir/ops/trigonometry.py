@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
@@ -14,7 +13,6 @@ from .elementwise import Unary
 
 
 @op("tan")
-@dataclass(frozen=True, slots=True)
 class Tan(Unary):
     """The tangent."""
 
@@ -23,7 +21,6 @@ class Tan(Unary):
 
 
 @op("asin")
-@dataclass(frozen=True, slots=True)
 class Asin(Unary):
     """The angle of [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
 
@@ -34,7 +31,6 @@ class Asin(Unary):
 
 
 @op("acos")
-@dataclass(frozen=True, slots=True)
 class Acos(Unary):
     """The angle of [0, pi] whose cosine is x; NaN outside [-1, 1]."""
 
@@ -45,7 +41,6 @@ class Acos(Unary):
 
 
 @op("atan")
-@dataclass(frozen=True, slots=True)
 class Atan(Unary):
     """The angle of (-pi/2, pi/2) whose tangent is x."""
 
@@ -56,7 +51,6 @@ class Atan(Unary):
 
 
 @op("sinh")
-@dataclass(frozen=True, slots=True)
 class Sinh(Unary):
     """The hyperbolic sine."""
 
@@ -65,7 +59,6 @@ class Sinh(Unary):
 
 
 @op("cosh")
-@dataclass(frozen=True, slots=True)
 class Cosh(Unary):
     """The hyperbolic cosine."""
 
@@ -74,7 +67,6 @@ class Cosh(Unary):
 
 
 @op("asinh")
-@dataclass(frozen=True, slots=True)
 class Asinh(Unary):
     """The number whose hyperbolic sine is x."""
 
@@ -83,7 +75,6 @@ class Asinh(Unary):
 
 
 @op("acosh")
-@dataclass(frozen=True, slots=True)
 class Acosh(Unary):
     """The number not below 0 whose hyperbolic cosine is x; NaN below 1."""
 
@@ -92,7 +83,6 @@ class Acosh(Unary):
 
 
 @op("atanh")
-@dataclass(frozen=True, slots=True)
 class Atanh(Unary):
     """The number whose hyperbolic tangent is x; NaN outside [-1, 1]."""
 

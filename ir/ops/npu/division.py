@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,6 @@ DIVISION_SHIFTS = (0, 44)
 
 
 @op("npu.div")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Div(Clamped):
     """(a - za) * factor / ((b - zb) * 2**shift), rounded once, halves up: rule D1.
 
@@ -59,7 +57,6 @@ LARGEST_SIDE = 1 << 13
 
 
 @op("npu.hypot")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hypot(Requantized):
     """sqrt(((a - za) * wa)^2 + ((b - zb) * wb)^2) * M / 2**s of `weights` (wa, wb): rule D2. M and s are i32[1]."""
 

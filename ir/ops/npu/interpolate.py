@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ LENGTHS = (8, 9, 10, 11, 12)
 
 
 @op("npu.interpolate")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Interpolate(Integer):
     """base + ((slope * offset + half) >> b) of an int16 x, between 2**(16 - b) + 1 entries of a table: rule L2.
 

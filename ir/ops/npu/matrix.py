@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
@@ -17,7 +15,6 @@ from .result import Operand, Requantized, Weighted, centred, product, require_ze
 
 
 @op("npu.matmul")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MatMul(Weighted):
     """x [..., K] times known weights w [K, N], plus bias [N]; M and s are one or per column.
 
@@ -47,7 +44,6 @@ class MatMul(Weighted):
 
 
 @op("npu.batch_matmul")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMatMul(Requantized):
     """(a - za) [..., M, K] times (b - zb) [..., K, N], leading axes broadcast; M and s are i32[1]."""
 

@@ -104,7 +104,6 @@ class Normalized(Clamped):
 
 
 @op("npu.layer_norm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNorm(Normalized):
     """z * multiplier + bias, shifted, of z = (x - mean) / sqrt(variance + epsilon) over the axes from `axis` on."""
 
@@ -118,7 +117,6 @@ class LayerNorm(Normalized):
 
 
 @op("npu.rms_norm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RmsNorm(Normalized):
     """z * multiplier + bias, shifted, of z = c / sqrt(mean(c * c) + epsilon), c = x - zero point, from `axis` on."""
 

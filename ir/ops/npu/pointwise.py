@@ -29,7 +29,6 @@ from .result import (
 
 
 @op("npu.requantize")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Requantize(Requantized):
     """(x - input_zero_point) * M / 2**s, rounded: another scale, width or zero point. M, s: one or per channel."""
 
@@ -78,7 +77,6 @@ LARGEST_TERM = (1 << 30) - 1
 
 
 @op("npu.add")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Add(_Pairwise):
     """((a - za) * M0 + (b - zb) * M1) / 2**s, rounded once: rule B1. A negative M1 subtracts.
 
@@ -150,7 +148,6 @@ class Add(_Pairwise):
 
 
 @op("npu.mul")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Mul(_Pairwise):
     """(a - za) * (b - zb) * M / 2**s, rounded once."""
 
@@ -174,7 +171,6 @@ class Mul(_Pairwise):
 
 
 @op("npu.lut")
-@dataclass(frozen=True, slots=True)
 class Lut(Integer):
     """table[x + 128] of an int8 x: rule L1. One table of 256 entries, or one per channel on the last axis."""
 
@@ -204,7 +200,6 @@ SOFTMAX_FRACTION = 8
 
 
 @op("npu.softmax")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax(Clamped):
     """floor((e * steps + 2**7 * sum) / (2**8 * sum)) + zero_point with e = table[x - max(x) + 255]: rule S1.
 

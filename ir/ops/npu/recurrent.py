@@ -173,7 +173,6 @@ def _split(x: jax.Array, count: int) -> list[jax.Array]:
 
 
 @op("npu.lstm")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lstm(Recurrent):
     """Long short-term memory, gates i, o, f, c: (y, h, c): rule G3. The cell has a scale of its own outside.
 
@@ -253,7 +252,6 @@ class Lstm(Recurrent):
 
 
 @op("npu.gru")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gru(Recurrent):
     """Gated recurrent unit, gates z, r, h: (y, h): rule G4."""
 
@@ -314,7 +312,6 @@ class Gru(Recurrent):
 
 
 @op("npu.rnn")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rnn(Recurrent):
     """The plain recurrent layer: (y, h), a function of the sums with x and h: rules G1 and G2."""
 

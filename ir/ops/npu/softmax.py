@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +19,6 @@ FIRST, SLOPE = 1515870810, -1010580540
 
 
 @op("npu.softmax_fixed")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxFixed(Clamped):
     """exp(x - max(x)) by table, times the reciprocal of their sum in 31 fraction bits: rule T5.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 
 import jax
@@ -37,7 +36,6 @@ _NARROW = 32
 
 
 @op("npu.conv2d")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conv2d(Weighted):
     """2-D convolution: x [N, H, W, C], w [KH, KW, C/groups, O], bias [O]; M and s are one or per output channel.
 
@@ -148,7 +146,6 @@ class Conv2d(Weighted):
 
 
 @op("npu.max_pool2d")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxPool2d(Movement, Integer):
     """The greatest element of each window of x [N, H, W, C]; padding never wins. The scale stays."""
 
@@ -173,7 +170,6 @@ class MaxPool2d(Movement, Integer):
 
 
 @op("npu.average_pool2d")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AveragePool2d(Requantized):
     """The sum of x - input_zero_point over the elements that each window meets inside x [N, H, W, C], requantized.
 
@@ -218,7 +214,6 @@ class AveragePool2d(Requantized):
 
 
 @op("npu.reduce_sum")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceSum(Requantized):
     """The sum of x - input_zero_point over `axes`, requantized by one M and s: a mean has 1/n in M."""
 
@@ -254,7 +249,6 @@ class ReduceSum(Requantized):
 
 
 @op("npu.resize_linear")
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ResizeLinear(Requantized):
     """rows [OH, H] times (x - input_zero_point) [N, H, W, C] times columns [OW, W], requantized by one M and s."""
 
