@@ -340,10 +340,11 @@ def test_check_tells_what_the_host_runs(run: Run, files: Files, tmp_path: Path) 
 
 
 def test_defaults_are_those_of_the_functions() -> None:
-    wanted = inspect.signature(npuq.quantize).parameters
     given = inspect.signature(cli.quantize.quantize).parameters
-    for name in ("target", "method", "bits", "weight_bits", "lut_len", "percentile", "effort", "mean", "std"):
-        assert given[name].default == wanted[name].default
+    assert given["target"].default == inspect.signature(npuq.quantize).parameters["target"].default
+    for name in ("method", "bits", "weight_bits", "lut_len", "percentile", "mean", "std"):
+        assert given[name].default == getattr(npuq.Recipe(), name)
+    assert given["effort"].default == npuq.Recipe().chosen_effort.name
     wanted = inspect.signature(npuq.assign).parameters
     chosen = inspect.signature(cli.template.template).parameters
     for name in ("target", "ratio", "sqnr", "saving", "bits", "lut_len", "percentile", "effort", "mean", "std"):
