@@ -12,7 +12,7 @@ import numpy as np
 from npuq.ir import Graph
 from npuq.ir.ops.layer_norm import LayerNorm
 
-from ..lowering.plan import EVERYWHERE, Held, plan
+from ..lowering.plan import EVERYWHERE, Held, plan_of
 from ..pipeline import FOUND, graph_pass
 from ..precision import CALIBRATED_BITS, Precisions
 from ..scales import Range
@@ -61,7 +61,7 @@ def choose_ranges(
     whole = output_values(graph)
     found: dict[Held, Range] = {}
     notes = []
-    for name, widths in plan(graph, target, precision).held.items():
+    for name, widths in plan_of(graph, target, precision).held.items():
         maker = graph.producers.get(name)
         for bits in widths:
             if name not in statistics or bits > widths[0]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from npuq.ir import Graph, NpuqError, text_digest
 
-from ..lowering.plan import EVERYWHERE, Channels, Held, observed_values, plan, weighted_inputs
+from ..lowering.plan import EVERYWHERE, Channels, Held, observed_values, plan_of, weighted_inputs
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precision, Precisions
 from ..scales import Range
@@ -52,7 +52,7 @@ def collect_statistics(
     values, channels = observed(graph, target, precision, every_width=every_width)
     channels = channels if means else []
     if given:
-        held = plan(graph, target, precision).held
+        held = plan_of(graph, target, precision).held
         measured = {*(graph.inputs if inputs and data is not None else ()), *(name for name, _ in channels)}
         unknown = {name for name, widths in held.items() if any((name, bits) not in given for bits in widths)}
         values = [name for name in values if name in measured | unknown]

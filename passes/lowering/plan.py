@@ -87,7 +87,7 @@ class Plan:
         return tuple(self.held)
 
 
-def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Plan:
+def plan_of(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Plan:
     """Decide for every node where it runs and at what width, and for every value whether it gets a scale.
 
     A value gets one where an integer op reads or makes it, unless it is interior: read only by a clamp that the
@@ -116,7 +116,7 @@ def plan(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Pl
 
 def observed_values(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[str, ...]:
     """The computed values that get a scale, in order."""
-    return tuple(name for name in plan(graph, target, precision).quantized if name not in graph.constants)
+    return tuple(name for name in plan_of(graph, target, precision).quantized if name not in graph.constants)
 
 
 def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
@@ -126,11 +126,11 @@ def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYW
 
 def weighted_nodes(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
     """The input and its channel axis of every node with weights that the target computes, by the node's result."""
-    where = plan(graph, target, precision)
+    plan = plan_of(graph, target, precision)
     found: dict[str, Channels] = {}
     for node in graph.nodes:
         lowering = LOWERINGS.get(type(node.op))
-        if where.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
+        if plan.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
             continue
         x = node.operands[0]
         if is_weight(graph, node, 1) and x not in graph.constants:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from npuq.ir import Graph, Node
 
 from ..lowering import Kind, activations
-from ..lowering.plan import Plan, plan
+from ..lowering.plan import Plan, plan_of
 from ..precision import Precision, Precisions
 from ..target import Target
 
@@ -37,7 +37,7 @@ class Units:
     """
 
     graph: Graph
-    where: Plan
+    plan: Plan
     by_name: Mapping[str, Unit]
     sources: Mapping[str, str | None]
 
@@ -59,16 +59,16 @@ class Units:
 
 def units_of(graph: Graph, target: Target) -> Units:
     """Find the units of a canonical float graph."""
-    where = plan(graph, target)
-    quantized = frozenset(where.quantized)
+    plan = plan_of(graph, target)
+    quantized = frozenset(plan.quantized)
     found: dict[str, Unit] = {}
     sources: dict[str, str | None] = dict.fromkeys(graph.types)
     for node in graph.nodes:
-        if where.of(node).kind in (Kind.HOST, Kind.INDEX):
+        if plan.of(node).kind in (Kind.HOST, Kind.INDEX):
             continue
         data = tuple(dict.fromkeys(name for name in activations(graph, node) if name not in graph.constants))
         inside = next((sources[name] for name in data if name not in quantized and sources[name] is not None), None)
-        if where.of(node).kind is Kind.MOVE and len(data) == 1:
+        if plan.of(node).kind is Kind.MOVE and len(data) == 1:
             sources.update(dict.fromkeys(node.results, sources[data[0]]))
             continue
         name = inside if inside is not None else node.results[0]
@@ -77,13 +77,13 @@ def units_of(graph: Graph, target: Target) -> Units:
     fixed = _fixed(graph, target)
     chosen = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
     return Units(
-        graph, where, chosen, {value: source if source in chosen else None for value, source in sources.items()}
+        graph, plan, chosen, {value: source if source in chosen else None for value, source in sources.items()}
     )
 
 
 def _fixed(graph: Graph, target: Target) -> frozenset[str]:
     """The nodes that run on the host at some width of the target, by their first results."""
-    plans = (plan(graph, target, Precisions(Precision(width.bits))) for width in target.widths)
+    plans = (plan_of(graph, target, Precisions(Precision(width.bits))) for width in target.widths)
     return frozenset(name for one in plans for name, role in one.roles.items() if role.kind is Kind.HOST)
 
 

@@ -17,7 +17,7 @@ from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
 
 from ..lowering import Kind
-from ..lowering.plan import EVERYWHERE, Plan, plan
+from ..lowering.plan import EVERYWHERE, Plan, plan_of
 from ..lowering.registry import is_weight
 from ..precision import Precisions
 from ..target import Target
@@ -87,17 +87,17 @@ def channel_ties(graph: Graph, target: Target, precision: Precisions = EVERYWHER
     on; all else pins. Clips do: a channel that never comes near the limit would have to be clipped at what the data
     reached, and new data reach further.
     """
-    ties, where = Ties(), plan(graph, target, precision)
+    ties, plan = Ties(), plan_of(graph, target, precision)
     for node in graph.nodes:
-        if not _visit(ties, graph, node, where):
+        if not _visit(ties, graph, node, plan):
             ties.pin(*node.operands)
     ties.pin(*graph.returned)
     return ties
 
 
-def _visit(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
+def _visit(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
     """Tie a node's operands and results; whether its operands need no pinning."""
-    kind = where.of(node).kind
+    kind = plan.of(node).kind
     if kind in (Kind.HOST, Kind.INDEX) or len(node.results) != 1:
         return False
     op, x = node.op, node.operands[0]
@@ -109,7 +109,7 @@ def _visit(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
         ties.fresh(graph, node.result, node.type.rank - 1)
         ties.normalized.append(node)
         return True
-    if isinstance(op, HOMOGENEOUS) and (x in where.quantized or _absorbed(graph, x, where)):
+    if isinstance(op, HOMOGENEOUS) and (x in plan.quantized or _absorbed(graph, x, plan)):
         return _same(ties, node, x)
     if isinstance(op, (Add, Sub, Maximum, Minimum)) and not any(known):
         return _sum(ties, graph, node)
@@ -120,14 +120,14 @@ def _visit(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
     if isinstance(op, (Concat, Slice, Pad, Transpose, Reshape, Resize)):
         return _moved(ties, graph, node)
     if kind is Kind.POINTWISE and not isinstance(op, Clip):
-        return _table(ties, graph, node, where)
+        return _table(ties, graph, node, plan)
     return False
 
 
-def _absorbed(graph: Graph, x: str, where: Plan) -> bool:
+def _absorbed(graph: Graph, x: str, plan: Plan) -> bool:
     """Whether a clamp's operand is the inside of an op that accumulates."""
     producer = graph.producers.get(x)
-    return producer is not None and where.of(producer).kind is Kind.COMPUTE
+    return producer is not None and plan.of(producer).kind is Kind.COMPUTE
 
 
 def _weights(ties: Ties, graph: Graph, node: Node) -> bool:
@@ -216,15 +216,15 @@ def _moved(ties: Ties, graph: Graph, node: Node) -> bool:
     return True
 
 
-def _table(ties: Ties, graph: Graph, node: Node, where: Plan) -> bool:
+def _table(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
     """Free on both sides, as one table per channel takes any factors; where channels are not on axis 1, on none."""
     computed = {operand for operand in node.operands if operand not in graph.constants}
-    if len(computed) != 1 or node.type.rank < 3 or where.bits[node.result] > TABLE_BITS:
+    if len(computed) != 1 or node.type.rank < 3 or plan.bits[node.result] > TABLE_BITS:
         return False
     x = computed.pop()
     if ties.axes.get(x, 1) != 1 or graph.types[x].shape != node.type.shape:
         return False
-    if node.result in where.quantized:
+    if node.result in plan.quantized:
         ties.fresh(graph, node.result, 1)
     ties.tables.append(node)
     return True

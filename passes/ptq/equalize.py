@@ -17,7 +17,7 @@ from npuq.ir.ops.elementwise import Mul
 from ..calibration.channel_sums import ChannelSums
 from ..calibration.observe import observe_channels
 from ..calibration.samples import Source, read
-from ..lowering.plan import EVERYWHERE, Channels, plan
+from ..lowering.plan import EVERYWHERE, Channels, plan_of
 from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..target import Target
@@ -101,8 +101,8 @@ def collect_channels(
 
 def equalizable(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
     """The values, with the axes of their channels, whose statistics `equalize` wants."""
-    ties, where = channel_ties(graph, target, precision), plan(graph, target, precision)
-    return tuple((value, axis) for value, axis in ties.axes.items() if value in where.quantized)
+    ties, plan = channel_ties(graph, target, precision), plan_of(graph, target, precision)
+    return tuple((value, axis) for value, axis in ties.axes.items() if value in plan.quantized)
 
 
 def by_source(precision: Mapping[str, Precision], source: Graph) -> dict[str, Precision]:

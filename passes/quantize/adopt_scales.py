@@ -12,7 +12,7 @@ import numpy as np
 from npuq.ir import Constant, DType, Graph, Node, NpuqError, Quantization, TensorType
 
 from ..lowering import LOWERINGS, Kind, activations, kind_of
-from ..lowering.plan import Held, Plan, plan
+from ..lowering.plan import Held, Plan, plan_of
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import FOUND, Result, graph_pass
@@ -32,7 +32,7 @@ class Adoption:
     """What a canonical float graph takes over of a model's scales, and the values that are left without one."""
 
     taken: Taken
-    where: Plan
+    plan: Plan
     precision: Precisions
     quants: Quants
     missing: tuple[str, ...]
@@ -71,8 +71,8 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
         node.results[0]: Precision(widths[node.results[0]].bits) for node in graph.nodes if node.results[0] in widths
     }
     precision = Precisions(every, nodes)
-    where = plan(graph, target, precision)
-    held = {**where.held, **{name: (width.bits,) for name, width in widths.items() if name not in where.held}}
+    plan = plan_of(graph, target, precision)
+    held = {**plan.held, **{name: (width.bits,) for name, width in widths.items() if name not in plan.held}}
     quants: dict[Held, Quantization] = {}
     notes = []
     for name, types in values.items():
@@ -83,7 +83,7 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
                 notes.append((name, f"its zero point is left out: {target.name} has none"))
     missing = tuple(name for name in held if name not in values and name not in graph.constants)
     order = {name: held[name] for name in graph.types if name in held}
-    return Adoption(taken, replace(where, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
+    return Adoption(taken, replace(plan, held=order, wide=frozenset()), precision, quants, missing, tuple(notes))
 
 
 def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]:
@@ -136,18 +136,18 @@ def quantization_on(type_: TensorType, width: Width) -> tuple[Quantization, bool
 
 def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range], target: Target) -> Scales:
     """The model's own scales, and those that `ranges` lead to."""
-    taken, where = adoption.taken, adoption.where
+    taken, plan = adoption.taken, adoption.plan
     quants, notes = dict(adoption.quants), list(adoption.notes)
-    for name, widths in where.held.items():
+    for name, widths in plan.held.items():
         for width in widths:
             if (name, width) not in quants:
                 quants[name, width] = _rest(graph, taken, ranges.get((name, widths[0])), name, target.width(width))
     weights, dtypes, biases = dict[str, Quantization](), dict[str, DType](), dict[str, np.ndarray]()
     for node in graph.nodes:
-        if where.of(node).kind is not Kind.COMPUTE:
+        if plan.of(node).kind is not Kind.COMPUTE:
             continue
         for index in filter(partial(is_weight, graph, node), LOWERINGS[type(node.op)].weights):
-            name, width_ = node.results[0], target.width(where.bits[node.results[0]])
+            name, width_ = node.results[0], target.width(plan.bits[node.results[0]])
             own = taken.integers(graph, node.operands[index], name)
             misfit, bias = None, None
             if own is not None:
@@ -157,13 +157,13 @@ def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range
             if own is None or own.type.quant is None or misfit:
                 notes += [(node.place, f"its weights are quantized anew: {misfit}")] if misfit else []
                 dtypes[name] = width_.weight_dtype()
-                weights[name] = weights_quantization(graph, node, dtypes[name], where, quants, target)
+                weights[name] = weights_quantization(graph, node, dtypes[name], plan, quants, target)
             else:
                 dtypes[name], quant = signed(own.type.dtype), own.type.quant
                 weights[name] = replace(quant, zero_points=(0,) * len(quant.scales))
                 if bias is not None and not np.issubdtype(bias.dtype, np.floating):
                     biases[name] = bias
-    return Scales(graph, where, quants, weights, dtypes, target, tuple(notes), biases)
+    return Scales(graph, plan, quants, weights, dtypes, target, tuple(notes), biases)
 
 
 def _bias(graph: Graph, node: Node, taken: Taken, weights: Constant, x_scale: float) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from npuq.ir.ops.npu.norm import WIDE_BITS
 from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
 from ..lowering import LOWERINGS, Kind, activations
-from ..lowering.plan import EVERYWHERE, Held, Plan, plan
+from ..lowering.plan import EVERYWHERE, Held, Plan, plan_of
 from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import FOUND, READERS, Result, graph_pass
@@ -40,12 +40,12 @@ def insert_fake_quant(
 ) -> Result:
     """Put a quantize/dequantize pair behind every value that gets a scale, and integers in the place of weights.
 
-    `ranges` holds the calibrated (low, high) of the values that `plan` names; values that move together share
+    `ranges` holds the calibrated (low, high) of the values that `plan_of` names; values that move together share
     one scale. Where a user has another width than the value, a second pair behind the first converts it. Nodes that
     stay on the host are marked with the reason. Text names a scale file as `ranges`.
     """
     if "format" in ranges:
-        held = plan(graph, target, precision).held
+        held = plan_of(graph, target, precision).held
         ranges = given_scales(dict(ranges), graph, target, held).ranges
     scales = choose_scales(graph, ranges, target, precision)
     return Result(scales.insert(), {"scales": scales})
@@ -53,40 +53,40 @@ def insert_fake_quant(
 
 def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Precisions = EVERYWHERE) -> Scales:
     """The scales of all values, at each width that holds them, and of weights; repaired where shifts ask for it."""
-    where = plan(graph, target, precision)
-    groups = _groups(graph, where, frozenset() if precision.unify_inputs else _apart(graph, where, ranges, target))
-    quants = _activation_quants(graph, where, ranges, groups, target)
+    plan = plan_of(graph, target, precision)
+    groups = _groups(graph, plan, frozenset() if precision.unify_inputs else _apart(graph, plan, ranges, target))
+    quants = _activation_quants(graph, plan, ranges, groups, target)
     dtypes = {
-        node.results[0]: target.width(where.bits[node.results[0]]).weight_dtype(precision.weight_bits(node))
+        node.results[0]: target.width(plan.bits[node.results[0]]).weight_dtype(precision.weight_bits(node))
         for node in graph.nodes
-        if where.of(node).kind is Kind.COMPUTE
+        if plan.of(node).kind is Kind.COMPUTE
         and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
     }
     weights = {
-        node.results[0]: weights_quantization(graph, node, dtypes[node.results[0]], where, quants, target)
+        node.results[0]: weights_quantization(graph, node, dtypes[node.results[0]], plan, quants, target)
         for node in graph.nodes
         if node.results[0] in dtypes
     }
-    quants, notes = repair_scales(graph, where, quants, weights, groups, target)
-    return Scales(graph, where, quants, weights, dtypes, target, notes)
+    quants, notes = repair_scales(graph, plan, quants, weights, groups, target)
+    return Scales(graph, plan, quants, weights, dtypes, target, notes)
 
 
-def _apart(graph: Graph, where: Plan, ranges: Ranges, target: Target) -> frozenset[Port]:
+def _apart(graph: Graph, plan: Plan, ranges: Ranges, target: Target) -> frozenset[Port]:
     """The operands of Concats that are worth a scale of their own."""
     given: dict[object, Range] = {**dict(ranges.items())}
     scales = {}
-    for name, (made, *_) in where.held.items():
+    for name, (made, *_) in plan.held.items():
         range_ = _range(graph, given, {}, target, name, made, made)
         if range_ is not None and any(range_):
             scales[name] = activation_quantization(range_, target.width(made)).scale
     return parts_apart(graph, scales)
 
 
-def _groups(graph: Graph, where: Plan, apart: frozenset[Port]) -> list[frozenset[Held]]:
+def _groups(graph: Graph, plan: Plan, apart: frozenset[Port]) -> list[frozenset[Held]]:
     """The sets of two and more values, at one width, that share a scale."""
     found = []
     for group in scale_groups(graph, apart):
-        held = [(name, bits) for name in group & where.held.keys() for bits in where.held[name]]
+        held = [(name, bits) for name in group & plan.held.keys() for bits in plan.held[name]]
         for width in sorted({bits for _, bits in held}):
             alike = frozenset(one for one in held if one[1] == width)
             found += [alike] if len(alike) > 1 else []
@@ -94,7 +94,7 @@ def _groups(graph: Graph, where: Plan, apart: frozenset[Port]) -> list[frozenset
 
 
 def _activation_quants(
-    graph: Graph, where: Plan, ranges: Ranges, groups: list[frozenset[Held]], target: Target
+    graph: Graph, plan: Plan, ranges: Ranges, groups: list[frozenset[Held]], target: Target
 ) -> Quants:
     """The quantization of every value at every width, the narrower ones first.
 
@@ -106,7 +106,7 @@ def _activation_quants(
     for width in sorted(target.widths, key=lambda width: width.bits):
         every = {
             (name, width.bits): _range(graph, given, quants, target, name, width.bits, held[0])
-            for name, held in where.held.items()
+            for name, held in plan.held.items()
             if width.bits in held
         }
         missing = [name for (name, _), range_ in every.items() if range_ is None]
@@ -118,12 +118,12 @@ def _activation_quants(
         quants.update({held: activation_quantization(range_, width) for held, range_ in shared.items()})
         for node in graph.nodes:
             held = (node.results[0], width.bits)
-            made = where.held.get(node.results[0], (0,))[0] == width.bits
+            made = plan.held.get(node.results[0], (0,))[0] == width.bits
             if node.op.name == "softmax" and made and held not in grouped:
                 quants[held] = softmax_quantization(width)
         for name, bits in every.keys() - grouped:
             if name in graph.constants:
-                seen = visible_range(graph, where, name, known[name, bits], quants, width)
+                seen = visible_range(graph, plan, name, known[name, bits], quants, width)
                 quants[name, bits] = activation_quantization(seen, width)
     return quants
 
@@ -141,7 +141,7 @@ def _range(
 
 
 def weights_quantization(
-    graph: Graph, node: Node, dtype: DType, where: Plan, quants: Quants, target: Target
+    graph: Graph, node: Node, dtype: DType, plan: Plan, quants: Quants, target: Target
 ) -> Quantization:
     """Scales of a node's weights, per output channel where the target has that, wide enough for its bias.
 
@@ -153,7 +153,7 @@ def weights_quantization(
     axis = channels if target.weight_granularity == "channel" else None
     least: np.ndarray | float = 0.0
     if lowering.bias is not None and len(node.operands) > lowering.bias:
-        width = target.width(where.bits[node.results[0]])
+        width = target.width(plan.bits[node.results[0]])
         x_scale = quants[node.operands[0], width.bits].scale
         bias = np.abs(graph.constants[node.operands[lowering.bias]].array.astype(np.float64))
         least = bias / (x_scale * float(1 << (min(width.bias_bits, width.accumulator_bits) - 2)))
@@ -176,7 +176,7 @@ class Scales:
     """
 
     graph: Graph
-    where: Plan
+    plan: Plan
     quants: Quants
     weight_quants: Mapping[str, Quantization]
     weight_dtypes: Mapping[str, DType]
@@ -193,7 +193,7 @@ class _Insertion:
     """One run of `Scales.insert`: `converted` has the values at widths that they are not made at, by old name."""
 
     def __init__(self, scales: Scales) -> None:
-        self.scales, self.graph, self.where, self.target = scales, scales.graph, scales.where, scales.target
+        self.scales, self.graph, self.plan, self.target = scales, scales.graph, scales.plan, scales.target
         self.quants = scales.quants
         self.converted: dict[Held, str] = {}
 
@@ -205,17 +205,17 @@ class _Insertion:
 
         Nothing clamps what a user feeds to an integer input, so it takes all integers of its type.
         """
-        if name not in self.where.held:
+        if name not in self.plan.held:
             return name
         return self.pairs(builder, name, name, "", whole=True)
 
     def node(self, builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
         """Copy the node over quantized operands, and quantize its results."""
-        role = self.where.of(node)
+        role = self.plan.of(node)
         if role.kind is Kind.HOST:
             return self.results(builder, node, builder.copy(replace(node, host=role.reason), operands))
         lowering = LOWERINGS[type(node.op)]
-        width = self.target.width(self.where.bits[node.results[0]])
+        width = self.target.width(self.plan.bits[node.results[0]])
         data = activations(self.graph, node)
         chosen = list(operands)
         for index, operand in enumerate(node.operands):
@@ -232,13 +232,13 @@ class _Insertion:
 
     def results(self, builder: Builder, node: Node, results: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(
-            self.pairs(builder, result, old, node.loc) if old in self.where.held else result
+            self.pairs(builder, result, old, node.loc) if old in self.plan.held else result
             for old, result in zip(node.results, results, strict=True)
         )
 
     def pairs(self, builder: Builder, value: str, old: str, loc: str, *, whole: bool = False) -> str:
         """Quantize and dequantize a computed value, then once more for each other width; give the first."""
-        made, *others = self.where.held[old]
+        made, *others = self.plan.held[old]
         width = self.target.width(made)
         first = self.pair(builder, value, old, width, "", loc, width.activation_dtype.range if whole else None)
         for bits in others:
@@ -259,7 +259,7 @@ class _Insertion:
         quant = self.quants[old, width.bits]
         low, high = limits or width.activation_range
         dtype = width.activation_dtype
-        if old in self.where.wide:
+        if old in self.plan.wide:
             finer = 1 << (WIDE_BITS - width.bits)
             quant = Quantization.per_tensor(quant.scale / finer, quant.zero_point * finer)
             dtype, low, high = DType.I32, low * finer, high * finer

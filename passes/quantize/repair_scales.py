@@ -20,7 +20,7 @@ Quants = dict[Held, Quantization]
 
 def repair_scales(
     graph: Graph,
-    where: Plan,
+    plan: Plan,
     quants: Quants,
     weights: Mapping[str, Quantization],
     groups: Collection[frozenset[Held]],
@@ -39,11 +39,11 @@ def repair_scales(
     while changed:
         changed = False
         for node in graph.nodes:
-            bits = where.bits[node.results[0]]
-            name = _quantized_result(graph, node, where)
-            if name is None or where.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
+            bits = plan.bits[node.results[0]]
+            name = _quantized_result(graph, node, plan)
+            if name is None or plan.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
                 continue
-            rescales = _rescales(graph, where, node)
+            rescales = _rescales(graph, plan, node)
             gain = _rescaled_gain(graph, node, quants, bits) if rescales else _gain(graph, node, quants, bits, weights)
             shift = (target.rescale_shift_range if rescales else target.shift_range)[0]
             least = gain * 2.0**shift / MULTIPLIERS[1]
@@ -72,10 +72,10 @@ def _check_signal(node: Node, held: Held, raised: float, given: Quantization, ta
         )
 
 
-def _quantized_result(graph: Graph, node: Node, where: Plan) -> str | None:
+def _quantized_result(graph: Graph, node: Node, plan: Plan) -> str | None:
     """The value at which the node's result is quantized: its own, or that of the clamps behind it."""
     name = node.results[0]
-    while name not in where.held:
+    while name not in plan.held:
         user = graph.only_user(name)
         if user is None:
             return None
@@ -83,9 +83,9 @@ def _quantized_result(graph: Graph, node: Node, where: Plan) -> str | None:
     return name
 
 
-def _rescales(graph: Graph, where: Plan, node: Node) -> bool:
+def _rescales(graph: Graph, plan: Plan, node: Node) -> bool:
     """Whether each operand's scale is changed to the result's by itself."""
-    return where.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
+    return plan.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
 
 
 def _rescaled_gain(graph: Graph, node: Node, quants: Quants, bits: int) -> float:

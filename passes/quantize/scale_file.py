@@ -23,7 +23,7 @@ from npuq.ir.graph import Graph
 from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.types import Quantization
 
-from ..lowering.plan import EVERYWHERE, Held, plan
+from ..lowering.plan import EVERYWHERE, Held, plan_of
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..scales import Range, activation_quantization
@@ -58,7 +58,7 @@ def give_scales(
     graph: Graph, *, file: str | Path | Mapping[str, Any], target: Target = FOUND, precision: Precisions = EVERYWHERE
 ) -> Mapping[str, Any]:
     """Read the scales of a file that `npuq quantize --scales-out` wrote, in the place of ranges to calibrate."""
-    held = plan(graph, target, precision).held
+    held = plan_of(graph, target, precision).held
     wanted = {name: bits for name, bits in held.items() if name not in graph.constants}
     found = given_scales(read_scales(file), graph, target, wanted, place_of(file))
     return {"given": found.ranges, "given_scales": found}

@@ -9,7 +9,7 @@ from npuq.ir import Builder, Graph, Node, rewrite
 from npuq.ir.ops.shape import Concat
 
 from ..lowering import Kind, kind_of
-from ..lowering.plan import EVERYWHERE, plan
+from ..lowering.plan import EVERYWHERE, plan_of
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..scales import Range, activation_quantization
@@ -30,7 +30,7 @@ def split_output_concats(
     at scales of their own. A part suffers where it keeps fewer than `LEAST_LEVELS` of the integers that its own scale
     would give it. `extremes` holds the least and the greatest element by name.
     """
-    bits = plan(graph, target, precision).bits
+    bits = plan_of(graph, target, precision).bits
     reasons: dict[str, str] = {}
     for node in graph.nodes:
         reason = next((reasons[operand] for operand in node.operands if operand in reasons), "")

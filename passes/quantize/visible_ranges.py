@@ -15,7 +15,7 @@ from ..target import Width
 
 def visible_range(
     graph: Graph,
-    where: Plan,
+    plan: Plan,
     name: str,
     range_: Range,
     quants: Mapping[tuple[str, int], Quantization],
@@ -28,7 +28,7 @@ def visible_range(
     """
     low, high = math.inf, -math.inf
     for user in graph.users[name]:
-        if where.bits[user.results[0]] != width.bits:
+        if plan.bits[user.results[0]] != width.bits:
             continue
         held = [(one, width.bits) for one in (user.results[0], *user.operands) if one != name]
         if not isinstance(user.op, Add) or len(held) != 2 or not all(one in quants for one in held):

@@ -14,7 +14,7 @@ from npuq.frontends.problem import Problem
 from npuq.ir import Graph
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import Kind
-from npuq.passes.lowering.plan import EVERYWHERE, Role, plan
+from npuq.passes.lowering.plan import EVERYWHERE, Role, plan_of
 from npuq.passes.precision import Precision, Precisions
 from npuq.passes.target import Target, load_target
 
@@ -65,7 +65,7 @@ def check(
 
 def where_layers_run(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Group, ...]:
     """The layers of a canonical float graph by op, place and reason; what needs the host comes first."""
-    roles = plan(graph, target, precision)
+    roles = plan_of(graph, target, precision)
     found: dict[tuple[str, Role], list[str]] = {}
     for node in graph.nodes:
         its = roles.of(node)

@@ -12,7 +12,7 @@ from npuq.backends.npu.cost import CostTable
 from npuq.ir import Graph, NpuqError
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering.lower_to_integer import lower_to_integer
-from npuq.passes.lowering.plan import plan
+from npuq.passes.lowering.plan import plan_of
 from npuq.passes.pipeline import Result, chain
 from npuq.passes.precision import Precision, Precisions
 from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
@@ -50,7 +50,7 @@ def _estimated(graph: Graph, target: Target, bits: int | None) -> Program:
     """The program of a float graph with a made-up range for each value; ranges differ, so that no table is shared."""
     precision = Precisions(Precision(target.width(bits or target.default_bits).bits))
     graph = canonicalize().run(Result(graph), verify_each=False).graph
-    held = plan(graph, target, precision).held
+    held = plan_of(graph, target, precision).held
     ranges = {name: (-end, end) for name, end in zip(held, np.linspace(8, 12, len(held)).tolist(), strict=True)}
     finish = chain(
         insert_fake_quant(ranges=ranges, target=target, precision=precision), lower_to_integer(target=target)

@@ -11,7 +11,7 @@ from npuq.frontends.onnx import load
 from npuq.ir import Graph, NpuqError
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
-from npuq.passes.lowering.plan import plan
+from npuq.passes.lowering.plan import plan_of
 from npuq.passes.target import load_target
 
 from .onnx_node_tests import NodeTest, with_known
@@ -60,10 +60,10 @@ def graphs(test: NodeTest) -> Iterator[Graph]:
 
 def _obstacles(graph: Graph) -> dict[str, str]:
     """What keeps nodes on the host, by their op: that it has no integer form, or the first rule that one breaks."""
-    where = plan(graph, load_target("npu"))
+    plan = plan_of(graph, load_target("npu"))
     reasons: dict[str, str] = {}
     for node in graph.nodes:
-        role = where.of(node)
+        role = plan.of(node)
         if role.kind is not Kind.HOST or OF_THE_TEST in role.reason:
             continue
         rule = re.sub(r" %\S+", "", role.reason)

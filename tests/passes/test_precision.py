@@ -12,7 +12,7 @@ import npuq
 from npuq.ir import Builder, DType, Graph, NpuqError, TensorType
 from npuq.ir.ops import activation, conv, elementwise, reduce, shape
 from npuq.ir.ops.quant import Quantize
-from npuq.passes.lowering.plan import plan
+from npuq.passes.lowering.plan import plan_of
 from npuq.passes.precision import HEADROOM, Precision, Precisions
 from npuq.passes.target import load_target
 from tests.oracle.interpreter import execute
@@ -101,7 +101,7 @@ def test_what_moves_elements_and_what_comes_in_have_the_widths_around_them() -> 
         ({"d": 16}, {"x": (8,), "c": (8, 16), "r": (8, 16), "d": (16,), "e": (16, 8), "a": (8, 16)}),
     ):
         asked = Precisions(Precision(8), {name: Precision(bits) for name, bits in named.items()})
-        held = plan(net(), NPU, asked).held
+        held = plan_of(net(), NPU, asked).held
         assert {name: held[name] for name in found} == found, named
 
 

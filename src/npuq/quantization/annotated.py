@@ -64,7 +64,7 @@ def quantize_annotated(
     if missing and data is None:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise NpuqError(
-            f"{graph.name}: {len(missing)} of {len(adoption.where.held)} values have no scale: "
+            f"{graph.name}: {len(missing)} of {len(adoption.plan.held)} values have no scale: "
             f"{', '.join(missing[:SHOWN])}{more}; give data to calibrate them"
         )
     few, statistics = Reservoir(FEW), Observed({}, text_digest(source), "", 0)
@@ -84,7 +84,7 @@ def quantize_annotated(
         unused.append(f"effort {effort.name} has no effect: the model has scales of its own, which are taken over")
     if recipe.method is not None and not missing:
         unused.append(f"method {recipe.method} has no effect: the model has all scales of its own")
-    count = len(adoption.where.held)
+    count = len(adoption.plan.held)
     notes = (f"{count - len(missing)} scales are the model's own, {len(missing)} calibrated", *unused)
     default = adoption.precision.method(None, recipe.bits or target.default_bits) if missing else "given"
     return Quantized(

@@ -12,7 +12,7 @@ from npuq.ir import Builder, DType, Graph, Quantization, TensorType
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.reduce import Softmax
 from npuq.passes.calibration.masked_ranges import masked_ranges
-from npuq.passes.lowering.plan import plan
+from npuq.passes.lowering.plan import plan_of
 from npuq.passes.quantize.visible_ranges import visible_range
 from npuq.passes.target import load_target
 
@@ -100,9 +100,9 @@ def test_a_constant_that_lies_beyond_every_sum_ends_where_they_do() -> None:
     )
     quants = {("x", 8): Quantization((0.125,), (0,)), ("y", 8): Quantization((0.5,), (0,))}
     width = load_target("npu").width(8)
-    (low, high), where = (0.5 * -128 - 0.125 * 127, 0.5 * 127 + 0.125 * 128), plan(net, load_target("npu"))
-    assert visible_range(net, where, "c", (-500.0, -500.0), quants, width) == (low, low)
-    assert visible_range(net, where, "c", (-500.0, 900.0), quants, width) == (low, high)
+    (low, high), plan = (0.5 * -128 - 0.125 * 127, 0.5 * 127 + 0.125 * 128), plan_of(net, load_target("npu"))
+    assert visible_range(net, plan, "c", (-500.0, -500.0), quants, width) == (low, low)
+    assert visible_range(net, plan, "c", (-500.0, 900.0), quants, width) == (low, high)
 
 
 def test_masked_attention_follows_the_float_network() -> None:
