@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator
 
 from npuq.ir import Constant, DType, Graph, Node
 from npuq.ir.arithmetic import within
+from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.norm import LARGEST_BIAS, WIDE_BITS, Normalized
 from npuq.ir.ops.npu.pointwise import Lut, Softmax
 from npuq.ir.ops.npu.recurrent import Recurrent
 from npuq.ir.ops.npu.result import Accumulating, Clamped, Integer, Weighted
 from npuq.ir.ops.npu.softmax import SoftmaxFixed
+from npuq.ir.ops.npu.window import Conv2d
 from npuq.ir.ops.quant import Quantize
 from npuq.ir.ops.shape import Reshape, Transpose
 
-from .intervals import accumulator_proven, value_intervals
+from .intervals import accumulator_proven, value_bounds
 from .precision import width_of
 from .target import Target, weight_range
 
@@ -151,9 +153,9 @@ def recurrent_fits(graph: Graph, node: Node, target: Target) -> str | None:
 def window_fits(graph: Graph, node: Node, target: Target) -> str | None:
     """No side of a window is longer than `max_window`."""
     window = getattr(node.op, "window", ())
-    if node.op.name == "npu.conv2d":
+    if isinstance(node.op, Conv2d):
         window = graph.types[node.operands[1]].shape[:2]
-    elif node.op.name in ("conv", "conv_transpose"):
+    elif isinstance(node.op, (Conv, ConvTranspose)):
         window = graph.types[node.operands[1]].shape[2:]
     return _at_most(window, target.max_window, "window")
 
@@ -262,7 +264,7 @@ def table_size_fits(entries: int, target: Target) -> str | None:
 
 def violations(graph: Graph, target: Target) -> Iterator[str]:
     """One line for each rule that a node of an integer graph breaks on a target; the host's own ops are free."""
-    known = value_intervals(graph)
+    known = value_bounds(graph)
     for node in graph.nodes:
         if node.host:
             if isinstance(node.op, Integer):

@@ -11,16 +11,17 @@ import numpy as np
 
 from npuq.ir import Graph
 from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.reduce import LogSoftmax, Softmax
 
+from ..intervals import value_bounds
+from ..lowering import Kind, activations, kind_of
 from ..lowering.plan import EVERYWHERE, Held, plan_of
 from ..pipeline import FOUND, graph_pass
 from ..precision import CALIBRATED_BITS, Precisions
 from ..scales import Range
 from ..target import Target
-from .bounded_ranges import bounded_ranges
 from .collect_statistics import NO_RANGES
 from .masked_ranges import masked_ranges
-from .output_values import output_values
 from .statistics import Statistics
 from .thresholds import Grid, Histogram, squared_errors, thresholds
 
@@ -83,6 +84,25 @@ def choose_ranges(
     ranges = masked_ranges(graph, bounded_ranges(graph, found), extremes) | dict(given)
     extremes |= {name: range_ for (name, _), range_ in given.items()}
     return {"ranges": ranges, "extremes": extremes, "range_notes": tuple(notes)}
+
+
+def output_values(graph: Graph) -> frozenset[str]:
+    """Graph outputs, and the values that reach one through ops that move elements, or through a softmax.
+
+    A histogram method that clips them would tie the greatest, so they keep their whole range.
+    """
+    found = set(graph.returned)
+    for node in reversed(graph.nodes):
+        passes_on = kind_of(graph, node) is Kind.MOVE or isinstance(node.op, (Softmax, LogSoftmax))
+        if passes_on and found.intersection(node.results):
+            found.update(activations(graph, node))
+    return frozenset(found)
+
+
+def bounded_ranges(graph: Graph, ranges: Mapping[Held, Range]) -> dict[Held, Range]:
+    """The ranges, each cut to what its value can hold for any input: a clip's ends, a sigmoid's 0 and 1."""
+    bounds = value_bounds(graph)
+    return {held: (max(low, bounds[held[0]][0]), min(high, bounds[held[0]][1])) for held, (low, high) in ranges.items()}
 
 
 def kept_db(statistics: Statistics, range_: Range, grid: Grid) -> float:

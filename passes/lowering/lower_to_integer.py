@@ -127,7 +127,7 @@ class _Lowering:
             return core, result
         low, high = op.low, op.high
         inner = core
-        while inner.op.name in CLAMPS and graph.only_user(inner.operands[0]) is inner:
+        while isinstance(inner.op, CLAMPS) and graph.only_user(inner.operands[0]) is inner:
             least, greatest = clamp_of(inner, op.quant, low, high)
             low, high = max(low, least), min(high, greatest)
             producer = graph.producers.get(inner.operands[0])

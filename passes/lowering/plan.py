@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from npuq.ir import DType, Graph, Node
+from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
@@ -214,7 +215,7 @@ def _only_for(
     return alone and held.get(node.result) == (16,)
 
 
-CLAMPS = ("relu", "clip")
+CLAMPS = (Relu, Clip)
 
 
 def _interior(graph: Graph, roles: Mapping[str, Role], bits: Mapping[str, int]) -> frozenset[str]:
@@ -233,7 +234,7 @@ def _interior(graph: Graph, roles: Mapping[str, Role], bits: Mapping[str, int]) 
             continue
         if activations(graph, user).count(result) > 1 and kind is not Kind.POINTWISE:
             continue
-        if kind is Kind.COMPUTE and user.op.name in CLAMPS:
+        if kind is Kind.COMPUTE and isinstance(user.op, CLAMPS):
             interior.add(result)
             absorbed[user.results[0]] = Kind.COMPUTE
         elif kind is Kind.POINTWISE:

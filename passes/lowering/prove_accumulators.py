@@ -8,7 +8,7 @@ from typing import Any
 from npuq.ir import Builder, Graph, Node, NpuqError, rewrite
 from npuq.ir.arithmetic import within
 
-from ..intervals import accumulator_needed, value_intervals
+from ..intervals import accumulator_needed, value_bounds
 from ..pipeline import FOUND, graph_pass
 from ..precision import width_of
 from ..target import Target
@@ -20,7 +20,7 @@ def prove_accumulators(graph: Graph, *, target: Target = FOUND) -> Graph:
 
     The simulator picks its arithmetic from that interval. Raises an error where the target's accumulator is too narrow.
     """
-    known = value_intervals(graph)
+    known = value_bounds(graph)
     nodes = {node.results[0]: node for node in graph.nodes}
 
     def prove(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:

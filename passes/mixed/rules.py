@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from npuq.ir import registry
+from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.recurrent import Recurrent
+
 from .units import Unit, Units
 
 
@@ -29,8 +33,7 @@ class Tie:
 
 Rule = Callable[[Units], Iterator[Tie]]
 
-RECURRENT = ("rnn", "lstm", "gru", "sru", "lstmp")
-UNMIXED = (*RECURRENT, "layer_norm")
+UNMIXED = frozenset(name for name, op in registry().items() if issubclass(op, (Recurrent, LayerNorm)))
 
 
 def neighbours_of_recurrent_ops(units: Units) -> Iterator[Tie]:

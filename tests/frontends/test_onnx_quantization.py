@@ -140,3 +140,31 @@ def test_integers_that_nothing_quantized_are_computed_with(
     graph = load(model("DequantizeLinear", "x", "s", "z", tensors=tensors, type_=onnx.TensorProto.INT8, axis=axis))
     x = np.array([[0, 1, -128], [127, 0, -1]], np.int8)
     np.testing.assert_array_equal(evaluate(graph)(x)[0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("operator", "tensors", "wanted"),
+    [
+        ("Tile", {"r": np.array([1, 2])}, [[-1, 1, 4, -1, 1, 4]]),
+        ("ReduceMin", {"a": np.array([0])}, [[-1, 1, 4]]),
+        ("Transpose", {}, [[-1], [1], [4]]),
+    ],
+)
+def test_integers_that_only_move_keep_their_scale(
+    operator: str, tensors: dict[str, np.ndarray], wanted: list[list[float]]
+) -> None:
+    nodes = [
+        helper.make_node(operator, ["x", *tensors], ["m"], name="m"),
+        helper.make_node("DequantizeLinear", ["m", "s", "z"], ["y"], name="y"),
+    ]
+    known = {**tensors, "s": HALF, "z": np.array(2, np.int8)}
+    net = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.INT8, [1, 3])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in known.items()],
+    )
+    graph = load(helper.make_model(net, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    assert [node.op.name for node in graph.nodes if node.op.name in ("dequantize", "cast")] == ["dequantize"]
+    np.testing.assert_array_equal(evaluate(graph)(np.array([[0, 4, 10]], np.int8))[0], wanted)

@@ -14,7 +14,7 @@ from npuq.backends.npu import Program
 from npuq.ir import Builder, Constant, DType, Graph, Quantization, parse_type, verify
 from npuq.ir.ops.npu.pointwise import Add
 from npuq.passes.constraints import CONSTRAINTS, violations
-from npuq.passes.intervals import accumulator_needed, value_intervals
+from npuq.passes.intervals import accumulator_needed, value_bounds
 from npuq.passes.target import LAYOUT_OPS, load_target
 from tests.backends.programs import every_op, inputs_of, small
 from tests.oracle.interpreter import execute
@@ -147,7 +147,7 @@ def test_every_rule_is_written_down_once() -> None:
 @pytest.mark.parametrize("make", [small, every_op])
 def test_no_value_leaves_its_interval(make: Callable[[], Graph]) -> None:
     graph = make()
-    known = value_intervals(graph)
+    known = value_bounds(graph)
     file = Program.make(graph, NPU).bytes
     for seed in range(6):
         for name, array in execute(file, inputs_of(graph, seed)).values.items():
@@ -160,7 +160,7 @@ def test_the_interval_of_a_convolution_is_reached_and_never_left() -> None:
     """The oracle's sums, of data that is extreme where the weights of one channel want it."""
     graph = every_op()
     node = graph.producers["spread"]
-    needed = accumulator_needed(graph, node, value_intervals(graph))
+    needed = accumulator_needed(graph, node, value_bounds(graph))
     assert needed is not None
     w, bias = (graph.constants[operand].array.astype(np.int64) for operand in node.operands[1:3])
     attributes = {"expand": (1, 1), "padding": ((0, 0), (0, 0))}

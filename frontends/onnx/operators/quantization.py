@@ -8,7 +8,6 @@ from npuq.ir import Constant, DType, Quantization, require
 from npuq.ir.ops.elementwise import Mul, Sub
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.quant import Dequantize, Quantize
-from npuq.ir.ops.shape import Gather, Reshape, Slice, Transpose
 
 from ...context import Context, Node
 from ..registry import converts
@@ -16,9 +15,6 @@ from .axes import front
 
 MICROSOFT = "com.microsoft"
 """The domain of onnxruntime's operators outside ONNX."""
-
-MOVERS = (Gather, Reshape, Slice, Transpose)
-"""Ops that pass on the integers of their first operand."""
 
 
 @converts("QuantizeLinear", since=10)
@@ -63,7 +59,7 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
         builder.inputs[q] = builder.types[q] = builder.types[q].with_quant(quant)
         return q
     maker = context.builder.producer(q)
-    if quant.axis is not None or maker is None or not isinstance(maker.op, MOVERS):
+    if quant.axis is not None or maker is None or maker.op.moved(maker.operands) != maker.operands[:1]:
         return None
     first, *others = maker.operands
     moved = _stated(context, first, quant)

@@ -7,7 +7,7 @@ import numpy as np
 import npuq
 from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops import activation, elementwise, pool, reduce, shape
-from npuq.passes.calibration.bounded_ranges import bounded_ranges
+from npuq.passes.calibration.choose_ranges import bounded_ranges
 from npuq.passes.precision import HEADROOM
 
 

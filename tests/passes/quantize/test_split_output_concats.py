@@ -7,7 +7,7 @@ import pytest
 
 import npuq
 from npuq.ir import Graph
-from npuq.passes.calibration.output_values import output_values
+from npuq.passes.calibration.choose_ranges import output_values
 from npuq.passes.quantize.split_output_concats import split_output_concats
 from npuq.passes.target import load_target
 
