@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .cache import enable_cache
     from .comparison.verify_import import verify_import
     from .cost import cost_of
-    from .mixing.assign import Assignment, assign, read_template, write_template
+    from .mixing.assign import Assignment, assign
+    from .mixing.templates import read_template, write_template
     from .quantization.calibrated import Calibrated, calibrate
     from .quantization.observer import Observer
     from .quantization.quantized import Quantized
@@ -24,31 +25,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Assignment": "mixing.assign",
-    "Calibrated": "quantization.calibrated",
-    "Effort": "quantization.recipe",
-    "NpuqError": "ir.errors",
-    "Observer": "quantization.observer",
-    "Precision": "passes.precision",
-    "Program": "backends.npu",
-    "Quantized": "quantization.quantized",
-    "Recipe": "quantization.recipe",
-    "assign": "mixing.assign",
-    "calibrate": "quantization.calibrated",
-    "chain": "passes.pipeline",
-    "cost_of": "cost",
-    "dump_to": "passes.pipeline",
-    "enable_cache": "cache",
-    "evaluate": "api",
-    "load": "api",
-    "load_target": "passes.target",
-    "quantize": "api",
-    "read_template": "mixing.assign",
-    "targets": "passes.target",
-    "verify_import": "comparison.verify_import",
-    "write_template": "mixing.assign",
+_MODULES = {
+    "api": ("evaluate", "load", "quantize"),
+    "backends.npu": ("Program",),
+    "cache": ("enable_cache",),
+    "comparison.verify_import": ("verify_import",),
+    "cost": ("cost_of",),
+    "ir.errors": ("NpuqError",),
+    "mixing.assign": ("Assignment", "assign"),
+    "mixing.templates": ("read_template", "write_template"),
+    "passes.pipeline": ("chain", "dump_to"),
+    "passes.precision": ("Precision",),
+    "passes.target": ("load_target", "targets"),
+    "quantization.calibrated": ("Calibrated", "calibrate"),
+    "quantization.observer": ("Observer",),
+    "quantization.quantized": ("Quantized",),
+    "quantization.recipe": ("Effort", "Recipe"),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Assignment",
@@ -79,9 +73,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use, so that `import npuq` costs nothing."""
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'npuq' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     globals()[name] = value
     return value
 

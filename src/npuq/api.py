@@ -17,9 +17,10 @@ from npuq.passes.pipeline import AfterPass
 from npuq.passes.quantize.take_scales import has_scales
 from npuq.passes.target import Target, load_target
 
+from .comparison.compare import Progress
 from .quantization.calibrated import calibrate
 from .quantization.observer import Observer
-from .quantization.quantized import Progress, Quantized
+from .quantization.quantized import Quantized
 from .quantization.recipe import Recipe, RecipeOptions
 
 
@@ -34,11 +35,11 @@ def load(
 
     `source` is a file, folder or object of any framework in docs/frontends.md; `framework` names it where it cannot be
     recognized. `weights` is the second file of formats that have one, or a Flax module's variables; `inputs` are
-    example inputs, one, a tuple or a dict by name, for what is traced: PyTorch modules and JAX functions. `start_nodes`
-    and `end_nodes`, lists of names, cut a TensorFlow model; `signature` chooses one of a SavedModel's. `values` fixes
-    inputs by name, and `outputs` are the values to end with, instead of the model's own. `shapes` gives
-    the shapes of inputs that the model leaves open. With `channels_first` inputs [N,H,W,C] become [N,C,H,W].
-    Raises `NpuqError` where the file is damaged, an operator is unknown, or a shape is missing.
+    example inputs, one, a tuple or a dict by name, of traced PyTorch modules and JAX functions. `start_nodes` and
+    `end_nodes`, lists of names, cut a TensorFlow model; `signature` chooses one of a SavedModel's. `values` fixes
+    inputs by name, and `outputs` are the values to end with, instead of the model's own. `shapes` gives the shapes of
+    inputs that the model leaves open. With `channels_first` inputs [N,H,W,C] become [N,C,H,W]. Raises `NpuqError` for a
+    damaged file, an unknown operator or a missing shape.
     """
     graph = frontends.load(source, shapes, **options)
     return channels_first_inputs()(graph) if channels_first else graph
@@ -56,14 +57,14 @@ def quantize(
 ) -> Quantized:
     """Turn a float graph into an exact integer program for a target.
 
-    `data` calibrates: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple in the
-    order of the inputs, or an iterable of these, as many samples as you like (memory does not grow); or an `Observer`
-    that has seen them. It may be left out where `scales` names the scale of every value; biases are then not corrected.
+    `data` is the calibration set: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple
+    in the order of the inputs, an iterable of these, of any length (memory does not grow), or an `Observer` of them. It
+    may be left out if `scales` names the scale of every value; biases are then not corrected.
     `options` are the fields of `npuq.Recipe`, which documents them; they replace those of `recipe`.
     `after_pass(index, pass, graph)` is called after each pass.
 
-    A graph that came with scales keeps them: `data` calibrate what has none, and may be left out where nothing is
-    missing; `effort` and options that would choose scales anew do not apply.
+    A graph that came with scales keeps them: `data` calibrates values without one, and may be left out if there are
+    none; `effort` and options that would choose scales anew do not apply.
 
     The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
     size or the number of devices.
@@ -85,5 +86,8 @@ def quantize(
 
 
 def evaluate(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
-    """The graph as a jitted function of its inputs to a tuple of its outputs, at any level."""
+    """The graph, of any level, as a jitted function of its inputs to a tuple of its outputs.
+
+    JAX refuses it inside another `jax.jit`, `jax.grad` or `jax.vmap`; `npuq.ir.function(graph)` composes with these.
+    """
     return ir.evaluate(graph)

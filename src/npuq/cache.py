@@ -1,4 +1,4 @@
-"""XLA's persistent cache: what one process compiled, the next one loads."""
+"""XLA's persistent cache of compiled functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MOST_BYTES = 1 << 30
-"""Beyond this the entries used longest ago go."""
+"""The cache's limit; the entries used longest ago are deleted first."""
 
 
 def cache_folder() -> Path:
@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 def enable_cache(folder: str | Path | None = None) -> Path:
     """Keep compiled functions in `folder`, or in `cache_folder()`, for the rest of this process; returns the folder.
 
-    The setting is JAX's and holds for everything that this process compiles from now on. The `npuq` command has it on.
+    The setting is JAX's and holds for everything that this process compiles from now on. The `npuq` command sets it.
     """
     import jax
 
@@ -29,7 +29,7 @@ def enable_cache(folder: str | Path | None = None) -> Path:
 
 
 def settings(folder: Path) -> Mapping[str, str | int | float]:
-    """JAX's configuration for a cache that keeps everything, however quick it was to compile."""
+    """JAX's configuration for a cache that keeps every function, even one that is quick to compile."""
     return {
         "jax_compilation_cache_dir": str(folder),
         "jax_compilation_cache_max_size": MOST_BYTES,

@@ -1,4 +1,4 @@
-"""What a model will become on a target, before anything is run: all problems at once, and where each layer goes."""
+"""A check of a model for a target, without data: all problems at once, and where each layer will run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from npuq.frontends.problem import Problem
 from npuq.ir import Graph
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import Kind
-from npuq.passes.lowering.plan import EVERYWHERE, Role, plan_of
+from npuq.passes.lowering.plan import plan_of
 from npuq.passes.precision import Precision, Precisions
 from npuq.passes.target import Target, load_target
+
+Where = Literal["npu", "host"]
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class Group:
     """The layers of one op that run in one place for one reason."""
 
     op: str
-    where: Literal["npu", "host"]
+    where: Where
     reason: str
     places: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What keeps a model from being translated; where nothing does, where its layers will run."""
+    """The problems that keep a model from being translated or, if there are none, where its layers will run."""
 
     problems: tuple[Problem, ...]
     groups: tuple[Group, ...]
@@ -50,9 +52,9 @@ def check(
     bits: int | None = None,
     **options: Unpack[Options],
 ) -> Verdict:
-    """Find all problems of a model's files, or, where there is none, tell where its layers will run at so many bits.
+    """Find all problems of a model's files or, if there are none, where its layers will run at this width.
 
-    Raises `NpuqError` where the file or the target cannot be read at all.
+    Raises `NpuqError` for a file or a target that cannot be read at all.
     """
     chosen = load_target(target)
     path, width = require_path(model), chosen.width(bits or chosen.default_bits)
@@ -63,16 +65,13 @@ def check(
     return Verdict((), where_layers_run(canonicalize()(graph), chosen, Precisions(Precision(width.bits))))
 
 
-def where_layers_run(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Group, ...]:
-    """The layers of a canonical float graph by op, place and reason; what needs the host comes first."""
+def where_layers_run(graph: Graph, target: Target, precision: Precisions) -> tuple[Group, ...]:
+    """The layers of a canonical float graph by op, place and reason; those on the host come first."""
     roles = plan_of(graph, target, precision)
-    found: dict[tuple[str, Role], list[str]] = {}
+    places: dict[tuple[str, Where, str], list[str]] = {}
     for node in graph.nodes:
-        its = roles.of(node)
-        role = Role(Kind.HOST, its.reason) if its.kind is Kind.HOST else Role(Kind.COMPUTE)
-        found.setdefault((node.op.name, role), []).append(node.place)
-    groups = [
-        Group(op, "host" if role.kind is Kind.HOST else "npu", role.reason, tuple(places))
-        for (op, role), places in found.items()
-    ]
+        role = roles.of(node)
+        where: tuple[Where, str] = ("host", role.reason) if role.kind is Kind.HOST else ("npu", "")
+        places.setdefault((node.op.name, *where), []).append(node.place)
+    groups = [Group(*key, tuple(found)) for key, found in places.items()]
     return tuple(sorted(groups, key=lambda group: (group.where, -len(group.places), group.op)))

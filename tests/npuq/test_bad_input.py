@@ -20,7 +20,7 @@ KINDS = "bmp, dib, jpeg, jpg, png, webp, pbm, pgm, ppm, tiff, tif, npy or npz"
 
 
 def test_arguments(run: Run, files: Files, tmp_path: Path) -> None:
-    help_ = "; npuq --help tells more"
+    help_ = "; see npuq --help"
     assert told(run("quantise")) == f"No such command 'quantise'. Did you mean 'quantize'?{help_}"
     assert told(run("quantize", files.model)).endswith(": no data to calibrate with; name some (--data)")
     assert told(run("check", files.model, "--colour")) == f"No such option: --colour{help_}"
@@ -160,7 +160,7 @@ def test_what_can_be_refused_at_once_is_refused_before_any_work(
         raise AssertionError("work was done")
 
     for place in (
-        "npuq.quantization.calibrated.observe_values",
+        "npuq.passes.calibration.collect_statistics.observe",
         "npuq.mixing.assign.calibrate",
         "npuq.comparison.compare.differences",
     ):

@@ -58,10 +58,10 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line: exit code 0 where all is well, 2 for the user's errors, 3 where verification fails."""
+    """Run the command line; exit code 0 on success, 2 for the user's errors, 3 if a verification fails."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    # XLA's own notes on the machine are not about the user's work.
+    # Hide XLA's notes on the machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     remember_compilations()
     try:
@@ -69,14 +69,14 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        code, text = _told(error)
+        code, text = _code_and_text(error)
         if text:
             print(f"npuq: {text}", file=sys.stderr)
         sys.exit(code)
 
 
 def remember_compilations() -> None:
-    """Let JAX, once it is loaded, keep what it compiles in the user's cache folder, where there can be one."""
+    """Let JAX, once it is loaded, keep compiled functions in the user's cache folder, if it can be made."""
     from npuq.cache import cache_folder, settings
 
     folder = cache_folder()
@@ -88,15 +88,15 @@ def remember_compilations() -> None:
         os.environ.setdefault(name.upper(), str(value))
 
 
-def _told(error: BaseException) -> tuple[int, str]:
+def _code_and_text(error: BaseException) -> tuple[int, str]:
     """Exit code and line of text for an error."""
     if isinstance(error, TyperException):
-        # Without a message it was a call for help, which has been given.
-        said = " ".join(error.format_message().split())
-        return USER_ERROR, said and f"{said.rstrip('.')}; npuq --help tells more"
+        # Without a message it was a request for help, which has been printed.
+        message = " ".join(error.format_message().split())
+        return USER_ERROR, message and f"{message.rstrip('.')}; see npuq --help"
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return INTERRUPTED, "interrupted"
-    # Only here, since they bring the whole compiler along.
+    # Imported here, since they load the whole compiler.
     from npuq.backends.npu import VerificationError
     from npuq.ir.errors import NpuqError, one_line
 

@@ -1,4 +1,4 @@
-"""The arguments that commands share, and how their texts are read."""
+"""The arguments that commands share, and the readers of their texts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ INTERRUPTED = 130
 Target = Annotated[str, typer.Option(help="A target's name (see `npuq targets`) or its .toml file.")]
 Shapes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--shape", metavar="NAME:N,C,H,W", help="The shape of an input that the model leaves open; repeatable."
-    ),
+    typer.Option("--shape", metavar="NAME:N,C,H,W", help="An input's shape, if the model leaves it open; repeatable."),
 ]
 Data = Annotated[
     Path | None,
@@ -35,7 +33,7 @@ Data = Annotated[
 ]
 OptionalData = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR|FILE", help="As of quantize; without it, a dump's own.", show_default=False),
+    typer.Option("--data", metavar="DIR|FILE", help="As of quantize; by default a dump's own.", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
@@ -47,18 +45,13 @@ Side = Annotated[
 Dump = Annotated[
     Path | None,
     typer.Option(
-        "--dump",
-        metavar="DIR",
-        help="Write every layer's output there, as .npy files in the folders float, fake-quant and integer.",
-        show_default=False,
+        metavar="DIR", help="Write all values as .npy: folders float, fake-quant, integer.", show_default=False
     ),
 ]
 
 LutLen = Annotated[
     int | None,
-    typer.Option(
-        help="The n of 16-bit functions' tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"
-    ),
+    typer.Option(help="The n of 16-bit tables of 2^n + 1 entries, 8 to 12.", show_default="the least near enough"),
 ]
 Opset = Annotated[int, typer.Option(help="The opset of the QDQ model, 13 or later; 16 and 4 bits want 21.")]
 Percentile = Annotated[float, typer.Option(help="The share that the method of this name keeps.")]
@@ -72,11 +65,7 @@ Recipe = Annotated[
 ]
 Curve = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="The curve that a template was chosen from, as JSON: `npuq template` writes it, `npuq quantize` draws it.",
-        show_default=False,
-    ),
+    typer.Option(metavar="FILE", help="A template's curve, as JSON: template writes it, quantize draws it."),
 ]
 
 
@@ -126,18 +115,16 @@ def numbers_of(flag: str, given: str | None) -> tuple[float, ...] | None:
 
 
 def samples_of(data: Path | None, *sides: Graph | DumpFolder) -> Samples | None:
-    """The data of a comparison, where some are given, as the first graph takes them."""
-    if data is None:
-        return None
+    """The data of a comparison, if given, as batches for the first graph."""
     from npuq.files.data import read_data
     from npuq.ir import Graph
 
     graph = next((side for side in sides if isinstance(side, Graph)), None)
-    return read_data(data, graph.inputs) if graph else None
+    return read_data(data, graph.inputs) if data and graph else None
 
 
 def normalized_as(side: Graph | DumpFolder, mean: str | None, std: str | None) -> Graph | DumpFolder:
-    """A reference that takes raw data where mean and standard deviation are given."""
+    """A reference that takes raw data if mean or standard deviation is given."""
     from npuq.ir import Graph
     from npuq.passes.canonical.normalize_input import normalize_input
 

@@ -1,4 +1,4 @@
-"""Two networks beside each other."""
+"""Comparison of two networks."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def compare(
 ) -> None:
     """Measure how far each layer of the second network is from the first; layers belong together by name.
 
-    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. The flags that say how to read
-    a model, and --mean and --std, are those of quantize, and for the reference: give the same.
+    A folder is a dump, as --dump writes it, or holds .npy files named like the layers. The flags of reading a model,
+    --mean and --std apply to the reference: give those of quantize.
     """
     from npuq.backends.write_file import write_file
     from npuq.cli import tables as show
@@ -64,8 +64,8 @@ def compare(
     selection.require_measure(sort, alone=alone)
     if output:
         require_place(output)
-    one, other = reference.side(), read_side(tested, reference.shapes if is_model(tested) else None)
-    one = normalized_as(one, mean, std)
+    one = normalized_as(reference.side(), mean, std)
+    other = read_side(tested, reference.shapes if is_model(tested) else None)
     borders = selection.bands(bands)
     ranges = selection.index_ranges(index) if index else ()
     with show.steps() as steps:
@@ -78,16 +78,8 @@ def compare(
     show.console().print(show.differences(rows, borders, None if all_ else show.SHOWN))
 
 
-def diverge(
-    program: Side,
-    other: Side,
-    data: OptionalData = None,
-    shape: Shapes = None,
-) -> None:
-    """Find the first instruction whose integers differ between two programs, or a program and a dump.
-
-    The exit code is 3 where there is one.
-    """
+def diverge(program: Side, other: Side, data: OptionalData = None, shape: Shapes = None) -> None:
+    """Find the first instruction whose integers differ between two programs, or a program and a dump; exit code 3."""
     from npuq.cli import tables as show
     from npuq.comparison.diverge import diverge as find
     from npuq.files.graphs import is_model, read_side

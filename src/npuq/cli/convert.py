@@ -1,4 +1,4 @@
-"""Networks and programs to other forms."""
+"""Conversion of networks and programs to other formats."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def convert(
     model: Source,
     output: Out,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR|FILE", help="What to compare with; random numbers where it is left out.")
+        Path | None, typer.Option(metavar="DIR|FILE", help="The inputs to compare on; by default random numbers.")
     ] = None,
 ) -> None:
     """Write a network of any framework as float ONNX (.onnx) or as the IR's text with its arrays beside it (.ir).
 
-    It is compared with what the framework itself computes; where they differ nothing is written.
+    Its results are compared with the framework's; if they differ, nothing is written.
     """
     from npuq.comparison import verify_import
     from npuq.files import graphs as files
@@ -44,10 +44,7 @@ def convert(
 
 def emit(
     graph: Annotated[
-        Path,
-        typer.Argument(
-            help="A quantized graph: an .ir text, a QDQ .onnx file or an .npuq program.", show_default=False
-        ),
+        Path, typer.Argument(help="A quantized graph: .ir text, QDQ .onnx file or .npuq program.", show_default=False)
     ],
     output: Out,
     format_: Annotated[
@@ -56,8 +53,7 @@ def emit(
     target: Target = "npu",
     shape: Shapes = None,
     interface: Annotated[
-        str,
-        typer.Option(help="Of exact-onnx: integer, fixed (floats in, integers in float out) or float."),
+        str, typer.Option(help="Of exact-onnx: integer, fixed (floats in, integers in float out) or float.")
     ] = "fixed",
     opset: Opset = 21,
 ) -> None:

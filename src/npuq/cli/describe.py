@@ -1,4 +1,4 @@
-"""What models, targets and passes are."""
+"""Descriptions of models, targets and passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .source import Source, reads_model
 
 
 def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
-    """Describe a model, a graph's text, or a program: the latter with every instruction and what it costs."""
+    """Describe a model, a graph's text, or a program: the latter with every instruction and its cost."""
     from npuq.files.describe import describe
 
     typer.echo(describe(file), nl=False)
@@ -24,7 +24,7 @@ def check(
     target: Target = "npu",
     bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
 ) -> None:
-    """List all problems of a model at once; where there is none, where each layer will run, and why not on the NPU."""
+    """List all problems of a model at once or, if there are none, where each layer will run, and why not on the NPU."""
     from npuq.check import check as find
     from npuq.cli import tables as show
 
@@ -50,7 +50,7 @@ def passes(
     target: Target = "npu",
     recipe: Recipe = None,
 ) -> None:
-    """List the passes with what each one does and its options, or print a chain as `npuq opt --passes` takes it."""
+    """List the passes with their purposes and options, or print a chain as `npuq opt --passes` takes it."""
     from npuq.cli import tables as show
     from npuq.ir.errors import NpuqError
     from npuq.quantization import recipe as recipes

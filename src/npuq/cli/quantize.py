@@ -15,16 +15,11 @@ from .source import Source, reads_model
 def quantize(
     model: Source,
     data: Data = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")] = Path(
-        "out"
-    ),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The output folder.")] = Path("out"),
     target: Target = "npu",
     method: Annotated[
         str | None,
-        typer.Option(
-            help="min_max, percentile, mse, kl or kl_v2; by default kl_v2, for 16 bits min_max and half as much again.",
-            show_default=False,
-        ),
+        typer.Option(help="min_max, percentile, mse, kl or kl_v2.", show_default="kl_v2; of 16 bits min_max x 1.5"),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
     weight_bits: Annotated[
@@ -33,16 +28,13 @@ def quantize(
     lut_len: LutLen = None,
     percentile: Percentile = 0.99999,
     layer_threshold: Annotated[
-        float | None, typer.Option(help="How far what layer normalizations read and give reaches at most.")
+        float | None, typer.Option(help="The greatest magnitude beside layer normalizations.")
     ] = None,
     input_dtype: Annotated[
         list[str] | None, typer.Option(help="Type of the inputs: int8, uint8, int16 or float32; one, or one per input.")
     ] = None,
     unify_input_scale: Annotated[
-        bool,
-        typer.Option(
-            "--unify-input-scale", help="Let all inputs of a Concat share its scale, whoever else reads them."
-        ),
+        bool, typer.Option("--unify-input-scale", help="Let all inputs of a Concat share its scale.")
     ] = False,
     effort: Effort = "standard",
     recipe: Recipe = None,
@@ -54,23 +46,22 @@ def quantize(
     mean: Numbers = None,
     std: Numbers = None,
     output_dequant: Annotated[
-        bool, typer.Option("--output-dequant", help="Let the exact ONNX model give reals instead of integers.")
+        bool, typer.Option("--output-dequant", help="Dequantize the outputs of the exact ONNX model.")
     ] = False,
     opset: Opset = 21,
     scales_out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scales there, as JSON.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Write the scales, as JSON.", show_default=False)
     ] = None,
     scales_in: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Take scales from there instead of calibrating.", show_default=False),
+        Path | None, typer.Option(metavar="FILE", help="Read the scales instead of calibrating.", show_default=False)
     ] = None,
     dump: Dump = None,
     all_: All = False,
 ) -> None:
     """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
 
-    With --mean and --std the program itself computes (x - mean) / std first: it takes what --data holds, raw pixels.
-    A model that came with scales keeps them, and needs --data only where some are missing.
+    With --mean and --std the program computes (x - mean) / std first: its inputs are raw pixels, as in --data. A model
+    that came with scales keeps them, and needs --data only if some are missing.
     """
     from npuq import api
     from npuq.backends.formats import FORMATS, Settings
@@ -80,11 +71,11 @@ def quantize(
     from npuq.files.graphs import read_text
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
-    from npuq.mixing.assign import read_template
+    from npuq.mixing.templates import read_template
     from npuq.passes.pipeline import dump_to
     from npuq.passes.target import load_target
     from npuq.quantization import recipe as recipes
-    from npuq.report import read_curve
+    from npuq.report.curve import read_curve
 
     chosen = load_target(target)
     require_opset(opset)
@@ -96,10 +87,9 @@ def quantize(
         scales = scales_out and outputs.file(scales_out)
         steps.start(f"reading {model.name}")
         graph = model.load()
-        text = None if template is None else read_text(template)
-        precision = (
-            read_template(text, graph, target=chosen, bits=bits, place=str(template)) if text is not None else None
-        )
+        precision = None
+        if template is not None:
+            precision = read_template(read_text(template), graph, target=chosen, bits=bits, place=str(template))
         samples = None if data is None else read_data(data, graph.inputs)
         steps.start("calibrating", 0 if samples is None else len(samples))
         options = recipes.Recipe(
@@ -132,7 +122,7 @@ def quantize(
             try:
                 content = format_.emit(quantized, settings)
             except NpuqError as error:
-                # The program stands without it; one of an earlier run would be another program's.
+                # A file of an earlier run would be another program's.
                 outputs.drop(output / name)
                 lacking[name] = f"no {name}: {error}"
             else:

@@ -26,7 +26,7 @@ Model = Annotated[
 ]
 
 ARGUMENTS = {"model": Model, "reference": Side}
-"""What a command's `Source` is on the command line, by the parameter's name."""
+"""The command-line argument of a command's `Source`, by the parameter's name."""
 
 
 def _flag(name: str, annotation: Any, default: object = None) -> inspect.Parameter:
@@ -39,24 +39,14 @@ def _text(help_: str, metavar: str | None = None) -> Any:
 
 FLAGS = (
     _flag("shape", Shapes),
-    _flag("weights", _text("The weights, where they are a file of their own.", "FILE")),
-    _flag("framework", _text("The framework, where the file's suffix does not tell it.")),
+    _flag("weights", _text("The weights, if they are a file of their own.", "FILE")),
+    _flag("framework", _text("The framework, if the file's suffix is not enough.")),
     _flag("start_nodes", _text("TensorFlow nodes to begin with, instead of its inputs.", "A,B")),
-    _flag("end_nodes", _text("TensorFlow nodes to end with; a .pb file does not tell them.", "A,B")),
-    _flag(
-        "value",
-        Annotated[
-            list[str] | None,
-            typer.Option(metavar="NAME:X", help="Fix an input to a number; repeatable.", show_default=False),
-        ],
-    ),
+    _flag("end_nodes", _text("TensorFlow nodes to end with; a .pb file does not name them.", "A,B")),
+    _flag("value", Annotated[list[str] | None, typer.Option(metavar="NAME:X", help="Fix an input; repeatable.")]),
     _flag("output_name", _text("Values to end with, instead of the outputs.", "A,B")),
     _flag("signature", _text("The signature of a SavedModel, where it has several.", "NAME")),
-    _flag(
-        "channels_first",
-        Annotated[bool, typer.Option("--channels-first", help="Turn inputs [N,H,W,C] into [N,C,H,W].")],
-        False,
-    ),
+    _flag("channels_first", Annotated[bool, typer.Option("--channels-first", help="Inputs [N,C,H,W].")], False),
 )
 """The flags of every command that reads a network."""
 
@@ -80,7 +70,7 @@ class Source:
         return api.load(self.path, self.shapes, channels_first=self.channels_first, **self.options)
 
     def side(self) -> Graph | Dump:
-        """The network as `load` gives it; of an IR text, a program or a dump, which is one already, as it is."""
+        """The network as `load` gives it, or the graph of an IR text or a program, or the dump of a folder."""
         from npuq.files.graphs import is_model, read_side
         from npuq.ir.errors import NpuqError
 
@@ -100,7 +90,7 @@ class Source:
 
 
 def reads_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take its parameter in `ARGUMENTS`, a `Source`, as an argument and the flags above."""
+    """Give a command, for its `Source` parameter in `ARGUMENTS`, an argument and the flags above."""
     known = inspect.signature(command, eval_str=True)
     (source,) = known.parameters.keys() & ARGUMENTS
 

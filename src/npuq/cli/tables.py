@@ -1,4 +1,4 @@
-"""Tables for people: what the commands print."""
+"""The tables that commands print, and their progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from npuq.comparison.compare import Difference
     from npuq.mixing.assign import Assignment
     from npuq.passes.target import Target
-    from npuq.report import Report
-
-Row = TypeVar("Row")
+    from npuq.report.report import Report
 
 SHOWN = 20
 """The rows that a long table shows unless all are asked for."""
@@ -38,12 +36,11 @@ def console() -> Console:
 
 @contextmanager
 def steps() -> Iterator[Steps]:
-    """Show what a long command is doing, on standard error; silent where that is no terminal."""
+    """Show the progress of a long command on standard error, if that is a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(30), MofNCompleteColumn())
     screen = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal
-    ) as bar:
+    silent = not screen.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=silent) as bar:
         yield Steps(bar)
 
 
@@ -55,15 +52,15 @@ class Steps:
         self.task = bar.add_task("", total=None)
 
     def start(self, text: str, total: int | None = None) -> None:
-        """Begin a step; `total` is its number of samples, where it has some."""
+        """Begin a step; `total` is its number of samples, if known."""
         self.bar.reset(self.task, description=text, total=total)
 
     def at(self, text: str, count: int, total: int) -> None:
-        """Tell what is being done, and how much of it is; a total of 0 is not known."""
+        """Show a step, and how much of it is done; a total of 0 is unknown."""
         self.bar.update(self.task, description=text, completed=count, total=total or None)
 
     def done(self, count: int) -> None:
-        """Tell how many samples are through."""
+        """Show how many samples are done."""
         self.bar.update(self.task, completed=count)
 
 
@@ -71,7 +68,7 @@ def layers(report: Report, limit: int | None = SHOWN) -> Group:
     """The verdict on a quantized network and its layers, the noisiest first; notes where there are any."""
     from npuq.report.words import bytes_text, count_text, verdict
 
-    shown = _first(report.worst_first, limit)
+    shown = report.worst_first[:limit]
     noted = any(layer.reason or layer.notes for layer in shown)
     table = _table(f"layer|op|type|>SQNR dB|>alone dB|>cosine|>scale|>MACs|>bytes|>cycles{'|notes' * noted}")
     for layer in shown:
@@ -98,7 +95,7 @@ def layers(report: Report, limit: int | None = SHOWN) -> Group:
 
 
 def assignment(found: Assignment) -> Group:
-    """The curve of a mixed-precision assignment, the chosen point marked, and what was chosen."""
+    """The curve of a mixed-precision assignment, the chosen point marked, and the share of wide ops."""
     table = _table("|>ratio|>narrow ops %|>saved %|>predicted dB|>measured dB|>cycles|>constant bytes")
     for choice in found.curve:
         table.add_row(
@@ -106,8 +103,8 @@ def assignment(found: Assignment) -> Group:
             f"{choice.ratio:.3f}",
             f"{100 * choice.narrow_ops:.1f}",
             f"{100 * choice.saved:.1f}",
-            _error_decibels(choice.predicted),
-            _error_decibels(choice.measured),
+            _decibels(choice.predicted_db),
+            _decibels(choice.measured_db),
             "" if choice.cycles is None else f"{choice.cycles:,}",
             "" if choice.constant_bytes is None else f"{choice.constant_bytes:,}",
         )
@@ -119,10 +116,9 @@ def differences(found: Sequence[Difference], bands: Sequence[float], limit: int 
     """Layers of two compared networks in the order given."""
     edges = [0.0, *(100 * border for border in bands)]
     classes = "|".join(f">{low:g}-{high:g}" for low, high in pairwise(edges)) + f"|>{edges[-1]:g}+"
-    alone = any(row.alone for row in found)
-    signal = "layer|op|>SQNR dB|>alone dB" if alone else "layer|op|>SQNR dB"
-    table = _table(f"{signal}|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|{classes}")
-    shown = _first(found, limit)
+    alone = "|>alone dB" * any(row.alone for row in found)
+    table = _table(f"layer|op|>SQNR dB{alone}|>mean rel.|>cosine %|>rmse|>most rel.|>most abs.|>above|>below|{classes}")
+    shown = found[:limit]
     for difference in shown:
         one = difference.accumulated
         table.add_row(
@@ -161,7 +157,7 @@ def verdict(found: Verdict, name: str, target: str) -> Group:
 
 
 def targets(found: Iterable[Target]) -> Table:
-    """What the targets that come with npuq are."""
+    """Targets with their numbers."""
     table = _table("target|activations|weights|>accumulator|rounding|>MACs/cycle|>MHz|>GB/s|>SRAM KiB|what it is")
     for target in found:
         table.add_row(
@@ -181,7 +177,7 @@ def targets(found: Iterable[Target]) -> Table:
 
 
 def passes(found: Iterable[tuple[str, str, str]]) -> Table:
-    """Passes with what they do and their options."""
+    """Passes with their first sentences and options."""
     table = _table("pass|what it does|options")
     for row in found:
         table.add_row(*map(Text, row))
@@ -193,13 +189,9 @@ def _table(columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns.split("|"):
         right = name.startswith(">")
-        # Only names and sentences give way on a narrow screen.
+        # Only names and sentences are wrapped on a narrow screen.
         table.add_column(name.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
-
-
-def _first(rows: Sequence[Row], limit: int | None) -> Sequence[Row]:
-    return rows if limit is None else rows[:limit]
 
 
 def _rest(shown: int, count: int) -> str:
@@ -216,8 +208,3 @@ def _decibels(sqnr: float | None) -> str:
     if sqnr is None:
         return ""
     return "exact" if math.isinf(sqnr) and sqnr > 0 else f"{sqnr:z.1f}"
-
-
-def _error_decibels(error: float | None) -> str:
-    """A noise-to-signal ratio as SQNR."""
-    return "" if error is None else _decibels(-10 * math.log10(error) if error > 0 else math.inf)

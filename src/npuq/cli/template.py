@@ -39,17 +39,18 @@ def template(
 ) -> None:
     """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
 
-    `npuq quantize --template` takes it, edited or not. --lut-len, --percentile and --effort are those that the
-    strategies measure with: give quantize the same.
+    `npuq quantize --template` reads it. --lut-len, --percentile and --effort are used to measure: give quantize the
+    same.
     """
     from npuq.backends.write_file import write_file
     from npuq.cli import tables as show
     from npuq.files.data import read_data
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
-    from npuq.mixing.assign import assign, write_template
+    from npuq.mixing.assign import assign
+    from npuq.mixing.templates import write_template
     from npuq.passes.target import load_target
-    from npuq.report import curve_json
+    from npuq.report.curve import curve_json
 
     chosen = load_target(target)
     if curve and strategy in ("initial", "iohigh"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from npuq.ir.ops.quant import Dequantize, to_integers
 
 from .dump import Dump, part
 from .measures import BANDS, Measures, Tally, plain
-from .sides import Arrays, DumpSide, GraphSide, Side, recorded_inputs, samples_of
+from .sides import Arrays, DumpSide, GraphSide, Layer, Side, recorded_inputs, samples_of
 
 Progress = Callable[[int], None]
 """It gets the number of samples that are done."""
@@ -23,17 +23,13 @@ Samples = Iterable[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Layer):
     """The error of a layer of the tested network against the same layer of the reference, over all samples.
 
     `index` counts the reference's values. `accumulated` measures the tested network as it runs. `alone` measures the
     layer on the reference's values, rounded and saturated to the integers that it reads; None if not measured.
     """
 
-    index: int
-    name: str
-    op: str
-    place: str
     accumulated: Measures
     alone: Measures | None = None
 
@@ -114,10 +110,13 @@ def differences(
             ):
                 tally.add(one, value.aligned(array, one))
         progress(index + 1)
-    layers = [reference.layers[pair.name] for pair in pairs]
     return [
-        Difference(layer.index, layer.name, layer.op, layer.place, all_.measures, own.measures if alone else None)
-        for layer, all_, own in zip(layers, accumulated, isolated, strict=True)
+        Difference(
+            **asdict(reference.layers[pair.name]),
+            accumulated=total.measures,
+            alone=own.measures if alone else None,
+        )
+        for pair, total, own in zip(pairs, accumulated, isolated, strict=True)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -10,10 +10,11 @@ from npuq.ir import Graph, NpuqError
 
 from .compare import Progress, Samples, runs, sides
 from .dump import Dump
+from .sides import Layer
 
 
 @dataclass(frozen=True)
-class Divergence:
+class Divergence(Layer):
     """The first instruction of a program whose integers differ from the other side's, behind `agreeing` equal values.
 
     `position` and `values` (this side's, the other's) are those of the first differing element of the first differing
@@ -21,10 +22,6 @@ class Divergence:
     counted.
     """
 
-    index: int
-    name: str
-    op: str
-    place: str
     agreeing: int
     types: tuple[str, str]
     sample: int = 0
@@ -81,9 +78,10 @@ def diverge(
     at = min(first, default=odd)
     if at == len(names):
         return None
-    layer, types = one.layers[names[at]], (str(one.type(names[at])), str(two.type(names[at])))
+    types = (str(one.type(names[at])), str(two.type(names[at])))
+    found = Divergence(**asdict(one.layers[names[at]]), agreeing=at, types=types)
     if at not in first:
-        return Divergence(layer.index, layer.name, layer.op, layer.place, at, types)
+        return found
     sample, position, values = first[at]
-    numbers = (int(counts[at]), int(elements[at]), int(greatest[at]))
-    return Divergence(layer.index, layer.name, layer.op, layer.place, at, types, sample, position, values, *numbers)
+    numbers = {"count": int(counts[at]), "elements": int(elements[at]), "greatest": int(greatest[at])}
+    return replace(found, sample=sample, position=position, values=values, **numbers)

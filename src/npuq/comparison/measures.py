@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -55,26 +55,13 @@ class Measures:
         return -math.inf if math.isinf(self.rmse) else -20 * math.log10(self.rmse)
 
 
-@dataclass
 class Tally:
     """The running sums of one layer: memory does not grow with the samples."""
 
-    borders: tuple[float, ...] = BANDS
-    elements: int = 0
-    error: float = 0.0
-    reference: float = 0.0
-    squared_error: float = 0.0
-    squared_reference: float = 0.0
-    squared_tested: float = 0.0
-    product: float = 0.0
-    most_relative: float = 0.0
-    most_absolute: float = 0.0
-    above: int = 0
-    below: int = 0
-    within: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.within = np.zeros(len(self.borders), np.int64)
+    def __init__(self, borders: tuple[float, ...] = BANDS) -> None:
+        self.borders, self.elements = borders, 0
+        self.sums, self.within = np.zeros(8), np.zeros(len(borders), np.int64)
+        self.most_relative = self.most_absolute = 0.0
 
     def add(self, reference: np.ndarray, tested: np.ndarray) -> None:
         """Count one pair of arrays of the same shape."""
@@ -87,15 +74,9 @@ class Tally:
         difference = right - left
         error, size = np.abs(difference), np.abs(left)
         self.elements += left.size
-        self.error += float(error.sum())
-        self.reference += float(size.sum())
         # No BLAS: its sums depend on its threads.
-        self.squared_error += float(np.square(difference).sum())
-        self.squared_reference += float(np.square(left).sum())
-        self.squared_tested += float(np.square(right).sum())
-        self.product += float((left * right).sum())
-        self.above += int(np.count_nonzero(difference > 0))
-        self.below += int(np.count_nonzero(difference < 0))
+        summed = (error, size, np.square(difference), np.square(left), np.square(right), left * right)
+        self.sums += [*(array.sum() for array in (*summed, difference > 0, difference < 0))]
         both_zero = int(np.count_nonzero((size == 0) & (error == 0)))
         self.within += [int(np.count_nonzero(error < border * size)) + both_zero for border in self.borders]
         counted = size > SMALL
@@ -105,26 +86,24 @@ class Tally:
 
     @property
     def measures(self) -> Measures:
-        """The measures of what was counted."""
+        """The measures of all counted pairs."""
+        error, size, squared_error, squared_reference, squared_tested, product, above, below = self.sums.tolist()
         count = max(self.elements, 1)
-        borders = [0, *self.within.tolist(), self.elements]
+        if squared_reference == 0 or squared_tested == 0:
+            cosine = float(squared_reference == squared_tested)
+        else:
+            cosine = product / math.sqrt(squared_reference) / math.sqrt(squared_tested)
         return Measures(
             self.elements,
-            _ratio(self.error, self.reference),
-            50 + 50 * self._cosine,
-            math.sqrt(_ratio(self.squared_error, self.squared_reference)),
+            _ratio(error, size),
+            50 + 50 * cosine,
+            math.sqrt(_ratio(squared_error, squared_reference)),
             self.most_relative,
             self.most_absolute,
-            self.above / count,
-            self.below / count,
-            tuple((high - low) / count for low, high in pairwise(borders)),
+            above / count,
+            below / count,
+            tuple((high - low) / count for low, high in pairwise([0, *self.within.tolist(), self.elements])),
         )
-
-    @property
-    def _cosine(self) -> float:
-        if self.squared_reference == 0 or self.squared_tested == 0:
-            return float(self.squared_reference == self.squared_tested)
-        return self.product / math.sqrt(self.squared_reference) / math.sqrt(self.squared_tested)
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from npuq import frontends
 from npuq.frontends import Options
 from npuq.frontends.reference import Arrays, Original
-from npuq.ir import Graph, NpuqError, TensorType, evaluate
+from npuq.ir import Graph, NpuqError, evaluate
 from npuq.passes.calibration.samples import Data, samples
 
 SAMPLES = 2
@@ -114,13 +114,13 @@ def _inputs(graph: Graph, data: Data | None) -> Iterator[Mapping[str, np.ndarray
         return
     rng = np.random.default_rng(0)
     for _ in range(SAMPLES):
-        yield {name: _random(type_, rng) for name, type_ in graph.inputs.items()}
-
-
-def _random(type_: TensorType, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of a normal distribution; integers are 0 or 1, which every table has."""
-    numbers = rng.standard_normal(type_.shape) if type_.dtype.is_float else rng.integers(0, 2, type_.shape)
-    return numbers.astype(type_.dtype.numpy)
+        # Integers are 0 or 1: every table has these rows.
+        yield {
+            name: (
+                rng.standard_normal(type_.shape) if type_.dtype.is_float else rng.integers(0, 2, type_.shape)
+            ).astype(type_.dtype.numpy)
+            for name, type_ in graph.inputs.items()
+        }
 
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:

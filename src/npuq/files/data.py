@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ Inputs = Mapping[str, TensorType]
 IMAGES = ("bmp", "dib", "jpeg", "jpg", "png", "webp", "pbm", "pgm", "ppm", "tiff", "tif")
 """The image formats that are read, by suffix in either case."""
 
+ARRAYS = ("npy", "npz")
+
 CHUNK = 8
-"""The most samples that one batch of a file holds, so that memory does not grow with the file."""
+"""The most samples in one batch of a file, so that memory does not grow with the file."""
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error)
-"""What NumPy and Pillow raise on files that are not what they claim to be."""
+"""The errors of NumPy and Pillow on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,27 @@ def read_data(path: str | Path, inputs: Inputs) -> Samples:
 
     Images are turned by their EXIF tag, scaled and cropped around their centre to the input's height and width, RGB
     or grey by its channels, with values 0 to 255. Arrays hold samples along their first axis; the keys of an .npz are
-    input names. Raises `NpuqError` that names the file, and the sample, that does not fit.
+    input names. Raises `NpuqError` that names the file and the sample that do not fit.
     """
     path = Path(path)
     if not path.exists():
         raise NpuqError(f"{path}: there is no such file or folder")
-    if not path.is_dir():
-        return _from_files(str(path), [path], inputs)
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    files = _files_of(path) if path.is_dir() else [path]
+    readers = [_images(file, inputs) if _suffix(file) in IMAGES else _arrays(file, inputs) for file in files]
+    return Samples(str(path), sum(map(len, readers)), lambda: chain.from_iterable(readers))
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The images or the arrays of a folder, in order."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
     images = [file for file in files if _suffix(file) in IMAGES]
-    arrays = [file for file in files if _suffix(file) in ("npy", "npz")]
+    arrays = [file for file in files if _suffix(file) in ARRAYS]
     if not images and not arrays:
         found = f"{len(files)} files of other kinds" if files else "the folder is empty"
-        raise NpuqError(f"{path}: no images or arrays, {found}; wanted are {', '.join(IMAGES)}, npy or npz")
+        raise NpuqError(f"{folder}: no images or arrays, {found}; wanted are {', '.join(IMAGES)}, npy or npz")
     if images and arrays:
-        raise NpuqError(f"{path}: {len(images)} images and {len(arrays)} arrays; keep one kind in the folder")
-    return _from_files(str(path), images or arrays, inputs)
+        raise NpuqError(f"{folder}: {len(images)} images and {len(arrays)} arrays; keep one kind in the folder")
+    return images or arrays
 
 
 def describe(inputs: Inputs) -> str:
@@ -79,7 +87,7 @@ def _align(batch: Batch, inputs: Inputs, place: str) -> tuple[Batch, int]:
     if lacking:
         raise NpuqError(f"{place}: nothing for input {lacking[0]!r}; {describe(inputs)}")
     aligned = {name: _whole_samples(batch[name], name, type_, place) for name, type_ in inputs.items()}
-    counts = {name: _count(array, inputs[name]) for name, array in aligned.items()}
+    counts = {name: len(array) // inputs[name].shape[0] if array.ndim else 1 for name, array in aligned.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} for {name!r}" for name, count in counts.items())
         raise NpuqError(f"{place}: the inputs have different numbers of samples: {listed}")
@@ -103,25 +111,20 @@ def _whole_samples(array: np.ndarray, name: str, type_: TensorType, place: str) 
     return array
 
 
-def _count(array: np.ndarray, type_: TensorType) -> int:
-    """How many times the input's own size an aligned array holds."""
-    return array.shape[0] // type_.shape[0] if type_.rank else 1
-
-
 def _take(aligned: Batch, inputs: Inputs, place: str, start: int, stop: int) -> Batch:
     """Samples from `start` to `stop` in the inputs' element types."""
-    taken: Batch = {}
+    batch: Batch = {}
     for name, array in aligned.items():
         type_ = inputs[name]
         part = array[start * type_.shape[0] : stop * type_.shape[0]] if type_.rank else array
-        taken[name] = _convert(part, name, type_, place, start)
-    return taken
+        batch[name] = _convert(part, name, type_, place, start)
+    return batch
 
 
 def _convert(array: np.ndarray, name: str, type_: TensorType, place: str, start: int) -> np.ndarray:
-    """The same numbers in the input's element type; an error where more than their precision would change.
+    """The same numbers in the input's element type; an error if more than their precision would change.
 
-    A quantized input takes its own integers, and all other numbers as the reals that they are.
+    A quantized input takes its own integers, and any other numbers as reals.
     """
     dtype = type_.dtype if type_.quant is None or array.dtype == type_.dtype.numpy else DType.F32
     try:
@@ -143,20 +146,9 @@ def _convert(array: np.ndarray, name: str, type_: TensorType, place: str, start:
     return converted
 
 
-def _from_files(place: str, files: list[Path], inputs: Inputs) -> Samples:
-    """The samples of many files, in order."""
-    readers = [_images(file, inputs) if _suffix(file) in IMAGES else _arrays(file, inputs) for file in files]
-
-    def read() -> Iterator[Batch]:
-        for reader in readers:
-            yield from reader
-
-    return Samples(place, sum(map(len, readers)), read)
-
-
 def _arrays(file: Path, inputs: Inputs) -> Samples:
     """The samples of an .npy or .npz file."""
-    if _suffix(file) not in ("npy", "npz"):
+    if _suffix(file) not in ARRAYS:
         raise NpuqError(f"{file}: neither an image nor an array; wanted are {', '.join(IMAGES)}, npy or npz")
     _, count = _align(_load(file, inputs), inputs, str(file))
 
@@ -169,7 +161,7 @@ def _arrays(file: Path, inputs: Inputs) -> Samples:
 
 
 def _load(file: Path, inputs: Inputs) -> Batch:
-    """The arrays of a file: that of an .npy stays on disk, an .npz with just one may name it as it likes."""
+    """The arrays of a file; that of an .npy stays on disk, and the only one of an .npz may have any name."""
     if _suffix(file) == "npy" and len(inputs) != 1:
         raise NpuqError(f"{file}: one array for {len(inputs)} inputs; give an .npz, for {describe(inputs)}")
     try:
@@ -194,18 +186,13 @@ def _images(file: Path, inputs: Inputs) -> Samples:
     ((name, type_),) = inputs.items()
     frame = _frame(type_)
     if frame is None or type_.shape[0] != 1:
-        raise NpuqError(
-            f"{file}: input {name!r}, {type_}, takes no images: 1 x 1 or 3 channels x height x width wanted"
-        )
-
-    def read() -> Iterator[Batch]:
-        yield _take({name: _pixels(file, *frame)}, inputs, str(file), 0, 1)
-
-    return Samples(str(file), 1, read)
+        wanted = "1 x 1 or 3 channels x height x width wanted"
+        raise NpuqError(f"{file}: input {name!r}, {type_}, takes no images: {wanted}")
+    return Samples(str(file), 1, lambda: iter([_take({name: _pixels(file, *frame)}, inputs, str(file), 0, 1)]))
 
 
 def _frame(type_: TensorType) -> tuple[int, int, int, bool] | None:
-    """Channels, height, width, and whether the channels come first; None where the type holds no images."""
+    """Channels, height, width, and whether the channels come first; None for types that hold no images."""
     if type_.rank != 4:
         return None
     _, first, second, third = type_.shape

@@ -1,4 +1,4 @@
-"""What a file holds, in a few lines: an ONNX model, an IR text or a program."""
+"""The content of a file in a few lines: an ONNX model, an IR text or a program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from npuq.backends.formats import PROGRAMS
 from npuq.files.graphs import load_text, require_file
-from npuq.ir.errors import NpuqError
+from npuq.ir.errors import NpuqError, one_line
 from npuq.ir.graph import Graph
 
 
@@ -25,30 +25,26 @@ def describe(path: str | Path) -> str:
     if path.suffix in PROGRAMS:
         program = PROGRAMS[path.suffix](path)
         return f"{program.disassemble()}\n{program.cost()}"
-    raise NpuqError(
-        f"{path}: files of kind {path.suffix!r} are not read; wanted is .onnx, .ir or {', '.join(PROGRAMS)}"
-    )
+    kinds = f".onnx, .ir or {', '.join(PROGRAMS)}"
+    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds}")
 
 
 def describe_graph(graph: Graph) -> str:
     """The interface of a graph, its ops and its constants."""
-    hosts = [f"{node.place}: {node.op.name}: {node.host}" for node in graph.nodes if node.host]
+    types = [constant.type for constant in graph.constants.values()]
     lines = [
         f"graph {graph.name}",
         *(f"input {name}: {type_}" for name, type_ in graph.inputs.items()),
         *(f"output {name}: {graph.types[value]}" for name, value in graph.outputs.items()),
-        _constants(
-            [constant.type.size for constant in graph.constants.values()],
-            sum(constant.type.bytes for constant in graph.constants.values()),
-        ),
+        _constants([type_.size for type_ in types], sum(type_.bytes for type_ in types)),
         f"{len(graph.nodes)} ops: {_counted(Counter(node.op.name for node in graph.nodes))}",
-        *(f"host {text}" for text in hosts),
+        *(f"host {node.place}: {node.op.name}: {node.host}" for node in graph.nodes if node.host),
     ]
     return "\n".join(lines) + "\n"
 
 
 def describe_onnx(path: Path) -> str:
-    """The interface of an ONNX model, its operators and weights; sizes that it leaves open stay open."""
+    """The interface of an ONNX model, its operators and weights."""
     from npuq.frontends.onnx.functions import nodes_within
     from npuq.frontends.onnx.read import opsets, read_model
     from npuq.frontends.onnx.signature import inputs
@@ -75,7 +71,7 @@ def describe_onnx(path: Path) -> str:
         message = str(error)
         raise type(error)(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except DAMAGE as error:
-        raise NpuqError(f"{path}: damaged: {' '.join(str(error).split())}") from None
+        raise NpuqError(f"{path}: damaged: {one_line(error)}") from None
     lines.append(f"{operators.total()} operators: {_counted(operators)}")
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Files in and out: networks of any level by their suffix."""
+"""Files of graphs of any level, by their suffix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Shapes = Mapping[str, Sequence[int]]
 def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
     """Read the graph of a model's file, an .ir text or a .npuq program.
 
-    Raises `NpuqError` in one line for what is missing, damaged or of another kind.
+    Raises `NpuqError` in one line for files that are missing, damaged or of another kind.
     """
     path = require_file(path)
     if shapes and not is_model(path):
@@ -77,7 +77,7 @@ def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file or folder is some framework's, no IR text, program or dump."""
+    """Whether a file or folder is a framework's model rather than an IR text, a program or a dump."""
     from npuq.frontends import FOLDERS
 
     if path.is_dir():
@@ -86,7 +86,7 @@ def is_model(path: Path) -> bool:
 
 
 def require_path(path: str | Path) -> Path:
-    """The path of a file or folder that is there."""
+    """The path of a file or folder that exists."""
     path = Path(path)
     if not path.exists():
         raise NpuqError(f"{path}: there is no such file")
@@ -94,7 +94,7 @@ def require_path(path: str | Path) -> Path:
 
 
 def require_file(path: str | Path) -> Path:
-    """The path of a file that is there."""
+    """The path of a file that exists."""
     path = require_path(path)
     if path.is_dir():
         raise NpuqError(f"{path}: a folder, a file wanted")
@@ -125,7 +125,7 @@ def load_text(path: str | Path) -> Graph:
 
 
 class _Blobs(Mapping[str, np.ndarray]):
-    """The arrays of a folder by the digest of their content, read when they are asked for and checked against it."""
+    """The arrays of a folder by the digest of their content, which is checked as they are read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -143,7 +143,7 @@ class _Blobs(Mapping[str, np.ndarray]):
         for stored in (array, array.astype(DType.I4.numpy)) if array.dtype == np.int8 else (array,):
             if Constant.of(stored).digest == digest:
                 return stored
-        raise ParseError(f"{file}: damaged: its content is not the one that its name tells")
+        raise ParseError(f"{file}: damaged: its content does not match its name")
 
     def __iter__(self) -> Iterator[str]:
         return (file.stem for file in sorted(self.folder.glob("*.npy")))

@@ -1,4 +1,4 @@
-"""What a command leaves behind: checked before it works, made aside, and put in place as one whole at the end."""
+"""The files of a command: checked before it works, written aside, and moved into place together at the end."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def require_place(path: str | Path) -> Path:
 
 @contextmanager
 def together() -> Iterator[Outputs]:
-    """Give the results of one piece of work: at its end all of them appear, or, where anything fails, none.
+    """Give the outputs of one command: at its end all of them appear or, if anything fails, none.
 
-    Raises `NpuqError`, which names the place that was asked for.
+    Raises `NpuqError`, which names the user's path.
     """
     outputs = Outputs()
     try:
         yield outputs
         outputs.finish()
     except NpuqError as error:
-        if (told := outputs.told(str(error))) == str(error):
+        if (text := outputs.translated(str(error))) == str(error):
             raise
-        raise type(error)(told) from None
+        raise type(error)(text) from None
     except OSError as error:
         raise NpuqError(f"{outputs.place_of(error)}: not written: {error.strerror or error}") from None
     finally:
@@ -48,7 +48,7 @@ def together() -> Iterator[Outputs]:
 
 @dataclass(frozen=True)
 class _Stage:
-    """What is made in `root` for a folder or a file at `place`."""
+    """The folder `root` in which the folder or file for `place` is made."""
 
     place: Path
     root: Path
@@ -58,27 +58,23 @@ class _Stage:
     def new(self) -> Path:
         return self.root / "new" if self.is_folder else self.root / "new" / self.place.name
 
-    @property
-    def old(self) -> Path:
-        return self.root / "old"
-
 
 @dataclass
 class Outputs:
-    """Folders and files to come. Folders are named before files that shall lie in them."""
+    """Folders and files to write. Folders are named before the files in them."""
 
     stages: list[_Stage] = field(default_factory=list)
     dropped: list[Path] = field(default_factory=list)
 
     def folder(self, place: str | Path) -> Path:
-        """An empty folder whose entries go to `place`, which is made: those of the same name there are replaced."""
+        """An empty folder whose entries go to `place`, which is made; entries of the same name are replaced."""
         place = Path(place)
         if (place.exists() and not place.is_dir()) or self._has(place, is_folder=False):
             raise NpuqError(f"{place}: not written: it is a file, a folder wanted")
         return self._stage(place, place, is_folder=True)
 
     def file(self, place: str | Path) -> Path:
-        """Where to write the file that goes to `place`; its folder is there, or one of those to come."""
+        """The path to write the file for `place` to; its folder exists or is one of these outputs."""
         place = Path(place)
         if self._has(place, is_folder=True):
             raise NpuqError(f"{place}: not written: it is a folder, a file wanted")
@@ -87,15 +83,15 @@ class Outputs:
         return self._stage(place, Path(tempfile.gettempdir()) if _is_device(place) else place.parent, is_folder=False)
 
     def drop(self, place: Path) -> None:
-        """Let a file vanish at the end, where there is one."""
+        """Delete a file at the end, if it exists."""
         self.dropped.append(place)
 
     def finish(self) -> None:
-        """Put all in place; where that fails, everything is put back."""
+        """Move everything into place; if that fails, move everything back."""
         undo: list[tuple[Path, Path]] = []
         try:
             for place in self.dropped:
-                _move(place, self.stages[0].old, undo)
+                _move(place, self.stages[0].root / "old", undo)
             for stage in self.stages:
                 self._finish(stage, undo)
         except OSError:
@@ -104,12 +100,12 @@ class Outputs:
             raise
 
     def place_of(self, error: OSError) -> str:
-        """The place of which an error tells, as it was asked for; the first, where that is not known."""
-        name = str(error.filename)
-        return next((str(stage.place) for stage in self.stages if name.startswith(str(stage.root))), self._first())
+        """The user's path of an error; the first one, if it is unknown."""
+        name, first = str(error.filename), str(self.stages[0].place) if self.stages else "results"
+        return next((str(stage.place) for stage in self.stages if name.startswith(str(stage.root))), first)
 
-    def told(self, text: str) -> str:
-        """A text with places as they were asked for."""
+    def translated(self, text: str) -> str:
+        """A text with the user's paths."""
         for stage in self.stages:
             text = text.replace(str(stage.new), str(stage.place))
         return text
@@ -117,11 +113,8 @@ class Outputs:
     def _has(self, place: Path, *, is_folder: bool) -> bool:
         return any(stage.place.absolute() == place.absolute() and stage.is_folder is is_folder for stage in self.stages)
 
-    def _first(self) -> str:
-        return str(self.stages[0].place) if self.stages else "results"
-
     def _stage(self, place: Path, folder: Path, *, is_folder: bool) -> Path:
-        """Make the folder to work in where moving from it is renaming: as near to `folder` as there is one."""
+        """Make the folder to work in, near `folder`, so that moving from it is renaming."""
         near = next(one for one in (folder, *folder.absolute().parents) if one.exists())
         if not near.is_dir():
             raise NpuqError(f"{place}: not written: {near} is a file, a folder wanted")
@@ -130,20 +123,20 @@ class Outputs:
         except OSError as error:
             raise NpuqError(f"{place}: not written: {error.strerror or error}") from None
         self.stages.append(stage)
-        (stage.root / "new").mkdir()
-        stage.old.mkdir()
+        for name in ("new", "old"):
+            (stage.root / name).mkdir()
         return stage.new
 
     def _finish(self, stage: _Stage, undo: list[tuple[Path, Path]]) -> None:
         place = stage.place
         if _is_device(place) and not stage.is_folder:
-            # A device or a pipe stays what it is.
+            # A device or a pipe is written to, not replaced.
             place.write_bytes(stage.new.read_bytes())
             return
         folder = place if stage.is_folder else place.parent
         folder.mkdir(parents=True, exist_ok=True)
         for entry in sorted((stage.root / "new").iterdir()):
-            _move(folder / entry.name, stage.old, undo)
+            _move(folder / entry.name, stage.root / "old", undo)
             entry.replace(folder / entry.name)
             undo.append((entry, folder / entry.name))
 
@@ -153,8 +146,8 @@ def _is_device(place: Path) -> bool:
 
 
 def _move(place: Path, folder: Path, undo: list[tuple[Path, Path]]) -> None:
-    """Move what is at a place, if anything, into a folder."""
+    """Move the file or folder at a place, if any, into a folder."""
     if os.path.lexists(place):
-        kept = folder / f"{len(undo)}-{place.name}"
-        place.replace(kept)
-        undo.append((place, kept))
+        moved = folder / f"{len(undo)}-{place.name}"
+        place.replace(moved)
+        undo.append((place, moved))

@@ -1,4 +1,4 @@
-"""From programs and data to results in files."""
+"""The results of programs, as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from npuq.passes.calibration.samples import require_all_rows, rows_of
 
 
 def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *, raw: bool) -> dict[str, np.ndarray]:
-    """All outputs by name, over all batches in a row; indices beyond their table are refused."""
+    """All outputs by name, concatenated over all batches; indices beyond their table are refused."""
     rows, results = rows_of(program.graph), []
     for batch in batches:
         require_all_rows(rows, batch)
@@ -26,7 +26,7 @@ def run_batches(program: Program, batches: Iterable[Mapping[str, np.ndarray]], *
 
 
 def require_result_file(path: Path, outputs: Sequence[str]) -> None:
-    """Raise `NpuqError` unless a file of this name can hold these outputs: one an .npy, any number an .npz."""
+    """Raise `NpuqError` unless a file of this name can hold these outputs: an .npy one, an .npz any number."""
     if path.suffix not in (".npy", ".npz"):
         raise NpuqError(f"{path}: results are written to .npy or .npz files")
     if path.suffix == ".npy" and len(outputs) != 1:

@@ -1,4 +1,4 @@
-"""The work behind `npuq.assign`: one calibrated network at any mixture of two widths, predicted and measured."""
+"""A calibrated network at any mixture of two widths, its error predicted and measured: for `npuq.assign`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Progress = Callable[[str, int, int], None]
 class Choice:
     """One choice of widths, a point of the curve.
 
-    `ratio` was asked for; `narrow_ops` is the share of narrow ops that came of it, `saved` what is saved, as a share of
-    what all narrow would save. `predicted` and `measured` are errors against the float graph: the noise of the outputs
-    over their signal, 10^(-SQNR / 10); with a loss, `predicted` is its rise. `cycles` and `constant_bytes` are the
-    program's. What was not made or measured is None.
+    `ratio` is the request, `narrow_ops` the resulting share of narrow ops, `saved` the saving as a share of that of all
+    narrow ops. `predicted` and `measured` are errors against the float graph: the noise of the outputs over their
+    signal, 10^(-SQNR / 10); with a loss, `predicted` is its rise. `cycles` and `constant_bytes` are the program's.
+    Figures that were not measured are None.
     """
 
     ratio: float
@@ -45,6 +45,21 @@ class Choice:
     measured: float | None = None
     cycles: int | None = None
     constant_bytes: int | None = None
+
+    @property
+    def predicted_db(self) -> float | None:
+        return _decibels(self.predicted)
+
+    @property
+    def measured_db(self) -> float | None:
+        return _decibels(self.measured)
+
+
+def _decibels(error: float | None) -> float | None:
+    """The SQNR of a relative error."""
+    if error is None:
+        return None
+    return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def labelled(graph: Graph, data: Data, few: Reservoir, labels: Sequence[Any] | np.ndarray | None) -> Iterator[Sample]:
@@ -61,17 +76,17 @@ def labelled(graph: Graph, data: Data, few: Reservoir, labels: Sequence[Any] | n
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """A calibrated network whose ops are narrow or wide; what that asks for is made once, when it is wanted."""
+    """A calibrated network whose ops are narrow or wide; `few` are the samples of its measures."""
 
     calibrated: Calibrated
     few: Reservoir
     narrow: Precision
     wide: Precision
-    tell: Progress
+    progress: Progress
 
     @cached_property
     def all_units(self) -> Units:
-        """The units of the network as it was calibrated, before some may have gone to the host."""
+        """The units of the calibrated network, before lowering may have left some to the host."""
         return units_of(self.calibrated.graph, self.calibrated.target)
 
     def everywhere(self, narrow: bool) -> Choice:
@@ -91,20 +106,19 @@ class Mixing:
         return self.variants.units
 
     def noise(self) -> np.ndarray:
-        """What each point alone adds to the error, f64[points]."""
+        """The error that each point alone adds, f64[points]."""
         total = len(self.variants.points)
-        return self.variants.alone(lambda done: self.tell("measuring each op", done, total))
+        return self.variants.alone(lambda done: self.progress("measuring each op", done, total))
 
     def rises(self, loss: Loss | None) -> np.ndarray:
-        """What each point adds to the loss by the traces of its Hessian, f64[points]."""
-        total = len(self.variants.samples)
-        labels = None if loss is None else self.few.besides
+        """The rise of the loss that each point adds by the traces of its Hessian, f64[points]."""
+        total, labels = len(self.variants.samples), None if loss is None else self.few.besides
         return predicted_rise(
-            self.variants, loss, labels, progress=lambda done: self.tell("taking the traces", done, total)
+            self.variants, loss, labels, progress=lambda done: self.progress("taking the traces", done, total)
         )
 
     def problem(self, noise: np.ndarray, saving: str, *, floor: bool = True) -> Problem:
-        """The integer program: noise against ops, cycles or bytes; `floor` adds the error that all wide ops have."""
+        """The integer program: noise against ops, cycles or bytes; `floor` adds the error of all wide ops."""
         none = np.zeros(len(self.variants.points), bool)
         least = self.variants.error(none) if floor else 0.0
         costs = op_costs(self.units) if saving == "ops" else self._costs(saving)
@@ -115,8 +129,7 @@ class Mixing:
 
     def choices(self, problem: Problem, ratios: Sequence[float]) -> list[Choice]:
         """The best choice for each ratio."""
-        self.tell("choosing", 0, len(ratios))
-        found = curve(problem, ratios)
+        self.progress("choosing", 0, len(ratios))
         return [
             Choice(
                 ratio,
@@ -125,42 +138,37 @@ class Mixing:
                 precisions_of(self.units, narrow.tolist(), self.narrow, self.wide),
                 problem.error(narrow),
             )
-            for ratio, narrow in zip(ratios, found, strict=True)
+            for ratio, narrow in zip(ratios, curve(problem, ratios), strict=True)
         ]
 
     def measured(self, choice: Choice) -> tuple[Choice, Quantized]:
         """The choice with the error of the integer simulator and the program's cost."""
         quantized = self.calibrated.quantize(choice.precision)
-        costs = _costs_of(quantized)
-        error = self.error(quantized)
+        costs, error = _costs_of(quantized), self.error(quantized)
         return replace(choice, measured=error, cycles=costs.cycles, constant_bytes=costs.constant_bytes), quantized
 
     def measured_all(self, choices: Sequence[Choice]) -> tuple[Choice, ...]:
         """All choices measured, equal ones once."""
         found: list[Choice] = []
         for index, choice in enumerate(choices):
-            self.tell("measuring the choices", index, len(choices))
+            self.progress("measuring the choices", index, len(choices))
             same = next((one for one in found if one.precision == choice.precision), None)
-            if same is None:
-                found.append(self.measured(choice)[0])
-            else:
-                found.append(replace(same, ratio=choice.ratio))
+            found.append(replace(same, ratio=choice.ratio) if same else self.measured(choice)[0])
         return tuple(found)
 
     def error(self, quantized: Quantized) -> float | None:
         """The noise of the float outputs of the integer program over their signal; None where there are none."""
-        names = [index for index, type_ in enumerate(self.calibrated.graph.output_types) if type_.dtype.is_float]
-        sums = np.zeros((len(names), 2))
+        floats = [index for index, type_ in enumerate(self.calibrated.graph.output_types) if type_.dtype.is_float]
+        sums = np.zeros((len(floats), 2))
         for sample, exact in zip(self.few.samples, self._exact, strict=True):
             outputs = quantized.simulate(*sample)
-            for row, index in zip(sums, names, strict=True):
-                real = exact[index]
-                row += (np.square(outputs[index] - real).sum(), np.square(real).sum())
+            for row, index in zip(sums, floats, strict=True):
+                row += (np.square(outputs[index] - exact[index]).sum(), np.square(exact[index]).sum())
         ratios = [noise / signal for noise, signal in sums.tolist() if signal > 0]
         return sum(ratios) / len(ratios) if ratios else None
 
     def by_op(self, problem: Problem) -> dict[str, float]:
-        """What each unit adds where it alone is narrow, by name, the worst first."""
+        """The error that each unit adds if it alone is narrow, by name, the worst first."""
         base = problem.error(np.zeros(problem.size, bool))
         alone = [problem.error(row) - base for row in np.eye(problem.size, dtype=bool)]
         return dict(sorted(zip(self.units.by_name, alone, strict=True), key=lambda pair: -pair[1]))
@@ -168,7 +176,7 @@ class Mixing:
     @cached_property
     def programs(self) -> tuple[Quantized, Quantized]:
         """The programs of all wide and of all narrow ops."""
-        self.tell("quantizing", 0, 2)
+        self.progress("quantizing", 0, 2)
         wide, narrow = (
             self.calibrated.quantize(bits=one.bits, method=one.method, weight_bits=one.weight_bits)
             for one in (self.wide, self.narrow)
@@ -183,22 +191,19 @@ class Mixing:
     def _costs(self, saving: str) -> Costs:
         """Cycles or bytes of every unit in the two programs, and of the conversions of values."""
         units, target = self.units, self.calibrated.target
-        sums = []
-        for quantized in self.programs:
-            found = dict.fromkeys(units.by_name, 0.0)
+        wide, narrow = (dict.fromkeys(units.by_name, 0.0) for _ in range(2))
+        for quantized, costs in zip(self.programs, (wide, narrow), strict=True):
             for row in _costs_of(quantized).rows:
-                unit = units.sources.get(row.name)
-                if unit is not None:
-                    found[unit] += getattr(row, saving)
-            sums.append(found)
-        turns = {
+                if (unit := units.sources.get(row.name)) is not None:
+                    costs[unit] += getattr(row, saving)
+        conversions = {
             value: math.ceil(units.graph.types[value].size / target.macs_per_cycle) if saving == "cycles" else 0.0
             for unit in units
             for value in unit.reads
         }
-        return Costs(narrow=sums[1], wide=sums[0], conversions=turns)
+        return Costs(narrow=narrow, wide=wide, conversions=conversions)
 
 
 def _costs_of(quantized: Quantized) -> CostTable:
-    """What the program costs; without known answers, nothing needs to be compiled."""
+    """The program's costs; without known answers, nothing needs to be compiled."""
     return Program.make(quantized.graph, quantized.target).cost()

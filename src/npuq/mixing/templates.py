@@ -1,23 +1,24 @@
-"""Mixed-precision templates: the vendors' JSON in both of its forms, to and from a mapping of precisions."""
+"""Mixed-precision templates: the vendors' JSON in both of its forms, from and to precisions by name."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from npuq.ir import NpuqError
+from npuq.ir import Graph, NpuqError
 from npuq.ir.op import registry
+from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.mixed.rules import violations
-from npuq.passes.mixed.units import Unit, Units
-from npuq.passes.precision import CALIBRATED_BITS, METHODS, Precision
-from npuq.passes.target import Target
+from npuq.passes.mixed.units import Unit, Units, units_of
+from npuq.passes.precision import CALIBRATED_BITS, METHODS, Precision, require_method
+from npuq.passes.target import Target, load_target
 
 Entry = Mapping[str, Any]
-EntryRule = Callable[[Entry, Target], "str | None"]
 
+KEYS = ("bitwidth", "mode", "weight_bitwidth", "op_names", "op_types")
 COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*')
 
 TYPES: Mapping[str, str] = {
@@ -30,21 +31,23 @@ TYPES: Mapping[str, str] = {
     "max": "maximum",
     "min": "minimum",
 }
-"""What operators of model files, spelt without capitals, are called here where that is another word."""
+"""Operators of model files, in lower case, with another name here."""
 
 
-def write_template(units: Units, precision: Mapping[str, Precision], *, bits: int, method: str) -> str:
-    """A template with one entry per unit, by name, in order: what `precision` says, else `bits` and `method`.
+def write_template(
+    graph: Graph, precision: Mapping[str, Precision], *, target: str | Target = "npu", method: str | None = None
+) -> str:
+    """A mixed-precision template in the vendors' JSON with an entry for every quantized op.
 
-    Widths that need no clipping have min_max where nothing is said.
-
-    `weight_bitwidth` stands only where the weights' width is chosen too.
+    `method` is the method of ops without one in `precision`; for widths above 8 bits that is min_max.
+    `weight_bitwidth` is written only if `precision` has it.
     """
-    template = {}
-    for unit in units:
+    require_method(method)
+    chosen, template = load_target(target), {}
+    for unit in units_of(canonicalize()(graph), chosen):
         one = precision.get(unit.name, Precision())
-        width = one.bits or bits
-        default = method if width <= CALIBRATED_BITS else "min_max"
+        width = one.bits or chosen.default_bits
+        default = (method or "kl_v2") if width <= CALIBRATED_BITS else "min_max"
         entry: dict[str, Any] = {"bitwidth": width, "mode": one.method or default}
         if one.weight_bits is not None:
             entry["weight_bitwidth"] = one.weight_bits
@@ -53,102 +56,72 @@ def write_template(units: Units, precision: Mapping[str, Precision], *, bits: in
 
 
 def read_template(
-    text: str, units: Units, target: Target, *, bits: int, place: str = "template"
+    text: str, graph: Graph, *, target: str | Target = "npu", bits: int | None = None, place: str = "template"
 ) -> dict[str, Precision]:
-    """The precision of every op that a template names, fused ones included; `bits` is the width of all others.
+    """The precision of every op that a template names, for `quantize`; `bits` is the width of the other ops.
 
     An entry is `op name: {"bitwidth", "mode"}` or, as a value of the object or an element of a list, `{"op_names",
-    "op_types", "bitwidth", "mode"}`, where names win over types. An op goes by its name in the graph or in the model
-    file. `//` comments and numbers in quotes are fine. Raises NpuqError that names the entry and the rule it breaks.
+    "op_types", "bitwidth", "mode"}`; names override types. An op's name is that in the graph or in the model file. `//`
+    comments and numbers in quotes are allowed. Raises NpuqError that names the entry and the rule it breaks.
     """
-    by_name: dict[str, Precision] = {}
-    by_type: dict[str, Precision] = {}
+    chosen, by_name, by_type = load_target(target), dict[str, Precision](), dict[str, Precision]()
+    units = units_of(canonicalize()(graph), chosen)
     known = _names(units)
     for name, entry in _entries(text, place):
         at = f"{place}: {name}"
         grouped = isinstance(entry, Mapping) and not {"op_names", "op_types"}.isdisjoint(entry)
-        one = _precision(entry, target, at)
+        one = _precision(entry, chosen, at)
         for called in _listed(entry, "op_names", at) if grouped else (name,):
-            _say(by_name, _found(called, known, "op", at), one, f"{at}: {called}" if grouped else at)
+            _set(by_name, _found(called, known, "op", at), one, f"{at}: {called}" if grouped else at)
         for called in _listed(entry, "op_types", at) if grouped else ():
-            _say(by_type, _type(called, at), one, f"{at}: {called}")
-    said = {unit.name: _of(unit, units, by_name, by_type) for unit in units}
-    chosen = {name: precision for name, precision in said.items() if precision is not None}
-    broken = list(violations(units, {unit.name: chosen.get(unit.name, Precision()).bits or bits for unit in units}))
+            _set(by_type, _type(called, at), one, f"{at}: {called}")
+    found = {unit.name: _of(unit, units, by_name, by_type) or Precision() for unit in units}
+    default = bits or chosen.default_bits
+    broken = list(violations(units, {name: one.bits or default for name, one in found.items()}))
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise NpuqError(f"{place}: {broken[0]}{more}; give them one width")
-    return spread(units, chosen)
+    return {member: found[unit.name] for unit in units if found[unit.name].bits for member in unit.members}
 
 
-def _say(said: dict[str, Precision], op: str, one: Precision, at: str) -> None:
-    """Take an op's precision; raise NpuqError where another entry, by whatever name, says something else."""
-    before = said.setdefault(op, one)
+def _set(precisions: dict[str, Precision], op: str, one: Precision, at: str) -> None:
+    """Set an op's precision; raise NpuqError if another entry, by any name, has set a different one."""
+    before = precisions.setdefault(op, one)
     if before != one:
-        told = [f"{had.bits} bits, {had.method}" for had in (one, before)]
-        raise NpuqError(f"{at}: {told[0]}, but another entry gives {op} {told[1]}; one entry for it wanted")
-
-
-def spread(units: Units, chosen: Mapping[str, Precision]) -> dict[str, Precision]:
-    """Give what is fused into a unit the unit's own precision."""
-    return {member: chosen[unit.name] for unit in units if unit.name in chosen for member in unit.members}
-
-
-def both_keys(entry: Entry, target: Target) -> str | None:
-    """An entry has both `bitwidth` and `mode`."""
-    missing = [key for key in ("bitwidth", "mode") if entry.get(key) in (None, "None", "")]
-    return f"no {' and no '.join(missing)}; both bitwidth and mode wanted" if missing else None
-
-
-def known_keys(entry: Entry, target: Target) -> str | None:
-    """An entry has no other keys than `bitwidth`, `mode`, `weight_bitwidth`, and the lists of a group."""
-    wanted = ("bitwidth", "mode", "weight_bitwidth", "op_names", "op_types")
-    unknown = [key for key in entry if key not in wanted]
-    return f"unknown key {unknown[0]!r}; there are {', '.join(wanted)}" if unknown else None
-
-
-def target_has_width(entry: Entry, target: Target) -> str | None:
-    """`bitwidth` is a width of the target."""
-    widths = [width.bits for width in target.widths]
-    if _number(entry["bitwidth"]) in widths:
-        return None
-    return f"bitwidth {entry['bitwidth']!r}; {target.name} has {' and '.join(map(str, widths))}"
-
-
-def target_has_weight_width(entry: Entry, target: Target) -> str | None:
-    """`weight_bitwidth`, where it is given, is a width that the target's weights can have beside `bitwidth`."""
-    if "weight_bitwidth" not in entry:
-        return None
-    widths = [dtype.bits for dtype in target.width(_number(entry["bitwidth"])).weight_dtypes]
-    if _number(entry["weight_bitwidth"]) in widths:
-        return None
-    spelled = " and ".join(map(str, widths))
-    return f"weight_bitwidth {entry['weight_bitwidth']!r}; beside {entry['bitwidth']} bits {target.name} has {spelled}"
-
-
-def known_mode(entry: Entry, target: Target) -> str | None:
-    """`mode` is a calibration method."""
-    if entry["mode"] in METHODS:
-        return None
-    return f"mode {entry['mode']!r}; there are {', '.join(METHODS)}"
-
-
-ENTRY_RULES: tuple[EntryRule, ...] = (both_keys, known_keys, target_has_width, target_has_weight_width, known_mode)
+        words = [f"{each.bits} bits, {each.method}" for each in (one, before)]
+        raise NpuqError(f"{at}: {words[0]}, but another entry gives {op} {words[1]}; one entry for it wanted")
 
 
 def _precision(entry: Any, target: Target, at: str) -> Precision:
     if not isinstance(entry, Mapping):
         raise NpuqError(f"{at}: {entry!r}; an object with bitwidth and mode wanted")
-    for rule in ENTRY_RULES:
-        reason = rule(entry, target)
-        if reason is not None:
-            raise NpuqError(f"{at}: {reason}")
+    reason = _broken_rule(entry, target)
+    if reason:
+        raise NpuqError(f"{at}: {reason}")
     weights = _number(entry["weight_bitwidth"]) if "weight_bitwidth" in entry else None
     return Precision(_number(entry["bitwidth"]), entry["mode"], weights)
 
 
+def _broken_rule(entry: Entry, target: Target) -> str:
+    """The first rule that an entry breaks, with its numbers; empty if there is none."""
+    missing = [key for key in ("bitwidth", "mode") if entry.get(key) in (None, "None", "")]
+    if missing:
+        return f"no {' and no '.join(missing)}; both bitwidth and mode wanted"
+    unknown = [key for key in entry if key not in KEYS]
+    if unknown:
+        return f"unknown key {unknown[0]!r}; there are {', '.join(KEYS)}"
+    widths = {width.bits: [dtype.bits for dtype in width.weight_dtypes] for width in target.widths}
+    bits = _number(entry["bitwidth"])
+    if bits not in widths:
+        return f"bitwidth {entry['bitwidth']!r}; {target.name} has {' and '.join(map(str, widths))}"
+    if "weight_bitwidth" in entry and _number(entry["weight_bitwidth"]) not in widths[bits]:
+        has = f"beside {entry['bitwidth']} bits {target.name} has {' and '.join(map(str, widths[bits]))}"
+        return f"weight_bitwidth {entry['weight_bitwidth']!r}; {has}"
+    return "" if entry["mode"] in METHODS else f"mode {entry['mode']!r}; there are {', '.join(METHODS)}"
+
+
 def _number(value: Any) -> int:
-    """A whole number, in quotes or not; 0 where it is none."""
+    """A whole number, in quotes or not; 0 for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return 0
     return value if isinstance(value, int) else int(value) if value.strip().isdecimal() else 0
@@ -185,7 +158,7 @@ def _listed(entry: Entry, key: str, at: str) -> tuple[str, ...]:
 
 
 def _names(units: Units) -> dict[str, str]:
-    """The unit that a name means: of a node in the graph or, where only one unit has it, in the user's file."""
+    """The unit of each name: of a node in the graph or, if only one unit has it, in the user's file."""
     producers = units.graph.producers
     found: dict[str, str | None] = {}
     for unit in units:
@@ -196,7 +169,7 @@ def _names(units: Units) -> dict[str, str]:
 
 
 def _found(called: str, known: Mapping[str, str], what: str, at: str) -> str:
-    """What a name stands for; an error with the names that look like it."""
+    """The meaning of a name; an unknown one is an error with similar names."""
     if called in known:
         return known[called]
     near = difflib.get_close_matches(called, known, n=3) or list(known)[:3]
@@ -219,7 +192,7 @@ def _plain(called: str) -> str:
 def _of(
     unit: Unit, units: Units, by_name: Mapping[str, Precision], by_type: Mapping[str, Precision]
 ) -> Precision | None:
-    """What a template says of a unit."""
+    """The precision that a template gives to a unit."""
     if unit.name in by_name:
         return by_name[unit.name]
     types = (units.graph.producers[member].op.name for member in unit.members)

@@ -1,4 +1,4 @@
-"""Models that come with scales: taken over as they are, calibrated only where some are missing."""
+"""Models with scales of their own, which are kept; only missing ones are calibrated."""
 
 from __future__ import annotations
 
@@ -19,22 +19,14 @@ from npuq.passes.quantize.scale_file import reals
 from npuq.passes.quantize.take_scales import take_scales
 from npuq.passes.target import Target
 
-from .quantized import Progress, Quantized
+from ..comparison.compare import Progress
+from .quantized import Quantized
 from .recipe import Recipe
 
 SHOWN = 40
 """The most values that an error names."""
 
-CHOOSING = (
-    "weight_bits",
-    "precision",
-    "scales",
-    "mean",
-    "std",
-    "unify_input_scale",
-    "layer_threshold",
-    "input_dtype",
-)
+CHOOSING = ("weight_bits", "precision", "scales", "mean", "std", "unify_input_scale", "layer_threshold", "input_dtype")
 """The options that would choose scales anew."""
 
 
@@ -47,10 +39,9 @@ def quantize_annotated(
     after_pass: AfterPass | None,
     progress: Progress | None,
 ) -> Quantized:
-    """Make the integer program of a graph with scales of its own, on `data` where some of them are missing.
+    """Make the integer program of a graph with scales of its own, on `data` if some of them are missing.
 
-    Raises `NpuqError` that lists the values without scales where there are no data, and for options that would choose
-    scales anew.
+    Raises `NpuqError` for values without scales where there are no data, and for options that choose scales anew.
     """
     for option in CHOOSING:
         if getattr(recipe, option) != getattr(Recipe, option):

@@ -1,4 +1,4 @@
-"""Calibration: the part of quantization that runs the data, and the programs that are made of what it found."""
+"""Calibration: the part of quantization that runs the data, and the programs made of its statistics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from npuq.passes.quantize.insert_fake_quant import Scales
 from npuq.passes.quantize.scale_file import Given
 from npuq.passes.target import Target, load_target
 
+from ..comparison.compare import Progress
 from .observer import Observer
-from .quantized import Progress, Quantized
+from .quantized import Quantized
 from .recipe import Recipe, RecipeOptions
-
-NOT_GIVEN = Given({}, {})
 
 
 def calibrate(
@@ -66,8 +65,8 @@ def calibrate(
 class Calibrated:
     """A canonical float graph with the statistics of its values on all samples, and a few of these.
 
-    `source` is the graph before its channels were equalized, whose names the user knows; `found` is the graph that was
-    calibrated, with what the passes found.
+    `source` is the graph before its channels were equalized, with the user's names; `found` is the calibrated graph
+    with the findings of the passes.
     """
 
     source: Graph
@@ -94,12 +93,12 @@ class Calibrated:
         after_pass: AfterPass | None = None,
         **options: Any,
     ) -> Quantized:
-        """Make the integer graph, with single nodes of another precision, or with other options of the recipe.
+        """Make the integer graph, with another precision of single nodes, or with other options of the recipe.
 
-        Values are as they were calibrated: what is fused into a node must have the node's own precision, unless it had
-        another one then. Raises `NpuqError` for options that calibration itself depends on.
+        An op that is fused into a node must have the node's precision, unless it was calibrated with another one.
+        Raises `NpuqError` for options that calibration itself depends on.
         """
-        target, recipe = self.target, self._changed(options)
+        target, recipe = self.target, self._with(options)
         named = inherited(by_source(precision or {}, self.source), self.source, self.graph)
         narrow = "mse" if self.graph is not self.source else "kl_v2"
         precisions = Precisions(recipe.every, named, narrow, recipe.unify_input_scale)
@@ -107,7 +106,7 @@ class Calibrated:
         start = replace(self.found, findings={**self.found.findings, "target": target, "precision": precisions})
         found = passes.run(start, after_pass=after_pass)
         lowered, scales, ranges = found.get("lowered", Lowered), found.get("scales", Scales), found.get("ranges", dict)
-        given = found.findings.get("given_scales", NOT_GIVEN)
+        given = found.findings.get("given_scales", Given({}, {}))
         notes = (*given.notes, *given.changed(lowered.source), *recipe.unused(precisions, ranges))
         bits = recipe.bits or target.default_bits
         return Quantized(
@@ -125,12 +124,11 @@ class Calibrated:
             could_equalize=not recipe.chosen_effort.equalizes and bits <= EQUALIZED_BITS,
         )
 
-    def _changed(self, options: Mapping[str, Any]) -> Recipe:
-        """The recipe with other options, which must not ask for another calibration."""
+    def _with(self, options: Mapping[str, Any]) -> Recipe:
+        """The recipe with other options, which must not need another calibration."""
         recipe = replace(self.recipe, **options)
-        before, after = self.recipe, recipe
-        same = (before.scales, before.mean, before.std) == (after.scales, after.mean, after.std)
-        if not same or before.equalizes(self.target) != after.equalizes(self.target):
+        before, after = ((one.scales, one.mean, one.std, one.equalizes(self.target)) for one in (self.recipe, recipe))
+        if before != after:
             raise NpuqError("mean, std, scales and equalization are part of the calibration; give them to calibrate")
         recipe.check(self.source, self.target)
         return recipe

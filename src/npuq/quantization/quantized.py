@@ -1,4 +1,4 @@
-"""What quantization gives: a network at its levels, with its report and its files."""
+"""The result of quantization: a network at its levels, with its report and its files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from npuq.passes.quantize.scale_file import scales_json
 from npuq.passes.scales import Range
 from npuq.passes.target import Target
 
+from ..comparison.compare import Progress
 from ..comparison.dump import write_dump
-from ..report import Report, make_report
+from ..report.make import make_report
+from ..report.report import Report
 from .recipe import Recipe
 
-Progress = Callable[[int], None]
 KNOWN_ANSWERS = 2
 
 
@@ -35,10 +36,10 @@ KNOWN_ANSWERS = 2
 class Quantized:
     """A quantized network at its levels: float, fake-quant, integer and program.
 
-    `samples` are a few of the calibration samples, which the report and the program's known answers are made with.
-    `scaled` has the scales that were inserted, with the repairs that the target's limits asked for, and `lowered` what
-    lowering made of them. `notes` are about the options; `wide_ranges` (place, change) name the values that were
-    calibrated by another than the default method; `could_equalize` says that more effort would equalize channels.
+    `samples` are a few of the calibration samples, for the report and the program's known answers. `scaled` has the
+    inserted scales with the repairs for the target's limits, `lowered` the integer graph. `notes` are about the
+    options; `wide_ranges` (place, change) name values calibrated by another than the default method; `could_equalize`:
+    more effort would equalize channels.
     """
 
     float_graph: Graph
@@ -83,11 +84,11 @@ class Quantized:
 
     @cached_property
     def report(self) -> Report:
-        """What `measure` gives."""
+        """The result of `measure`."""
         return self.measure()
 
     def measure(self, progress: Progress = lambda count: None) -> Report:
-        """Measure every layer on a few calibration samples; `progress` is told how many are done."""
+        """Measure every layer on a few calibration samples."""
         return make_report(
             self.float_graph,
             self.lowered,

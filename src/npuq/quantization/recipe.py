@@ -1,10 +1,10 @@
-"""How to quantize: everything that `npuq.quantize` is told but the network, the data and the target."""
+"""How to quantize: the options of `npuq.quantize`, as a value and as chains of passes."""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -33,14 +33,14 @@ from npuq.passes.quantize.split_output_concats import split_output_concats
 from npuq.passes.target import Target
 
 LEARNED_BITS = 4
-"""An effort that learns rounding does so for weights of up to so many bits; finer steps have nothing to win by it."""
+"""Rounding is learned for weights of at most so many bits; finer steps gain nothing."""
 
 LEARNING_SAMPLES = 32
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What is done beyond calibration to keep the accuracy; `number` is its short spelling."""
+    """The methods used beyond calibration to keep the accuracy; `number` is the short spelling."""
 
     name: str
     number: int
@@ -75,9 +75,32 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def require_kind(fits: bool, option: str, value: object, wanted: str) -> None:
-    """Raise `NpuqError` unless an option's value `fits`."""
-    if not fits:
+Kind = tuple[Callable[[Any], bool], str]
+"""A test of an option's value, and the words for what passes it."""
+WHOLE: Kind = (is_whole, "a whole number")
+NUMBER: Kind = (is_number, "a number")
+NUMBERS: Kind = (lambda value: np.asarray(value).dtype.kind in "iuf", "numbers")
+KINDS: Mapping[str, Kind] = {
+    "bits": WHOLE,
+    "weight_bits": WHOLE,
+    "lut_len": WHOLE,
+    "percentile": NUMBER,
+    "layer_threshold": NUMBER,
+    "mean": NUMBERS,
+    "std": NUMBERS,
+    "precision": (
+        lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
+        "Precision by the names of nodes",
+    ),
+    "input_dtype": (lambda value: isinstance(value, str | Sequence | Mapping), "a type, or one for each input"),
+    "scales": (lambda value: isinstance(value, str | Path | Mapping), "a file, or entries by the names of values"),
+}
+
+
+def require_kind(kind: Kind, option: str, value: object) -> None:
+    """Raise `NpuqError` unless an option's value is of its kind."""
+    fits, wanted = kind
+    if not fits(value):
         raise NpuqError(f"{option}: {value!r}, {wanted} wanted")
 
 
@@ -104,14 +127,14 @@ class Recipe:
     """How to quantize a network.
 
     `method` is the calibration method: one of min_max, percentile, mse, kl, kl_v2 (docs/calibration.md); by default
-    kl_v2 for 8 bits (mse with effort high) and min_max with half as much again for 16. Graph outputs always take
-    min_max, so that no logit saturates.
+    kl_v2 for 8 bits (mse with effort high) and min_max times 1.5 for 16. Graph outputs always take min_max, so that no
+    logit saturates.
     `bits` is the width of activations, one of the target's, by default its first; `weight_bits` that of weights.
-    `precision` gives single nodes, by their first result's name in the canonical float graph, what differs.
+    `precision` overrides both and the method for single nodes, by their first result's name in the canonical graph.
     `lut_len` is the n of 16-bit tables of 2^n + 1 entries, 8 to 12, by default the least that is near enough.
     `percentile` is the share of elements that the method of that name keeps.
     With `unify_input_scale` all inputs of a Concat share its scale; without, an input that another node reads too
-    keeps a finer one where that is worth a bit.
+    keeps a finer one if that gains a bit.
     `layer_threshold` bounds the magnitude of the inputs and results of layer normalizations.
     `input_dtype`, int8, uint8, int16 or float32, is the type of the program's inputs: one for all, one for each in
     order, or by name; by default that of their readers' integers.
@@ -191,15 +214,15 @@ class Recipe:
         return self.precision or {}
 
     def learns(self, widths: Collection[int | None]) -> bool:
-        """Whether the rounding of some weights, of these bits, is learned."""
+        """Whether the rounding of some weights, of these widths, is learned."""
         return self.chosen_effort.learns_rounding and any(bits is not None and bits <= LEARNED_BITS for bits in widths)
 
     def equalizes(self, target: Target) -> bool:
-        """Whether channels are equalized; activations of more bits have steps to spare."""
+        """Whether channels are equalized, which wider activations do not need."""
         return self.chosen_effort.equalizes and (self.bits or target.default_bits) <= EQUALIZED_BITS
 
     def check(self, graph: Graph, target: Target) -> None:
-        """Raise `NpuqError` for an option that a graph or a target cannot have, before any work."""
+        """Raise `NpuqError` for an option that does not fit the graph or the target, before any work."""
         self.check_types()
         Precisions(self.every).check(graph, target)
         if self.layer_threshold is not None and not self.layer_threshold > 0:
@@ -209,7 +232,7 @@ class Recipe:
         require_length(self.lut_len, target)
 
     def unused(self, precision: Precisions, held: Collection[Held]) -> tuple[str, ...]:
-        """A note for each option that changes nothing, given how nodes and values are held."""
+        """A note for each option without effect on nodes of this precision and on the `held` values."""
         methods = {self.method, *(one.method for one in precision.nodes.values())}
         notes = []
         if self.lut_len is not None and all(bits <= CALIBRATED_BITS for _, bits in held):
@@ -219,34 +242,20 @@ class Recipe:
         return tuple(notes)
 
     def check_types(self) -> None:
-        """Raise `NpuqError` for options that are of another kind altogether."""
-        for option in ("bits", "weight_bits", "lut_len"):
+        """Raise `NpuqError` for options of another kind."""
+        for option, kind in KINDS.items():
             value = getattr(self, option)
-            require_kind(value is None or is_whole(value), option, value, "a whole number")
-        for option in ("percentile", "layer_threshold"):
-            value = getattr(self, option)
-            left_out = value is None and option == "layer_threshold"
-            require_kind(left_out or is_number(value), option, value, "a number")
-        for option in ("mean", "std"):
-            value = getattr(self, option)
-            fits = value is None or np.asarray(value).dtype.kind in "iuf"
-            require_kind(fits, option, value, "numbers")
-        fits = isinstance(self.nodes, Mapping) and all(isinstance(name, str) for name in self.nodes)
-        require_kind(fits, "precision", self.precision, "Precision by the names of nodes")
+            if value is not None or getattr(Recipe, option) is not None:
+                require_kind(kind, option, value)
         for name, one in self.nodes.items():
-            require_kind(isinstance(one, Precision), f"precision of {name}", one, "a Precision")
-        fits = self.input_dtype is None or isinstance(self.input_dtype, str | Sequence | Mapping)
-        require_kind(fits, "input_dtype", self.input_dtype, "a type, or one for each input")
-        fits = self.scales is None or isinstance(self.scales, str | Path | Mapping)
-        require_kind(fits, "scales", self.scales, "a file, or entries by the names of values")
+            if not isinstance(one, Precision):
+                raise NpuqError(f"precision of {name}: {one!r}, a Precision wanted")
 
     def preparation(self) -> Pipeline:
-        """The passes to the canonical form, behind (x - mean) / std where these are given."""
-        if self.mean is None and self.std is None:
-            return canonicalize()
-        numbers = {"mean": (0.0,) if self.mean is None else self.mean, "std": (1.0,) if self.std is None else self.std}
-        named = {key: tuple(np.atleast_1d(part).tolist()) for key, part in numbers.items()}
-        return chain(normalize_input(**named), canonicalize())
+        """The passes to the canonical form, behind (x - mean) / std if these are given."""
+        given = {name: value for name, value in (("mean", self.mean), ("std", self.std)) if value is not None}
+        numbers = {name: tuple(np.atleast_1d(value).tolist()) for name, value in given.items()}
+        return chain(normalize_input(**numbers), canonicalize()) if numbers else canonicalize()
 
     def calibration(
         self,
@@ -257,24 +266,24 @@ class Recipe:
         file: str | Path | None = None,
         equalizes: bool = True,
     ) -> Pipeline:
-        """The passes that run the data; they find the `data` among the findings that they start with."""
+        """The passes that run the data, which is among the findings that they start with."""
         options: dict[str, Any] = {"nodes": nodes} if nodes else {}
         for name in ("bits", "method", "weight_bits", "unify_input_scale"):
             options[name] = getattr(self, name)
-        learns = self.learns([one.weight_bits for one in (self.every, *self.nodes.values())])
-        collecting: dict[str, Any] = {
-            "file": file,
-            "means": self.scales is None or self.chosen_effort.corrects_bias,
-            "inputs": self.input_dtype is not None,
-            "every_width": every_width,
-            "count": LEARNING_SAMPLES if learns else FEW,
-        }
-        first: list[Pass] = [set_precision(target=target, **options)]
+        passes: list[Pass] = [set_precision(target=target, **options)]
         if equalizes:
-            first += [collect_channels(), equalize()]
+            passes += [collect_channels(), equalize()]
         if self.scales is not None:
-            first.append(give_scales(file=self.scales))
-        return chain(*first, collect_statistics(**collecting))
+            passes.append(give_scales(file=self.scales))
+        learns = self.learns([one.weight_bits for one in (self.every, *self.nodes.values())])
+        collect = collect_statistics(
+            file=file,
+            means=self.scales is None or self.chosen_effort.corrects_bias,
+            inputs=self.input_dtype is not None,
+            every_width=every_width,
+            count=LEARNING_SAMPLES if learns else FEW,
+        )
+        return chain(*passes, collect)
 
     def finish(self, *, learns: bool) -> Pipeline:
         """The passes from statistics to integers."""
@@ -293,7 +302,7 @@ class Recipe:
         return chain(*passes, lower_to_integer(lut_len=self.lut_len))
 
     def pipeline(self, target: Any = "npu") -> Pipeline:
-        """The whole chain; it prints as text that `npuq opt` runs where the recipe names files and no objects."""
+        """The whole chain; `npuq opt` runs its text, provided that the recipe names files and no objects."""
         equalizes = self.chosen_effort.equalizes and (self.bits is None or self.bits <= EQUALIZED_BITS)
         return chain(
             self.preparation(),
@@ -303,7 +312,7 @@ class Recipe:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers, strings, lists and tables for what stands in a recipe."""
+    """An option's value as numbers, strings, lists and tables."""
     if isinstance(value, Effort):
         return value.name
     if isinstance(value, Path):

@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from npuq.ir import NpuqError
+from npuq.ir import Graph, NpuqError
 from npuq.mixing.templates import read_template, write_template
-from npuq.passes.mixed.units import Units, units_of
 from npuq.passes.precision import Precision
 from npuq.passes.target import load_target
 
@@ -31,65 +30,65 @@ TARGET = load_target("npu")
 
 
 @pytest.fixture(scope="module")
-def units() -> Units:
-    return units_of(graph(NET), TARGET)
+def net() -> Graph:
+    return graph(NET)
 
 
-def read(units: Units, template: object, bits: int = 8) -> dict[str, Precision]:
+def read(net: Graph, template: object, bits: int = 8) -> dict[str, Precision]:
     text = template if isinstance(template, str) else json.dumps(template)
-    return read_template(text, units, TARGET, bits=bits, place="mix.json")
+    return read_template(text, net, target=TARGET, bits=bits, place="mix.json")
 
 
 def entry(bits: object = 16, mode: str = "kl", **more: object) -> dict[str, object]:
     return {"bitwidth": bits, "mode": mode, **more}
 
 
-def test_a_template_lists_the_quantized_ops_alone(units: Units) -> None:
+def test_a_template_lists_the_quantized_ops_alone(net: Graph) -> None:
     """A clamp is fused, a pooling moves elements: neither has an entry."""
-    text = write_template(units, {"c": Precision(16, "mse", 8)}, bits=8, method="kl_v2")
+    text = write_template(net, {"c": Precision(16, "mse", 8)}, target=TARGET, method="kl_v2")
     plain = {"bitwidth": 8, "mode": "kl_v2"}
     assert json.loads(text) == {"c": {"bitwidth": 16, "mode": "mse", "weight_bitwidth": 8}, "d": plain, "b": plain}
 
 
-def test_what_is_written_is_read_again(units: Units) -> None:
+def test_what_is_written_is_read_again(net: Graph) -> None:
     chosen = {"c": Precision(16, "mse", 8), "d": Precision(8, "kl"), "b": Precision(8, "min_max")}
-    text = write_template(units, chosen, bits=8, method="kl_v2")
-    assert read(units, text) == chosen | {"r": chosen["c"]}
+    text = write_template(net, chosen, target=TARGET, method="kl_v2")
+    assert read(net, text) == chosen | {"r": chosen["c"]}
 
 
-def test_comments_and_quoted_numbers_are_fine(units: Units) -> None:
+def test_comments_and_quoted_numbers_are_fine(net: Graph) -> None:
     text = """{  // widths
       "first": {"bitwidth": "16", "mode": "kl"}, // by its name in the file
       "r": {"mode": "kl", "bitwidth": 16}
     }"""
-    assert read(units, text) == {"c": Precision(16, "kl"), "r": Precision(16, "kl")}
+    assert read(net, text) == {"c": Precision(16, "kl"), "r": Precision(16, "kl")}
 
 
-def test_groups_cover_what_they_name_and_names_win_over_types(units: Units) -> None:
+def test_groups_cover_what_they_name_and_names_win_over_types(net: Graph) -> None:
     by_type = entry(8, "mse", op_types=["Conv", "Abs"])
     by_name = entry(16, "min_max", op_names=["c"])
     wanted = {"d": Precision(8, "mse"), "b": Precision(8, "mse")}
     wanted |= dict.fromkeys("cr", Precision(16, "min_max"))
-    assert read(units, [by_type, by_name]) == read(units, {"these": by_name, "others": by_type}) == wanted
-    assert read(units, entry(16, "kl", op_types="conv"), bits=16) == dict.fromkeys("crd", Precision(16, "kl"))
+    assert read(net, [by_type, by_name]) == read(net, {"these": by_name, "others": by_type}) == wanted
+    assert read(net, entry(16, "kl", op_types="conv"), bits=16) == dict.fromkeys("crd", Precision(16, "kl"))
 
 
-def test_entries_of_one_fused_op_agree(units: Units) -> None:
+def test_entries_of_one_fused_op_agree(net: Graph) -> None:
     """A clamp that is fused goes by its own name, too."""
-    assert read(units, {"c": entry(8), "r": entry(8)}) == read(units, {"c": entry(8)})
+    assert read(net, {"c": entry(8), "r": entry(8)}) == read(net, {"c": entry(8)})
     said = "16 bits, kl, but another entry gives c 8 bits, kl; one entry for it wanted"
     with pytest.raises(NpuqError, match=rf"^mix\.json: r: {said}$"):
-        read(units, {"c": entry(8), "r": entry(16)})
+        read(net, {"c": entry(8), "r": entry(16)})
     with pytest.raises(NpuqError, match=rf"^mix\.json: entry 1: first: {said}$"):
-        read(units, [{"op_names": ["c"], **entry(8)}, {"op_names": ["first"], **entry(16)}])
+        read(net, [{"op_names": ["c"], **entry(8)}, {"op_names": ["first"], **entry(16)}])
     with pytest.raises(NpuqError, match=r"^mix\.json: entry 1: Conv: 16 bits, kl, but another entry gives conv 8 bits"):
-        read(units, [{"op_types": ["conv"], **entry(8)}, {"op_types": ["Conv"], **entry(16)}])
+        read(net, [{"op_types": ["conv"], **entry(8)}, {"op_types": ["Conv"], **entry(16)}])
 
 
-def test_types_that_the_network_lacks_may_stand_there(units: Units) -> None:
+def test_types_that_the_network_lacks_may_stand_there(net: Graph) -> None:
     """So one file serves several networks."""
     types = ["LSTM", "LayerNormalization", "Gemm", "GlobalAveragePool"]
-    assert read(units, [entry(8, "kl", op_types=types)]) == {}
+    assert read(net, [entry(8, "kl", op_types=types)]) == {}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +122,6 @@ def test_types_that_the_network_lacks_may_stand_there(units: Units) -> None:
         ),
     ],
 )
-def test_each_rule_has_its_message(units: Units, template: object, message: str) -> None:
+def test_each_rule_has_its_message(net: Graph, template: object, message: str) -> None:
     with pytest.raises(NpuqError, match=re.escape(message)):
-        read(units, template)
+        read(net, template)

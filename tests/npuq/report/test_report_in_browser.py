@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import npuq
-from npuq.report import Report
+from npuq.report.report import Report
 from tests import zoo
 
 from .browser import Page, browser
