@@ -64,8 +64,8 @@ def diverge(
     first: dict[int, tuple[int, tuple[int, ...], tuple[int, int]]] = {}
     readers = [side.reader(common) for side in (one, two)]
     for index, inputs in enumerate(runs(program, other, samples) if common else ()):
-        found = (read(index, given, ()) for read, given in zip(readers, inputs, strict=True))
-        for at, (left, right) in enumerate(zip(*found, strict=True)):
+        arrays = (read(index, given, ()) for read, given in zip(readers, inputs, strict=True))
+        for at, (left, right) in enumerate(zip(*arrays, strict=True)):
             elements[at] += left.size
             distance = np.abs(left.astype(np.int64) - right.astype(np.int64))
             if not distance.any():
@@ -83,5 +83,7 @@ def diverge(
     if at not in first:
         return found
     sample, position, values = first[at]
-    numbers = {"count": int(counts[at]), "elements": int(elements[at]), "greatest": int(greatest[at])}
-    return replace(found, sample=sample, position=position, values=values, **numbers)
+    differing, total, most = (int(sums[at]) for sums in (counts, elements, greatest))
+    return replace(
+        found, sample=sample, position=position, values=values, count=differing, elements=total, greatest=most
+    )
