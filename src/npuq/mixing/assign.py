@@ -146,7 +146,8 @@ def assign(
     hawq = strategy == "hawq"
     problem = mixing.problem(mixing.rises(loss) if hawq else mixing.noise(), saving, floor=loss is None)
     ratios = sorted({*np.linspace(0, 1, points).tolist(), ratio})
-    curve = mixing.measured_all(mixing.choices(problem, ratios))
+    trials = _Trials(mixing, lambda choice, quantized: True, len(ratios))
+    curve = tuple(trials.of(choice)[0] for choice in mixing.choices(problem, ratios))
     note = "no loss was given: traces are those of the squared error of the outputs"
     notes = (note,) if hawq and loss is None else ()
     point = curve[ratios.index(ratio)]
@@ -221,7 +222,7 @@ class _Trials:
                 known = replace(choice, measured=one.measured, cycles=one.cycles, constant_bytes=one.constant_bytes)
                 self.found[index] = known, good
                 return self.found[index]
-        self.mixing.progress("trying choices", len(self.found), self.most)
+        self.mixing.progress("measuring choices", len(self.found), self.most)
         measured, quantized = self.mixing.measured(choice)
         self.found.append((measured, self.is_good(measured, quantized)))
         return self.found[-1]

@@ -147,15 +147,6 @@ class Mixing:
         costs, error = _costs_of(quantized), self.error(quantized)
         return replace(choice, measured=error, cycles=costs.cycles, constant_bytes=costs.constant_bytes), quantized
 
-    def measured_all(self, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-        """All choices measured, equal ones once."""
-        found: list[Choice] = []
-        for index, choice in enumerate(choices):
-            self.progress("measuring the choices", index, len(choices))
-            same = next((one for one in found if one.precision == choice.precision), None)
-            found.append(replace(same, ratio=choice.ratio) if same else self.measured(choice)[0])
-        return tuple(found)
-
     def error(self, quantized: Quantized) -> float | None:
         """The noise of the float outputs of the integer program over their signal; None where there are none."""
         floats = [index for index, type_ in enumerate(self.calibrated.graph.output_types) if type_.dtype.is_float]

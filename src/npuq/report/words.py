@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .contents import Contents
 
 UNKNOWN = "\N{EN DASH}"
-GRADES = ((30.0, "very close to"), (20.0, "close to"), (10.0, "some way from"))
+GRADES = ((30.0, "good", "very close to"), (20.0, "good", "close to"), (10.0, "fair", "some way from"))
 """The least output SQNR in dB of each verdict; below them all it is far from float."""
 
 
@@ -38,10 +38,7 @@ def grade(sqnr: float | None) -> tuple[str, str]:
     """The class of the verdict for the style, and its words."""
     if sqnr is None:
         return "unknown", "not measured against"
-    for name, (least, words) in zip(("good", "good", "fair"), GRADES, strict=True):
-        if sqnr >= least:
-            return name, words
-    return "poor", "far from"
+    return next(((name, words) for least, name, words in GRADES if sqnr >= least), ("poor", "far from"))
 
 
 def decibels(sqnr: float | None) -> str:
