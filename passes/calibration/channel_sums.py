@@ -7,15 +7,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 FRACTION_BITS = 64
-"""What a sample's sums are cut to before they add up, as whole numbers without limit."""
+"""What a sample's sums are cut to before they add up, as whole numbers."""
+
+LIMB_BITS, LIMBS = 32, 12
+"""How whole numbers are held: each limb of a sample's sum is below 2^32, so that 2^31 samples fit into int64."""
 
 CHANNELS_LAST = (0, 3, 1, 2)
 """Where the axes of a value of rank 4 lie in what the forward of calibration gives."""
 
 
+def _nothing() -> np.ndarray:
+    return np.zeros((LIMBS, 1), np.int64)
+
+
 @dataclass
 class ChannelSums:
-    """The running sums of one value along one axis, whole numbers of 2^-FRACTION_BITS, and how many elements each has.
+    """The running sums of one value along one axis, in limbs, and how many elements and samples they have.
 
     A sample's own sums are float64; across samples only whole numbers add up, so order and grouping do not matter.
     Kept where `all_` asks for them: `squares`, the sums of squares; `lows` and `highs`, the extremes of all samples;
@@ -24,12 +31,12 @@ class ChannelSums:
 
     axis: int
     all_: bool = False
-    sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
-    squares: np.ndarray = field(default_factory=lambda: np.zeros((), object))
+    sums: np.ndarray = field(default_factory=_nothing)
+    squares: np.ndarray = field(default_factory=_nothing)
     lows: np.ndarray = field(default_factory=lambda: np.full((), np.inf))
     highs: np.ndarray = field(default_factory=lambda: np.full((), -np.inf))
-    low_sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
-    high_sums: np.ndarray = field(default_factory=lambda: np.zeros((), object))
+    low_sums: np.ndarray = field(default_factory=_nothing)
+    high_sums: np.ndarray = field(default_factory=_nothing)
     elements: int = 0
     samples: int = 0
 
@@ -75,9 +82,17 @@ class ChannelSums:
         return _divided(self.low_sums, self.samples), _divided(self.high_sums, self.samples)
 
 
-def _divided(totals: np.ndarray, count: int) -> np.ndarray:
+def _divided(limbs: np.ndarray, count: int) -> np.ndarray:
+    totals = sum(limb.astype(object) << LIMB_BITS * index for index, limb in enumerate(limbs))
     return np.array([total / (count << FRACTION_BITS) for total in totals], np.float64)
 
 
 def _whole(totals: np.ndarray) -> np.ndarray:
-    return np.array([int(total) for total in np.ldexp(totals, FRACTION_BITS)], object)
+    """The limbs of whole numbers of 2^-FRACTION_BITS, i64[LIMBS, n], each with its number's sign."""
+    rest = np.trunc(np.ldexp(totals, FRACTION_BITS))
+    limbs = np.zeros((LIMBS, len(rest)), np.int64)
+    for index in reversed(range(np.frexp(np.abs(rest).max(initial=0))[1] // LIMB_BITS + 1)):
+        limb = np.trunc(np.ldexp(rest, -LIMB_BITS * index))
+        limbs[index] = limb
+        rest -= np.ldexp(limb, LIMB_BITS * index)
+    return limbs

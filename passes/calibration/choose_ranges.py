@@ -71,9 +71,10 @@ def choose_ranges(
             grid = Grid(bits, target.width(bits).symmetric)
             range_ = _range(statistics[name], method, grid, percentile)
             if name not in whole and bits <= CALIBRATED_BITS and not precision.is_asked(maker):
-                least = _range(statistics[name], "mse", grid, percentile)
-                kept, better = (kept_db(statistics[name], one, grid) for one in (range_, least))
-                if kept < ENOUGH and better >= kept + WORTH:
+                kept = kept_db(statistics[name], range_, grid)
+                least = _range(statistics[name], "mse", grid, percentile) if kept < ENOUGH else range_
+                better = kept_db(statistics[name], least, grid)
+                if better >= kept + WORTH:
                     place = maker.place if maker is not None else name
                     notes.append((place, f"calibrated by mse, not {method}: keeps {better:.1f} dB, not {kept:.1f}"))
                     range_ = least

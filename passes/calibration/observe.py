@@ -17,6 +17,7 @@ import numpy as np
 
 from npuq.ir import DType, Graph, NpuqError, RuleError, compiler_options, function, text_digest
 from npuq.ir.errors import require
+from npuq.ir.ops.conv import Conv
 
 from ..lowering.plan import Channels
 from .channel_sums import ChannelSums
@@ -227,22 +228,30 @@ def _run(
 
 
 def _placed(graph: Graph, device: jax.Device) -> dict[str, jax.Array]:
+    """The constants on a device, windows channels last: a forward would transpose them for every sample."""
+    arrays = {name: constant.array for name, constant in graph.constants.items()}
+    arrays |= {name: np.moveaxis(arrays[name], (1, 0), (-2, -1)) for name in _windows(graph)}
     with jax.enable_x64(True):
-        placed: dict[str, jax.Array] = jax.device_put(
-            {name: constant.array for name, constant in graph.constants.items()}, device
-        )
+        placed: dict[str, jax.Array] = jax.device_put(arrays, device)
         return placed
+
+
+def _windows(graph: Graph) -> list[str]:
+    """The constant weights of convolutions, in the graph's order: XLA's cache would miss a forward of another order."""
+    weights = {node.operands[1] for node in graph.nodes if isinstance(node.op, Conv)}
+    return [name for name in graph.constants if name in weights]
 
 
 @lru_cache(maxsize=2)
 def _forward(graph: Graph, names: tuple[str, ...], platform: str) -> Callable[..., list[jax.Array]]:
-    """The jitted forward, kept so that the same graph calibrates again without another compilation.
+    """The jitted forward of `_placed` constants, kept for calibrating the same graph again.
 
     Values of rank 4 come back channels last, as XLA computes them: statistics ask for no order.
     """
-    run = function(graph, names)
+    run, windows = function(graph, names), _windows(graph)
 
-    def forward(parameters: dict[str, jax.Array], inputs: Sequence[jax.Array]) -> list[jax.Array]:
+    def forward(placed: dict[str, jax.Array], inputs: Sequence[jax.Array]) -> list[jax.Array]:
+        parameters = placed | {name: jnp.moveaxis(placed[name], (-2, -1), (1, 0)) for name in windows}
         return [jnp.moveaxis(value, 1, -1) if value.ndim == 4 else value for value in run(parameters, inputs)]
 
     return jax.jit(forward, compiler_options=compiler_options(platform, one_thread=True))

@@ -21,6 +21,9 @@ CANDIDATES = 2048
 SIDE_CANDIDATES = 256
 """The most thresholds that an asymmetric search tries on one side while the other rests."""
 
+ROWS = 128
+"""The ranges that are judged at a time: few enough for a core's cache to hold what is computed of their levels."""
+
 ROUNDS = 6
 """How often an asymmetric search goes over both sides; it mostly rests after two."""
 
@@ -169,17 +172,30 @@ def squared_errors(histogram: Histogram, lows: np.ndarray, highs: np.ndarray, gr
     times candidates instead of cells times candidates. Grids finer than the cells take the error of rounding as
     scale^2 / 12 per element. An asymmetric range is moved, as a zero point moves it, so that zero is a level.
     """
-    scales = (highs - lows) / grid.steps
-    first = np.round(lows / scales)
     sums = _moments(histogram)
-    if grid.steps > 1024:
-        return _fine_errors(histogram, sums, scales, first, grid.steps)
-    levels = (first[:, None] + np.arange(grid.steps + 1)) * scales[:, None]
-    bounds = np.ceil(levels[:, 1:] - scales[:, None] / 2 - 0.5 - histogram.first)
-    cuts = np.clip(bounds, 0, len(histogram.counts)).astype(np.int64)
-    cuts = np.concatenate([np.zeros((len(cuts), 1), np.int64), cuts, np.full((len(cuts), 1), len(histogram.counts))], 1)
-    count, total, square = (np.diff(sum_[cuts], axis=1) for sum_ in sums)
-    return np.asarray((square - 2 * levels * total + levels * levels * count).sum(axis=1))
+
+    def judge(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        scales = (highs - lows) / grid.steps
+        first = np.round(lows / scales)
+        if grid.steps > 1024:
+            return _fine_errors(histogram, sums, scales, first, grid.steps)
+        levels = (first[:, None] + np.arange(grid.steps + 1)) * scales[:, None]
+        bounds = np.ceil(levels[:, 1:] - scales[:, None] / 2 - 0.5 - histogram.first)
+        cuts = np.zeros((len(lows), grid.steps + 2), np.intp)
+        cuts[:, 1:-1] = np.clip(bounds, 0, len(histogram.counts))
+        cuts[:, -1] = len(histogram.counts)
+        count, total, square = (np.diff(sum_.take(cuts), axis=1) for sum_ in sums)
+        return np.asarray((square - 2 * levels * total + levels * levels * count).sum(axis=1))
+
+    return _row_by_row(judge, lows, highs)
+
+
+def _row_by_row(
+    judge: Callable[[np.ndarray, np.ndarray], np.ndarray], lows: np.ndarray, highs: np.ndarray
+) -> np.ndarray:
+    """What `judge` says of all ranges, asked for few at a time."""
+    rows = (slice(at, at + ROWS) for at in range(0, len(lows), ROWS))
+    return np.concatenate([judge(lows[few], highs[few]) for few in rows])
 
 
 def _fine_errors(
@@ -241,21 +257,25 @@ def divergences(histogram: Histogram, lows: np.ndarray, highs: np.ndarray, level
     candidates at once. Infinite where the reference has elements in a group in which the quantized one has none.
     """
     counts = histogram.counts.astype(np.float64)
-    start, stop = lows - histogram.first, highs - histogram.first
     count, filled, entropy = _prefix(counts), _prefix((counts > 0).astype(np.float64)), _prefix(_x_log_x(counts))
-    cuts = start[:, None] + (stop - start)[:, None] * np.arange(levels + 1) // levels
-    groups, sizes = np.diff(count[cuts], axis=1), np.diff(filled[cuts], axis=1)
-    total, inside = count[-1], groups.sum(axis=1)
-    reference = groups.copy()
-    information = entropy[stop] - entropy[start]
-    for column, end, outside in ((0, start, count[start]), (-1, stop - 1, total - count[stop])):
-        reference[:, column] += outside
-        sizes[:, column] += (counts[end] == 0) & (outside > 0)
-        information += _x_log_x(counts[end] + outside) - _x_log_x(counts[end])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cross = np.where(reference > 0, reference * np.log(groups / sizes), 0.0).sum(axis=1)
-        found = (information - cross) / total - math.log(total) + np.log(inside)
-    return np.asarray(np.where(np.isfinite(found), found, np.inf))
+    total = count[-1]
+
+    def judge(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        cuts = start[:, None] + (stop - start)[:, None] * np.arange(levels + 1) // levels
+        groups, sizes = np.diff(count.take(cuts), axis=1), np.diff(filled.take(cuts), axis=1)
+        inside = groups.sum(axis=1)
+        reference = groups.copy()
+        information = entropy[stop] - entropy[start]
+        for column, end, outside in ((0, start, count[start]), (-1, stop - 1, total - count[stop])):
+            reference[:, column] += outside
+            sizes[:, column] += (counts[end] == 0) & (outside > 0)
+            information += _x_log_x(counts[end] + outside) - _x_log_x(counts[end])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cross = np.where(reference > 0, reference * np.log(groups / sizes), 0.0).sum(axis=1)
+            found = (information - cross) / total - math.log(total) + np.log(inside)
+        return np.asarray(np.where(np.isfinite(found), found, np.inf))
+
+    return _row_by_row(judge, lows - histogram.first, highs - histogram.first)
 
 
 def _shrunk(histogram: Histogram, levels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -278,7 +298,7 @@ def _levels(grid: Grid) -> int:
 
 def candidates(least: int, most: int, number: int = CANDIDATES) -> np.ndarray:
     """Up to `number` whole numbers from `least` to `most`, evenly spread, both ends among them."""
-    return np.unique(np.round(np.linspace(least, most, min(number, most - least + 1))).astype(np.int64))
+    return np.round(np.linspace(least, most, min(number, most - least + 1))).astype(np.int64)
 
 
 def _last_least(errors: np.ndarray) -> int:
