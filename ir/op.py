@@ -36,12 +36,14 @@ class Op:
     name: ClassVar[str]
     image: ClassVar[Bounds] = UNBOUNDED
     """The bounds of the results for any operands."""
+    function: ClassVar[Callable[..., Any]]
+    """What computes the results from arrays where `evaluate` is not defined."""
 
     def infer(self, *operands: Any) -> TensorType | Types:
         raise NotImplementedError
 
     def evaluate(self, *operands: Any) -> Any:
-        raise NotImplementedError
+        return self.function(*operands)
 
     def moved(self, operands: Sequence[T]) -> Sequence[T]:
         """Those of the operands whose elements the results consist of; none where the op computes new elements."""
@@ -92,13 +94,15 @@ O = TypeVar("O", bound=Op)  # noqa: E741  # the usual letter for "an op"
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def op(name: str) -> Callable[[type[O]], type[O]]:
-    """Make a class a frozen dataclass and register it under its name in the text IR."""
+def op(name: str, function: Callable[..., jax.Array] | None = None) -> Callable[[type[O]], type[O]]:
+    """Make a class a frozen dataclass and register it under its name in the text IR; `function` computes it."""
 
     def register(cls: type[O]) -> type[O]:
         assert name not in _REGISTRY, name
         cls = dataclass(frozen=True, kw_only=True, slots=True)(cls)
         cls.name = name
+        if function is not None:
+            cls.function = staticmethod(function)
         _REGISTRY[name] = cls
         return cls
 

@@ -74,24 +74,18 @@ class PRelu(Op):
         return jnp.where(x < 0, slope * x, x)
 
 
-@op("sigmoid")
+@op("sigmoid", jax.nn.sigmoid)
 class Sigmoid(Unary):
     """1 / (1 + exp(-x))."""
 
     image: ClassVar[Bounds] = (0.0, 1.0)
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(x)
 
-
-@op("tanh")
+@op("tanh", jnp.tanh)
 class Tanh(Unary):
     """The hyperbolic tangent."""
 
     image: ClassVar[Bounds] = (-1.0, 1.0)
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.tanh(x)
 
 
 @op("hard_sigmoid")
@@ -115,20 +109,14 @@ class HardSwish(Unary):
         return x * jnp.clip(x * (1 / 6) + 0.5, 0.0, 1.0)
 
 
-@op("silu")
+@op("silu", jax.nn.silu)
 class Silu(Unary):
     """x * sigmoid(x), also named swish."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return x * jax.nn.sigmoid(x)
 
-
-@op("mish")
+@op("mish", jax.nn.mish)
 class Mish(Unary):
     """x * tanh(softplus(x))."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return x * jnp.tanh(jax.nn.softplus(x))
 
 
 @op("elu")
@@ -162,22 +150,16 @@ class Celu(Unary):
         return jax.nn.celu(x, self.alpha)
 
 
-@op("softplus")
+@op("softplus", jax.nn.softplus)
 class Softplus(Unary):
     """log(1 + exp(x))."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.softplus(x)
 
-
-@op("softsign")
+@op("softsign", jax.nn.soft_sign)
 class Softsign(Unary):
     """x / (1 + |x|)."""
 
     image: ClassVar[Bounds] = (-1.0, 1.0)
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return x / (1 + jnp.abs(x))
 
 
 @op("gelu")

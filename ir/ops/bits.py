@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from ..errors import require
@@ -30,31 +29,22 @@ def check_bits(*operands: TensorType) -> None:
         require(operand.quant is None, "quantized operand; dequantize it first")
 
 
-@op("bitwise_and")
+@op("bitwise_and", jnp.bitwise_and)
 class BitwiseAnd(Bitwise):
     """The bits that both have."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.bitwise_and(x, y)
 
-
-@op("bitwise_or")
+@op("bitwise_or", jnp.bitwise_or)
 class BitwiseOr(Bitwise):
     """The bits that at least one has."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.bitwise_or(x, y)
 
-
-@op("bitwise_xor")
+@op("bitwise_xor", jnp.bitwise_xor)
 class BitwiseXor(Bitwise):
     """The bits that exactly one has."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.bitwise_xor(x, y)
 
-
-@op("bitwise_not")
+@op("bitwise_not", jnp.bitwise_not)
 class BitwiseNot(Op):
     """The bits that x lacks."""
 
@@ -63,21 +53,12 @@ class BitwiseNot(Op):
         check_bits(x)
         return x
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.bitwise_not(x)
 
-
-@op("shift_left")
+@op("shift_left", jnp.left_shift)
 class ShiftLeft(Bitwise):
     """x * 2^y without what no longer fits; by a negative y, or one of all bits and more, 0."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.left_shift(x, y)
 
-
-@op("shift_right")
+@op("shift_right", jnp.right_shift)
 class ShiftRight(Bitwise):
     """x / 2^y rounded down; by a negative y, or one of all bits and more, the sign: 0 or -1."""
-
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.right_shift(x, y)

@@ -81,144 +81,96 @@ class Identity(Movement):
         return x
 
 
-@op("abs")
+@op("abs", jnp.abs)
 class Abs(Unary):
     """The absolute value; the least signed integer stays itself."""
 
     integers: ClassVar[bool] = True
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.abs(x)
 
-
-@op("neg")
+@op("neg", jnp.negative)
 class Neg(Unary):
     """-x."""
 
     integers: ClassVar[bool] = True
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return -x
 
-
-@op("sign")
+@op("sign", jnp.sign)
 class Sign(Unary):
     """-1, 0 or 1."""
 
     integers: ClassVar[bool] = True
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.sign(x)
 
-
-@op("reciprocal")
+@op("reciprocal", jnp.reciprocal)
 class Reciprocal(Unary):
     """1 / x."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.reciprocal(x)
 
-
-@op("sqrt")
+@op("sqrt", jnp.sqrt)
 class Sqrt(Unary):
     """The square root; NaN below zero."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.sqrt(x)
 
-
-@op("exp")
+@op("exp", jnp.exp)
 class Exp(Unary):
     """e to the power x."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.exp(x)
 
-
-@op("log")
+@op("log", jnp.log)
 class Log(Unary):
     """The natural logarithm; NaN below zero."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.log(x)
 
-
-@op("erf")
+@op("erf", jax.scipy.special.erf)
 class Erf(Unary):
     """The Gauss error function."""
 
     image: ClassVar[Bounds] = (-1.0, 1.0)
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.scipy.special.erf(x)
 
-
-@op("sin")
+@op("sin", jnp.sin)
 class Sin(Unary):
     """The sine of x radians."""
 
     image: ClassVar[Bounds] = (-1.0, 1.0)
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.sin(x)
 
-
-@op("cos")
+@op("cos", jnp.cos)
 class Cos(Unary):
     """The cosine of x radians."""
 
     image: ClassVar[Bounds] = (-1.0, 1.0)
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.cos(x)
 
-
-@op("floor")
+@op("floor", jnp.floor)
 class Floor(Unary):
     """The greatest integer not above x."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.floor(x)
 
-
-@op("ceil")
+@op("ceil", jnp.ceil)
 class Ceil(Unary):
     """The least integer not below x."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.ceil(x)
 
-
-@op("round")
+@op("round", jnp.round)
 class Round(Unary):
     """The nearest integer, halves to even."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.round(x)
 
-
-@op("add")
+@op("add", jnp.add)
 class Add(Binary):
     """x + y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return x + y
 
-
-@op("sub")
+@op("sub", jnp.subtract)
 class Sub(Binary):
     """x - y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return x - y
 
-
-@op("mul")
+@op("mul", jnp.multiply)
 class Mul(Binary):
     """x * y."""
-
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return x * y
 
 
 @op("div")
@@ -239,28 +191,19 @@ class Mod(Binary):
         return jnp.fmod(x, y) if self.truncate else jnp.mod(x, y)
 
 
-@op("pow")
+@op("pow", jnp.power)
 class Pow(Binary):
     """x to the power y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.power(x, y)
 
-
-@op("maximum")
+@op("maximum", jnp.maximum)
 class Maximum(Choice):
     """The greater of both; NaN where one is."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.maximum(x, y)
 
-
-@op("minimum")
+@op("minimum", jnp.minimum)
 class Minimum(Choice):
     """The lesser of both; NaN where one is."""
-
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.minimum(x, y)
 
 
 @op("hypot")

@@ -37,71 +37,47 @@ class Connective(Op):
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
 
 
-@op("equal")
+@op("equal", jnp.equal)
 class Equal(Comparison):
     """x == y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.equal(x, y)
 
-
-@op("greater")
+@op("greater", jnp.greater)
 class Greater(Comparison):
     """x > y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.greater(x, y)
 
-
-@op("greater_or_equal")
+@op("greater_or_equal", jnp.greater_equal)
 class GreaterOrEqual(Comparison):
     """x >= y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.greater_equal(x, y)
 
-
-@op("less")
+@op("less", jnp.less)
 class Less(Comparison):
     """x < y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.less(x, y)
 
-
-@op("less_or_equal")
+@op("less_or_equal", jnp.less_equal)
 class LessOrEqual(Comparison):
     """x <= y."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.less_equal(x, y)
 
-
-@op("and")
+@op("and", jnp.logical_and)
 class And(Connective):
     """Both."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.logical_and(x, y)
 
-
-@op("or")
+@op("or", jnp.logical_or)
 class Or(Connective):
     """At least one."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.logical_or(x, y)
 
-
-@op("xor")
+@op("xor", jnp.logical_xor)
 class Xor(Connective):
     """Exactly one."""
 
-    def evaluate(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.logical_xor(x, y)
 
-
-@op("not")
+@op("not", jnp.logical_not)
 class Not(Op):
     """The opposite truth value."""
 
@@ -109,9 +85,6 @@ class Not(Op):
         """Require a bool."""
         require(x.dtype is DType.BOOL, f"{x.dtype} operand, bool wanted")
         return x
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.logical_not(x)
 
 
 class Classification(Op):
@@ -125,12 +98,9 @@ class Classification(Op):
         return x.with_dtype(DType.BOOL)
 
 
-@op("is_nan")
+@op("is_nan", jnp.isnan)
 class IsNan(Classification):
     """Whether x is no number."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.isnan(x)
 
 
 @op("is_inf")
@@ -144,7 +114,7 @@ class IsInf(Classification):
         return (self.positive & jnp.isposinf(x)) | (self.negative & jnp.isneginf(x))
 
 
-@op("where")
+@op("where", jnp.where)
 class Where(Op):
     """x where the condition holds, else y; operands of one per-tensor scale keep it."""
 
@@ -155,9 +125,6 @@ class Where(Op):
         require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
         require(x.quant is None or x.quant.axis is None, "a scale per slice; one per tensor wanted")
         return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape), x.quant)
-
-    def evaluate(self, condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.where(condition, x, y)
 
     def moved(self, operands: Sequence[T]) -> Sequence[T]:
         return operands[1:]
