@@ -17,37 +17,20 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import RuleError, require
-from ..op import Op, op
+from ..op import Arrays, Op, op
 from ..types import DType, TensorType
 
 Direction = Literal["forward", "reverse", "bidirectional"]
 State = tuple[jax.Array, ...]
+Step = Callable[[State, jax.Array], State]
+Cell = tuple[Step, State, jax.Array]
+"""A step from a state and the sums with x, the first states, and the sums with x of all steps."""
 Function = Callable[[jax.Array], jax.Array]
 
 
 def backwards(direction: Direction) -> tuple[bool, ...]:
     """For each direction, whether it runs backwards."""
     return (False, True) if direction == "bidirectional" else (direction == "reverse",)
-
-
-def _affine(x: jax.Array, alpha: float, beta: float) -> jax.Array:
-    return alpha * x + beta
-
-
-def _leaky_relu(x: jax.Array, alpha: float) -> jax.Array:
-    return jnp.where(x < 0, alpha * x, x)
-
-
-def _thresholded_relu(x: jax.Array, alpha: float) -> jax.Array:
-    return jnp.where(x >= alpha, x, jnp.zeros((), x.dtype))
-
-
-def _scaled_tanh(x: jax.Array, alpha: float, beta: float) -> jax.Array:
-    return alpha * jnp.tanh(beta * x)
-
-
-def _hard_sigmoid(x: jax.Array, alpha: float, beta: float) -> jax.Array:
-    return jnp.clip(alpha * x + beta, 0.0, 1.0)
 
 
 def _elu(x: jax.Array, alpha: float) -> jax.Array:
@@ -59,11 +42,11 @@ ACTIVATIONS: Mapping[str, tuple[Callable[..., jax.Array], tuple[float, ...]]] = 
         "Relu": (jax.nn.relu, ()),
         "Tanh": (jnp.tanh, ()),
         "Sigmoid": (jax.nn.sigmoid, ()),
-        "Affine": (_affine, (1.0, 0.0)),
-        "LeakyRelu": (_leaky_relu, (0.01,)),
-        "ThresholdedRelu": (_thresholded_relu, (1.0,)),
-        "ScaledTanh": (_scaled_tanh, (1.0, 1.0)),
-        "HardSigmoid": (_hard_sigmoid, (0.2, 0.5)),
+        "Affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
+        "LeakyRelu": (lambda x, alpha: jnp.where(x < 0, alpha * x, x), (0.01,)),
+        "ThresholdedRelu": (lambda x, alpha: jnp.where(x >= alpha, x, jnp.zeros((), x.dtype)), (1.0,)),
+        "ScaledTanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), (1.0, 1.0)),
+        "HardSigmoid": (lambda x, alpha, beta: jnp.clip(alpha * x + beta, 0.0, 1.0), (0.2, 0.5)),
         "Elu": (_elu, (1.0,)),
         "Softsign": (jax.nn.soft_sign, ()),
         "Softplus": (jax.nn.softplus, ()),
@@ -75,7 +58,7 @@ ACTIVATIONS: Mapping[str, tuple[Callable[..., jax.Array], tuple[float, ...]]] = 
 def activation(text: str) -> Function:
     """The function that an activation's text names: `Tanh`, or `HardSigmoid(0.3, 0.5)` for constants of its own."""
     name, constants = activation_parts(text)
-    return partial(_applied, ACTIVATIONS[name][0], constants)
+    return lambda x: ACTIVATIONS[name][0](x, *constants)
 
 
 def activation_parts(text: str) -> tuple[str, tuple[float, ...]]:
@@ -89,10 +72,6 @@ def activation_parts(text: str) -> tuple[str, tuple[float, ...]]:
         raise RuleError(f"activation {text!r}: numbers wanted between the brackets") from None
     require(len(given) <= len(defaults), f"activation {text!r}: {len(given)} numbers, at most {len(defaults)} wanted")
     return name, given + defaults[len(given) :]
-
-
-def _applied(kind: Callable[..., jax.Array], constants: tuple[float, ...], x: jax.Array) -> jax.Array:
-    return kind(x, *constants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +88,7 @@ class Recurrent(Op):
 
     @property
     def directions(self) -> int:
-        return len(self.reversed)
-
-    @property
-    def reversed(self) -> tuple[bool, ...]:
-        """For each direction, whether it runs backwards."""
-        return backwards(self.direction)
+        return len(backwards(self.direction))
 
     def named(self, direction: int) -> tuple[str, ...]:
         """The activations of one direction."""
@@ -128,6 +102,7 @@ class Recurrent(Op):
         r: TensorType,
         biases: tuple[TensorType, ...],
         states: tuple[TensorType, ...],
+        lengths: TensorType | None,
     ) -> tuple[TensorType, TensorType]:
         """The types of all steps and of the last state; requires operands that fit each other."""
         d, wanted = self.directions, self.directions * len(self.functions)
@@ -144,6 +119,7 @@ class Recurrent(Op):
         expected = (*named, *(("bias", bias, (d, rows)) for bias in biases))
         for what, type_, shape in (*expected, *(("initial state", state, (d, batch, hidden)) for state in states)):
             require(type_ == TensorType(x.dtype, shape), f"{what} {type_}, {TensorType(x.dtype, shape)} wanted")
+        require_lengths(lengths, x)
         return x.with_shape(steps, d, batch, hidden), x.with_shape(d, batch, hidden)
 
     def limited(self, text: str) -> Function:
@@ -169,7 +145,7 @@ def reverse_steps(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
 
 
 def scan_steps(
-    step: Callable[[State, jax.Array], State],
+    step: Step,
     states: State,
     x: jax.Array,
     lengths: jax.Array | None,
@@ -194,6 +170,18 @@ def scan_steps(
     ordered = reverse_steps(x, lengths) if backwards else x
     last, every = jax.lax.scan(advance, states, (jnp.arange(x.shape[0], dtype=jnp.int32), ordered))
     return reverse_steps(every, lengths) if backwards else every, last
+
+
+def scan_directions(
+    direction: Direction, cell: Callable[[int], Cell], lengths: jax.Array | None, outside: int = 0
+) -> Arrays:
+    """Scan every direction d from `cell(d)`; give all steps [T, D, N, H] and the last states [D, N, H]."""
+    found = []
+    for d, back in enumerate(backwards(direction)):
+        every, last = scan_steps(*cell(d), lengths, backwards=back, outside=outside)
+        found.append((every, *last))
+    steps, *states = zip(*found, strict=True)
+    return jnp.stack(steps, 1), *map(jnp.stack, states)
 
 
 def _product(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -225,10 +213,9 @@ class Lstm(Recurrent):
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType, TensorType]:
         """All steps' results, the last one, and the last cell."""
-        y, h = self.checked(x, w, r, (b,), (h0, c0))
-        wanted = TensorType(x.dtype, (self.directions, 3 * h.shape[2]))
+        y, h = self.checked(x, w, r, (b,), (h0, c0), lengths)
+        wanted = TensorType(x.dtype, (h.shape[0], 3 * h.shape[2]))
         require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
-        require_lengths(lengths, x)
         return y, h, h
 
     def evaluate(
@@ -241,20 +228,17 @@ class Lstm(Recurrent):
         c0: jax.Array,
         peepholes: jax.Array | None = None,
         lengths: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    ) -> Arrays:
         """The products with x of all steps at once, those with h in a scan."""
-        found = []
-        for d, back in enumerate(self.reversed):
+
+        def cell(d: int) -> Cell:
             holes = None if peepholes is None else jnp.split(peepholes[d], 3)
             f, g, h = self.named(d)
-            # What a cell gives is not limited, only what its gates read.
+            # The clip limits what gates read, not what a cell gives.
             functions = (self.limited(f), self.limited(g), activation(h))
-            step = partial(self._step, functions, r[d], holes)
-            sums = _product(x, w[d]) + b[d]
-            every, last = scan_steps(step, (h0[d], c0[d]), sums, lengths, backwards=back)
-            found.append((every, *last))
-        ys, hs, cs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs), jnp.stack(cs)
+            return partial(self._step, functions, r[d], holes), (h0[d], c0[d]), _product(x, w[d]) + b[d]
+
+        return scan_directions(self.direction, cell, lengths)
 
     def _step(
         self,
@@ -300,8 +284,7 @@ class Gru(Recurrent):
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType]:
         """All steps' results and the last one."""
-        require_lengths(lengths, x)
-        return self.checked(x, w, r, (wb, rb), (h0,))
+        return self.checked(x, w, r, (wb, rb), (h0,), lengths)
 
     def evaluate(
         self,
@@ -312,16 +295,14 @@ class Gru(Recurrent):
         rb: jax.Array,
         h0: jax.Array,
         lengths: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> Arrays:
         """The products with x of all steps at once, those with h in a scan."""
-        found = []
-        for d, back in enumerate(self.reversed):
+
+        def cell(d: int) -> Cell:
             f, g = map(self.limited, self.named(d))
-            step = partial(self._step, f, g, r[d], rb[d])
-            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + wb[d], lengths, backwards=back)
-            found.append((every, last))
-        ys, hs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs)
+            return partial(self._step, f, g, r[d], rb[d]), (h0[d],), _product(x, w[d]) + wb[d]
+
+        return scan_directions(self.direction, cell, lengths)
 
     def _step(self, f: Function, g: Function, r: jax.Array, rb: jax.Array, state: State, sums: jax.Array) -> State:
         (hidden,) = state
@@ -352,8 +333,7 @@ class Rnn(Recurrent):
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType]:
         """All steps' results and the last one."""
-        require_lengths(lengths, x)
-        return self.checked(x, w, r, (b,), (h0,))
+        return self.checked(x, w, r, (b,), (h0,), lengths)
 
     def evaluate(
         self,
@@ -363,16 +343,11 @@ class Rnn(Recurrent):
         b: jax.Array,
         h0: jax.Array,
         lengths: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> Arrays:
         """The products with x of all steps at once, those with h in a scan."""
-        found = []
-        for d, back in enumerate(self.reversed):
-            (f,) = map(self.limited, self.named(d))
-            step = partial(self._step, f, r[d])
-            every, (last,) = scan_steps(step, (h0[d],), _product(x, w[d]) + b[d], lengths, backwards=back)
-            found.append((every, last))
-        ys, hs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs)
 
-    def _step(self, f: Function, r: jax.Array, state: State, sums: jax.Array) -> State:
-        return (f(sums + _product(state[0], r)),)
+        def cell(d: int) -> Cell:
+            (f,) = map(self.limited, self.named(d))
+            return lambda state, sums: (f(sums + _product(state[0], r[d])),), (h0[d],), _product(x, w[d]) + b[d]
+
+        return scan_directions(self.direction, cell, lengths)

@@ -6,6 +6,7 @@ Gate sums and inner states are multiples of 2**-20, what functions give is a mul
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 
 from ...arithmetic import INT32, Interval, accumulator_interval, require_rounding
 from ...errors import require
-from ...op import op
+from ...op import Arrays, Types, op
 from ...requantize import requantize
 from ...types import DType, TensorType
-from ..recurrent import Direction, State, backwards, require_lengths, scan_steps
+from ..recurrent import Cell, Direction, State, backwards, require_lengths, scan_directions
 from .interpolate import interpolated
 from .products import dot, exact_products
 from .result import Accumulating, Clamped, Operand, require_zero_point
@@ -45,6 +46,10 @@ class Recurrent(Clamped, Accumulating):
 
     gates: ClassVar[int]
     functions: ClassVar[int]
+    factors: ClassVar[tuple[str, ...]] = ("hidden_out",)
+    """The fields that hold a factor."""
+    _step: ClassVar[Callable[..., State]]
+    """The states after a step, from the gate functions, r, its factors, the states before and the sums with x."""
     weight_operands: ClassVar[tuple[int, ...]] = (1, 2)
     pre_shifts: ClassVar[bool] = True
 
@@ -55,9 +60,9 @@ class Recurrent(Clamped, Accumulating):
     rounding: str = "single_half_up"
     accumulator: Interval = INT32
 
-    def checked(self, x: TensorType, w: TensorType, r: TensorType, *rest: TensorType) -> tuple[TensorType, TensorType]:
+    def checked(self, *operands: TensorType) -> tuple[TensorType, TensorType]:
         """The types of all steps and of the last state; requires operands that fit each other."""
-        bias, multiplier, shift, table, h0 = rest
+        x, w, r, bias, multiplier, shift, table, h0 = operands
         d = len(backwards(self.direction))
         for type_ in (x, w, r):
             require(type_.dtype in (DType.I8, DType.I16), f"{type_.dtype} operand, i8 or i16 wanted")
@@ -67,14 +72,9 @@ class Recurrent(Clamped, Accumulating):
         rows = self.gates * hidden
         require(w.shape == (d, rows, features), f"weights {w}, {(d, rows, features)} wanted")
         require(r.shape == (d, rows, hidden), f"recurrent weights {r}, {(d, rows, hidden)} wanted")
-        for what, type_, dtype in (
-            ("bias", bias, DType.I64),
-            ("multiplier", multiplier, DType.I32),
-            ("shift", shift, DType.I32),
-        ):
-            require(
-                type_ == TensorType(dtype, (d, 2, rows)), f"{what} {type_}, {TensorType(dtype, (d, 2, rows))} wanted"
-            )
+        for what, type_ in (("bias", bias), ("multiplier", multiplier), ("shift", shift)):
+            wanted = TensorType(DType.I64 if what == "bias" else DType.I32, (d, 2, rows))
+            require(type_ == wanted, f"{what} {type_}, {wanted} wanted")
         entries = table.shape[-1] if table.rank == 3 else 0
         sized = entries in {(1 << n) + 1 for n in range(8, 13)} and table.shape[:2] == (d, self.functions)
         require(
@@ -86,7 +86,9 @@ class Recurrent(Clamped, Accumulating):
         require(len(self.inputs) == count, f"{len(self.inputs)} input fractions, {count} wanted")
         require(all(1 <= bits < SUM_FRACTION for bits in self.inputs), f"input fractions {self.inputs}, 1 to 19 wanted")
         require(0 <= self.clip <= SUM_LIMIT, f"clip {self.clip}, 0 to 2^30 wanted")
-        require_factor(self.hidden_out)
+        for factor in (getattr(self, name) for name in self.factors):
+            fits = 0 < factor[0] < 1 << 31 and 2 <= factor[1] <= 62
+            require(fits, f"factor {factor}, (1 to 2^31 - 1, 2 to 62) wanted")
         require_rounding(self.rounding, self.accumulator)
         return self.stored((steps, d, batch, hidden)), self.stored(wanted.shape)
 
@@ -103,7 +105,19 @@ class Recurrent(Clamped, Accumulating):
         steps, batch, _ = x.shape
         return steps * batch * (w.size + r.size)
 
-    def sums(self, x: jax.Array, w: jax.Array, factors: tuple[jax.Array, ...]) -> jax.Array:
+    def scanned(self, operands: Arrays, states: State, lengths: jax.Array | None, **optional: jax.Array) -> Arrays:
+        """All steps and the last states: the sums with x of all steps at once, those with h in a scan of `_step`."""
+        x, w, r, bias, multiplier, shift, table = operands
+
+        def cell(d: int) -> Cell:
+            with_x, with_h = ((bias[d, part], multiplier[d, part], shift[d, part]) for part in range(2))
+            own = {name: array[d] for name, array in optional.items()}
+            step = partial(self._step, partial(self.gate, table[d], d), r[d], with_h, **own)
+            return step, tuple(state[d] for state in states), self.sums(x, w[d], with_x)
+
+        return scan_directions(self.direction, cell, lengths, self.zero_point)
+
+    def sums(self, x: jax.Array, w: jax.Array, factors: Arrays) -> jax.Array:
         """Rule G1: x [..., K] times the rows of w [M, K] plus a bias, in 2^-20."""
         bias, multiplier, shift = factors
         rows = x.reshape(-1, x.shape[-1])
@@ -121,9 +135,7 @@ class Recurrent(Clamped, Accumulating):
         )
         return scaled.astype(jnp.int64).reshape(*x.shape[:-1], -1)
 
-    def function(
-        self, table: jax.Array, direction: int, place: int, x: jax.Array, *, limited: bool = True
-    ) -> jax.Array:
+    def gate(self, table: jax.Array, direction: int, place: int, x: jax.Array, *, limited: bool = True) -> jax.Array:
         """Rule G2: a function of x in 2^-20, by interpolation in its table, in 2^-15."""
         if self.clip and limited:
             x = jnp.clip(x, -self.clip, self.clip)
@@ -136,12 +148,6 @@ class Recurrent(Clamped, Accumulating):
         return scaled_by(
             x, factor, self.rounding, bound, zero_point=zero_point, low=self.low, high=self.high, dtype=self.dtype
         )
-
-
-def require_factor(factor: Factor) -> None:
-    """Require a multiplier of 31 bits and a shift."""
-    multiplier, shift = factor
-    require(0 < multiplier < 1 << 31 and 2 <= shift <= 62, f"factor {factor}, (1 to 2^31 - 1, 2 to 62) wanted")
 
 
 def rounded(x: jax.Array, shift: int) -> jax.Array:
@@ -181,6 +187,7 @@ class Lstm(Recurrent):
 
     gates: ClassVar[int] = 4
     functions: ClassVar[int] = 3
+    factors: ClassVar[tuple[str, ...]] = ("cell_in", "cell_out", "hidden_out")
 
     cell_in: Factor
     cell_out: Factor
@@ -200,66 +207,50 @@ class Lstm(Recurrent):
         c0: TensorType,
         peepholes: TensorType | None = None,
         lengths: TensorType | None = None,
-    ) -> tuple[TensorType, TensorType, TensorType]:
+    ) -> Types:
         """All steps' results, the last one, and the last cell."""
+        require_lengths(lengths, x)
         y, h = self.checked(x, w, r, bias, multiplier, shift, table, h0)
         require(c0.bare == h, f"initial cell {c0.bare}, {h} wanted")
         wanted = TensorType(DType.I32, (h.shape[0], 3 * h.shape[2]))
         require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
-        require_lengths(lengths, x)
         require_zero_point(self.dtype, self.cell_zero_point)
-        require_factor(self.cell_in)
-        require_factor(self.cell_out)
         return y, h, h
 
-    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
-        """The sums with x of all steps at once, those with h in a scan."""
-        bias, multiplier, shift, table, h0, c0, *optional = rest
-        holes, lengths = (*optional, None, None)[:2]
-        found = []
-        for d, back in enumerate(backwards(self.direction)):
-            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
-            peep = None if holes is None else _split(holes[d].astype(jnp.int64), 3)
-            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1], peep)
-            states = (h0[d], inner_state(c0[d], self.cell_zero_point, self.cell_in, self.rounding))
-            sums = self.sums(x, w[d], factors[0])
-            outside = self.zero_point
-            every, (h, c) = scan_steps(step, states, sums, lengths, backwards=back, outside=outside)
-            found.append((every, h, self.stored_state(c, self.cell_out, self.cell_zero_point, STATE_LIMIT)))
-        ys, hs, cs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs), jnp.stack(cs)
+    def evaluate(self, *operands: jax.Array) -> Arrays:
+        h0, c0, *rest = operands[7:]
+        holes, lengths = (*rest, None, None)[:2]
+        states = h0, inner_state(c0, self.cell_zero_point, self.cell_in, self.rounding)
+        optional = {} if holes is None else {"holes": holes.astype(jnp.int64)}
+        y, h, c = self.scanned(operands[:7], states, lengths, **optional)
+        return y, h, self.stored_state(c, self.cell_out, self.cell_zero_point, STATE_LIMIT)
 
     def _step(
         self,
         function: Any,
         r: jax.Array,
-        factors: tuple[jax.Array, ...],
-        holes: list[jax.Array] | None,
+        factors: Arrays,
         state: State,
         sums: jax.Array,
+        holes: jax.Array | None = None,
     ) -> State:
         hidden, cell = state
         i, o, forget, candidate = _split(sums + self.sums(hidden, r, factors), 4)
         if holes is not None:
-            i, forget = i + rounded(holes[0] * cell, SUM_FRACTION), forget + rounded(holes[2] * cell, SUM_FRACTION)
+            of_i, of_o, of_forget = _split(holes, 3)
+            i, forget = i + rounded(of_i * cell, SUM_FRACTION), forget + rounded(of_forget * cell, SUM_FRACTION)
         i = function(0, i)
         forget = UNIT - i if self.input_forget else function(0, forget)
         cell = mixed(forget, cell, i, function(1, candidate))
         if holes is not None:
-            o = o + rounded(holes[1] * cell, SUM_FRACTION)
+            o = o + rounded(of_o * cell, SUM_FRACTION)
         product = function(0, o) * function(2, cell, limited=False)
         return self.stored_state(product, self.hidden_out, self.zero_point, 1 << (2 * UNIT_FRACTION)), cell
 
 
-@op("npu.gru")
-class Gru(Recurrent):
-    """Gated recurrent unit, gates z, r, h: (y, h): rule G4."""
-
-    gates: ClassVar[int] = 3
-    functions: ClassVar[int] = 2
-
-    hidden_in: Factor
-    linear_before_reset: bool = False
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WithoutCell(Recurrent):
+    """A layer whose only outer state is h."""
 
     def infer(
         self,
@@ -272,31 +263,45 @@ class Gru(Recurrent):
         table: TensorType,
         h0: TensorType,
         lengths: TensorType | None = None,
-    ) -> tuple[TensorType, TensorType]:
+    ) -> Types:
         """All steps' results and the last one."""
         require_lengths(lengths, x)
-        require_factor(self.hidden_in)
         return self.checked(x, w, r, bias, multiplier, shift, table, h0)
 
-    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
-        """The sums with x of all steps at once, those with h in a scan."""
-        bias, multiplier, shift, table, h0, *optional = rest
-        lengths = optional[0] if optional else None
-        found = []
-        for d, back in enumerate(backwards(self.direction)):
-            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
-            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1])
-            states = (h0[d], inner_state(h0[d], self.zero_point, self.hidden_in, self.rounding))
-            sums = self.sums(x, w[d], factors[0])
-            outside = self.zero_point
-            every, (h, _) = scan_steps(step, states, sums, lengths, backwards=back, outside=outside)
-            found.append((every, h))
-        ys, hs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs)
+    def evaluate(
+        self,
+        x: jax.Array,
+        w: jax.Array,
+        r: jax.Array,
+        bias: jax.Array,
+        multiplier: jax.Array,
+        shift: jax.Array,
+        table: jax.Array,
+        h0: jax.Array,
+        lengths: jax.Array | None = None,
+    ) -> Arrays:
+        return self.scanned((x, w, r, bias, multiplier, shift, table), (h0, *self.inner(h0)), lengths)[:2]
 
-    def _step(
-        self, function: Any, r: jax.Array, factors: tuple[jax.Array, ...], state: State, sums: jax.Array
-    ) -> State:
+    def inner(self, h0: jax.Array) -> State:
+        """The first inner states."""
+        return ()
+
+
+@op("npu.gru")
+class Gru(_WithoutCell):
+    """Gated recurrent unit, gates z, r, h: (y, h): rule G4."""
+
+    gates: ClassVar[int] = 3
+    functions: ClassVar[int] = 2
+    factors: ClassVar[tuple[str, ...]] = ("hidden_in", "hidden_out")
+
+    hidden_in: Factor
+    linear_before_reset: bool = False
+
+    def inner(self, h0: jax.Array) -> State:
+        return (inner_state(h0, self.zero_point, self.hidden_in, self.rounding),)
+
+    def _step(self, function: Any, r: jax.Array, factors: Arrays, state: State, sums: jax.Array) -> State:
         stored, hidden = state
         gated = 2 * stored.shape[-1]
         first, last = (tuple(factor[part] for factor in factors) for part in (slice(gated), slice(gated, None)))
@@ -312,45 +317,12 @@ class Gru(Recurrent):
 
 
 @op("npu.rnn")
-class Rnn(Recurrent):
+class Rnn(_WithoutCell):
     """The plain recurrent layer: (y, h), a function of the sums with x and h: rules G1 and G2."""
 
     gates: ClassVar[int] = 1
     functions: ClassVar[int] = 1
 
-    def infer(
-        self,
-        x: TensorType,
-        w: TensorType,
-        r: TensorType,
-        bias: TensorType,
-        multiplier: TensorType,
-        shift: TensorType,
-        table: TensorType,
-        h0: TensorType,
-        lengths: TensorType | None = None,
-    ) -> tuple[TensorType, TensorType]:
-        """All steps' results and the last one."""
-        require_lengths(lengths, x)
-        return self.checked(x, w, r, bias, multiplier, shift, table, h0)
-
-    def evaluate(self, x: jax.Array, w: jax.Array, r: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
-        """The sums with x of all steps at once, those with h in a scan."""
-        bias, multiplier, shift, table, h0, *optional = rest
-        lengths = optional[0] if optional else None
-        found = []
-        for d, back in enumerate(backwards(self.direction)):
-            factors = [(bias[d, k], multiplier[d, k], shift[d, k]) for k in range(2)]
-            step = partial(self._step, partial(self.function, table[d], d), r[d], factors[1])
-            sums = self.sums(x, w[d], factors[0])
-            outside = self.zero_point
-            every, (h,) = scan_steps(step, (h0[d],), sums, lengths, backwards=back, outside=outside)
-            found.append((every, h))
-        ys, hs = zip(*found, strict=True)
-        return jnp.stack(ys, 1), jnp.stack(hs)
-
-    def _step(
-        self, function: Any, r: jax.Array, factors: tuple[jax.Array, ...], state: State, sums: jax.Array
-    ) -> State:
+    def _step(self, function: Any, r: jax.Array, factors: Arrays, state: State, sums: jax.Array) -> State:
         value = function(0, sums + self.sums(state[0], r, factors))
         return (self.stored_state(value, self.hidden_out, self.zero_point, 1 << UNIT_FRACTION),)
