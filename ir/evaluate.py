@@ -53,11 +53,7 @@ def parameters(graph: Graph) -> dict[str, jax.Array]:
 
 
 def function(
-    graph: Graph,
-    wanted: Sequence[str] | None = None,
-    *,
-    compute: Compute | None = None,
-    change: Change | None = None,
+    graph: Graph, wanted: Sequence[str] | None = None, *, compute: Compute | None = None, change: Change | None = None
 ) -> Callable[[Parameters, Sequence[Any]], Arrays]:
     """The graph as a pure function of (parameters, inputs), to be jitted, differentiated or vmapped at will.
 

@@ -145,13 +145,7 @@ def reverse_steps(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
 
 
 def scan_steps(
-    step: Step,
-    states: State,
-    x: jax.Array,
-    lengths: jax.Array | None,
-    *,
-    backwards: bool,
-    outside: int = 0,
+    step: Step, states: State, x: jax.Array, lengths: jax.Array | None, *, backwards: bool, outside: int = 0
 ) -> tuple[jax.Array, State]:
     """Run `step(states, x[t])` over time; give the first state at every step [T, N, H] and the last states.
 
@@ -336,18 +330,15 @@ class Rnn(Recurrent):
         return self.checked(x, w, r, (b,), (h0,), lengths)
 
     def evaluate(
-        self,
-        x: jax.Array,
-        w: jax.Array,
-        r: jax.Array,
-        b: jax.Array,
-        h0: jax.Array,
-        lengths: jax.Array | None = None,
+        self, x: jax.Array, w: jax.Array, r: jax.Array, b: jax.Array, h0: jax.Array, lengths: jax.Array | None = None
     ) -> Arrays:
         """The products with x of all steps at once, those with h in a scan."""
 
         def cell(d: int) -> Cell:
             (f,) = map(self.limited, self.named(d))
-            return lambda state, sums: (f(sums + _product(state[0], r[d])),), (h0[d],), _product(x, w[d]) + b[d]
+            return partial(self._step, f, r[d]), (h0[d],), _product(x, w[d]) + b[d]
 
         return scan_directions(self.direction, cell, lengths)
+
+    def _step(self, f: Function, r: jax.Array, state: State, sums: jax.Array) -> State:
+        return (f(sums + _product(state[0], r)),)

@@ -17,16 +17,7 @@ from ...types import DType, Shape, TensorType
 from ..window import MOST_TAPS, window_sizes
 from .matrix import require_weights
 from .products import dot, exact_products, whole_bytes
-from .result import (
-    Integer,
-    Operand,
-    Requantized,
-    Weighted,
-    centred,
-    require_integers,
-    require_zero_point,
-    total,
-)
+from .result import Integer, Operand, Requantized, Weighted, centred, require_integers, require_zero_point, total
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
@@ -290,13 +281,7 @@ class ResizeLinear(Requantized):
 
 
 def _convolution(
-    x: jax.Array,
-    w: jax.Array,
-    stride: Pair,
-    padding: Pads,
-    dilation: Pair,
-    groups: int,
-    dtype: jax.typing.DTypeLike,
+    x: jax.Array, w: jax.Array, stride: Pair, padding: Pads, dilation: Pair, groups: int, dtype: jax.typing.DTypeLike
 ) -> jax.Array:
     """XLA's own convolution, with the channels in filled up to the multiple of 4 that its int8 kernel packs."""
     missing = -x.shape[3] % 4
