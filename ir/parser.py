@@ -6,23 +6,25 @@ import ast
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .errors import NpuqError, ParseError
+from .errors import NpuqError, ParseError, one_line
 from .graph import PLAIN_NAME, Constant, Graph, Node
 from .op import make_op
 from .types import DType, Quantization, TensorType
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NAME = re.compile(f"{_STRING.pattern}|{PLAIN_NAME.pattern}", re.ASCII)
+_NUMBERS = re.compile(r"[^]]*\]")
 _OP = re.compile(r"[A-Za-z_][\w.]*")
 _TYPE = re.compile(r"(?P<kind>[a-z]+\d+|bool)(?:<(?P<quant>[^>]*)>)?\[(?P<shape>[\d,]*)\]")
 _QUANT_TYPES = {f"{'q' if dtype.is_signed else 'qu'}{dtype.bits}": dtype for dtype in DType if dtype.is_integer}
 _NAMES: dict[str, Any] = {dtype.value: dtype for dtype in DType} | {"inf": float("inf"), "nan": float("nan")}
 
 Blobs = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 def parse(text: str, blobs: Blobs | None = None, *, source: str = "text") -> Graph:
@@ -34,16 +36,12 @@ def parse(text: str, blobs: Blobs | None = None, *, source: str = "text") -> Gra
     try:
         return reader.graph()
     except (NpuqError, ValueError, OverflowError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ParseError(f"{source}:{reader.line}: {_reason(error)}") from None
+        raise ParseError(f"{source}:{reader.line}: {one_line(error)}") from None
 
 
 def parse_type(text: str, blobs: Blobs | None = None) -> TensorType:
     """Read one type."""
     return _Reader(text, blobs or {}).type()
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _Reader:
@@ -57,7 +55,7 @@ class _Reader:
         return self.text.count("\n", 0, self.at) + 1
 
     def graph(self) -> Graph:
-        self.word("graph")
+        self.mark("graph")
         self.mark("@")
         name = self.name()
         self.mark("(")
@@ -67,12 +65,12 @@ class _Reader:
         nodes: list[Node] = []
         while not self.sees("return"):
             if self.sees("const"):
-                self.word("const")
+                self.mark("const")
                 value, constant = self.constant()
                 constants[value] = constant
             else:
                 nodes.append(self.node())
-        self.word("return")
+        self.mark("return")
         outputs = dict(self.several(self.output, "}"))
         self.space()
         if self.at != len(self.text):
@@ -97,9 +95,7 @@ class _Reader:
         self.mark("=")
         if self.sees("#"):
             return name, Constant(type_, self.blob())
-        end = self.find("]")
-        numbers = self.literal(self.text[self.at : end + 1])
-        self.at = end + 1
+        numbers = _literal(ast.parse(self.match(_NUMBERS, "']'"), mode="eval").body)
         array = np.asarray(numbers, np.float64 if type_.dtype.is_float else None)
         if array.size == 0:
             array = array.astype(type_.dtype.numpy)
@@ -112,23 +108,13 @@ class _Reader:
         return name, Constant(type_, array.astype(type_.dtype.numpy).reshape(type_.shape))
 
     def node(self) -> Node:
-        results = [self.value()]
-        while self.sees(","):
-            self.mark(",")
-            results.append(self.value())
+        results = self.listed(self.value)
         self.mark("=")
         name = self.match(_OP, "an op")
-        operands: list[str] = []
-        while self.sees("%") or self.sees(","):
-            if operands:
-                self.mark(",")
-            operands.append(self.value())
+        operands = self.listed(self.value) if self.sees("%") else []
         attributes = self.attributes() if self.sees("{") else {}
         self.mark(":")
-        types = [self.type()]
-        while self.sees(","):
-            self.mark(",")
-            types.append(self.type())
+        types = self.listed(self.type)
         host = self.note("host")
         loc = self.note("loc")
         if len(types) != len(results):
@@ -214,9 +200,6 @@ class _Reader:
             raise ParseError(f"no data for #{digest}; text and blobs belong together")
         return self.blobs[digest]
 
-    def literal(self, text: str) -> Any:
-        return _literal(ast.parse(text.strip(), mode="eval").body)
-
     def value(self) -> str:
         self.mark("%")
         return self.name()
@@ -226,14 +209,17 @@ class _Reader:
         return str(json.loads(word)) if word.startswith('"') else word
 
     def several(self, rule: Callable[[], tuple[str, Any]], end: str) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
-        while not self.sees(end):
-            if found:
-                self.mark(",")
-            found.append(rule())
+        found = [] if self.sees(end) else self.listed(rule)
         self.mark(end)
         if len(dict(found)) != len(found):
             raise ParseError("a name occurs twice")
+        return found
+
+    def listed(self, rule: Callable[[], T]) -> list[T]:
+        found = [rule()]
+        while self.sees(","):
+            self.mark(",")
+            found.append(rule())
         return found
 
     def space(self) -> None:
@@ -249,9 +235,6 @@ class _Reader:
             raise ParseError(f"{mark!r} wanted at {self.text[self.at : self.at + 20]!r}")
         self.at += len(mark)
 
-    def word(self, word: str) -> None:
-        self.mark(word)
-
     def match(self, pattern: re.Pattern[str], what: str) -> str:
         self.space()
         found = pattern.match(self.text, self.at)
@@ -259,13 +242,6 @@ class _Reader:
             raise ParseError(f"{what} wanted at {self.text[self.at : self.at + 20]!r}")
         self.at = found.end()
         return found[0]
-
-    def find(self, mark: str) -> int:
-        self.space()
-        at = self.text.find(mark, self.at)
-        if at < 0:
-            raise ParseError(f"{mark!r} wanted")
-        return at
 
 
 def _literal(node: ast.expr) -> Any:

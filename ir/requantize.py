@@ -82,21 +82,18 @@ def round_half_up(exact: jax.Array, tie: jax.Array, *, zero_point: int, low: int
     """
     limited = jax.lax.clamp(float(low - zero_point), exact + tie, float(high - zero_point))
     bits = jax.lax.bitcast_convert_type(limited + (_MAGIC + zero_point), jnp.int64)
-    stored: jax.Array = bits.astype(dtype.numpy)
-    return stored
+    return bits.astype(dtype.numpy)
 
 
 def power_of_two(exponent: jax.Array) -> jax.Array:
     """2.0**exponent in float64 from its bits: `exp2` is not exact on XLA:CPU. Normal numbers only."""
     bits = (exponent.astype(jnp.int64) + 1023) << 52
-    power: jax.Array = jax.lax.bitcast_convert_type(bits, jnp.float64)
-    return power
+    return jax.lax.bitcast_convert_type(bits, jnp.float64)
 
 
 def clamp(wide: jax.Array, low: int, high: int, dtype: DType) -> jax.Array:
     """Limit int64 values and store them."""
-    limited: jax.Array = jnp.clip(wide, low, high).astype(dtype.numpy)
-    return limited
+    return jnp.clip(wide, low, high).astype(dtype.numpy)
 
 
 def _one(shift: jax.Array) -> jax.Array:

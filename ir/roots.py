@@ -13,8 +13,7 @@ def rounded_division(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """floor(numerator / denominator + 1/2): rule I1. Any int64 numerator, a positive denominator."""
     quotient = jnp.floor_divide(numerator, denominator)
     rest = numerator - quotient * denominator
-    rounded: jax.Array = quotient + (rest >= denominator - rest)
-    return rounded
+    return quotient + (rest >= denominator - rest)
 
 
 def rounded_root(x: jax.Array) -> jax.Array:
@@ -26,8 +25,7 @@ def rounded_root(x: jax.Array) -> jax.Array:
     guess = guess - (guess * guess > x)
     rest = x - guess * guess
     guess, rest = jnp.where(rest > 2 * guess, guess + 1, guess), jnp.where(rest > 2 * guess, rest - 2 * guess - 1, rest)
-    rounded: jax.Array = guess + (rest > guess)
-    return rounded
+    return guess + (rest > guess)
 
 
 def reciprocal_root(x: jax.Array) -> tuple[jax.Array, jax.Array]:

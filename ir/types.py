@@ -69,23 +69,9 @@ class DType(StrEnum):
         return _BY_NUMPY[name]
 
 
-_NUMPY: dict[DType, np.dtype[np.generic]] = {
-    DType.F16: np.dtype(np.float16),
-    DType.BF16: np.dtype(ml_dtypes.bfloat16),
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.BOOL: np.dtype(np.bool_),
-    DType.I4: np.dtype(ml_dtypes.int4),
-    DType.I8: np.dtype(np.int8),
-    DType.U8: np.dtype(np.uint8),
-    DType.I16: np.dtype(np.int16),
-    DType.U16: np.dtype(np.uint16),
-    DType.I32: np.dtype(np.int32),
-    DType.U32: np.dtype(np.uint32),
-    DType.I64: np.dtype(np.int64),
-    DType.U64: np.dtype(np.uint64),
-}
-_BY_NUMPY = {dtype.name: key for key, dtype in _NUMPY.items()}
+_NUMPY_NAMES = "float16 bfloat16 float32 float64 bool int4 int8 uint8 int16 uint16 int32 uint32 int64 uint64"
+_BY_NUMPY = dict(zip(_NUMPY_NAMES.split(), DType, strict=True))
+_NUMPY = {dtype: np.dtype(getattr(ml_dtypes, name, name)) for name, dtype in _BY_NUMPY.items()}
 
 
 @dataclass(frozen=True, slots=True)

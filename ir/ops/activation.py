@@ -63,7 +63,6 @@ class PRelu(Op):
     """x, and slope * x below zero; the slope is shaped to broadcast to x."""
 
     def infer(self, x: TensorType, slope: TensorType) -> TensorType:
-        """Keep the type of x."""
         require(x.dtype.is_float and x.dtype is slope.dtype, f"{x.dtype} and {slope.dtype}, one float type wanted")
         require(
             broadcast(x.shape, slope.shape) == x.shape, f"slope of shape {slope.shape} does not broadcast to {x.shape}"

@@ -16,7 +16,6 @@ class Bitwise(Op):
     __slots__ = ()
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
         check_bits(x, y)
         return TensorType(x.dtype, broadcast(x.shape, y.shape))
@@ -49,7 +48,6 @@ class BitwiseNot(Op):
     """The bits that x lacks."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Require an integer."""
         check_bits(x)
         return x
 

@@ -22,7 +22,6 @@ class Unary(Op):
     """Whether integers are taken as well as floats."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep shape and element type."""
         wanted = "a number" if self.integers else "a float"
         require(x.dtype.is_float or (self.integers and x.dtype.is_integer), f"{x.dtype} operand, {wanted} wanted")
         require(x.quant is None, "quantized operand; dequantize it first")
@@ -37,7 +36,6 @@ class Binary(Op):
     """Whether integers are taken as well as floats."""
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
         wanted = "numbers" if self.integers else "floats"
         require(x.dtype.is_float or (self.integers and x.dtype.is_integer), f"{x.dtype} operands, {wanted} wanted")
@@ -54,7 +52,6 @@ class Choice(Binary):
         return operands
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes, keep the scale."""
         require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
         require(x.quant is None or x.quant.axis is None, "a scale per slice; one per tensor wanted")
         # Not super(): a slotted dataclass is a second class, and the implicit cell still holds the first.
@@ -74,7 +71,6 @@ class Identity(Movement):
     """x itself, of any type."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep the type."""
         return x
 
     def evaluate(self, x: jax.Array) -> jax.Array:

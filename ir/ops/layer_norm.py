@@ -41,7 +41,6 @@ class LayerNorm(_OverLastAxes):
     """scale * (x - mean) / sqrt(variance + epsilon) + bias over the axes from `axis` on; scale, bias: their shape."""
 
     def infer(self, x: TensorType, scale: TensorType, bias: TensorType | None = None) -> TensorType:
-        """Keep the type."""
         return self.normalized(x, scale, *(() if bias is None else (bias,)))
 
     def evaluate(self, x: jax.Array, scale: jax.Array, bias: jax.Array | None = None) -> jax.Array:
@@ -58,10 +57,8 @@ class RmsNorm(_OverLastAxes):
     """scale * x / sqrt(mean(x * x) + epsilon) over the axes from `axis` on; scale: their shape."""
 
     def infer(self, x: TensorType, scale: TensorType) -> TensorType:
-        """Keep the type."""
         return self.normalized(x, scale)
 
     def evaluate(self, x: jax.Array, scale: jax.Array) -> jax.Array:
-        """One mean of squares."""
         square = jnp.mean(x * x, self.axes(x.ndim), keepdims=True)
         return x / jnp.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale

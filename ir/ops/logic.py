@@ -19,7 +19,6 @@ class Comparison(Op):
     __slots__ = ()
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
         require(x.quant is None and y.quant is None, "quantized operands; dequantize them first")
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
@@ -31,7 +30,6 @@ class Connective(Op):
     __slots__ = ()
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         for operand in (x, y):
             require(operand.dtype is DType.BOOL, f"{operand.dtype} operand, bool wanted")
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
@@ -82,7 +80,6 @@ class Not(Op):
     """The opposite truth value."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Require a bool."""
         require(x.dtype is DType.BOOL, f"{x.dtype} operand, bool wanted")
         return x
 
@@ -93,7 +90,6 @@ class Classification(Op):
     __slots__ = ()
 
     def infer(self, x: TensorType) -> TensorType:
-        """Answer with a bool."""
         require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
         return x.with_dtype(DType.BOOL)
 
@@ -119,7 +115,6 @@ class Where(Op):
     """x where the condition holds, else y; operands of one per-tensor scale keep it."""
 
     def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
-        """Broadcast the shapes, keep element type and scale."""
         require(condition.dtype is DType.BOOL, f"{condition.dtype} condition, bool wanted")
         require(x.dtype is y.dtype, f"operands of {x.dtype} and {y.dtype}, one element type wanted")
         require(x.quant == y.quant, f"operands {x} and {y}, one scale wanted")
@@ -137,7 +132,6 @@ class Cast(Op):
     to: DType
 
     def infer(self, x: TensorType) -> TensorType:
-        """Change the element type."""
         require(x.quant is None, "quantized operand; dequantize it first")
         return x.with_dtype(self.to)
 

@@ -20,7 +20,6 @@ class BatchNorm(Op):
     def infer(
         self, x: TensorType, scale: TensorType, offset: TensorType, mean: TensorType, variance: TensorType
     ) -> TensorType:
-        """Keep the shape."""
         require(x.dtype.is_float and x.rank >= 2, f"operand {x}, floats of rank 2 or more wanted")
         wanted = TensorType(x.dtype, (x.shape[1],))
         for name, type_ in (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance)):
@@ -31,7 +30,6 @@ class BatchNorm(Op):
     def evaluate(
         self, x: jax.Array, scale: jax.Array, offset: jax.Array, mean: jax.Array, variance: jax.Array
     ) -> jax.Array:
-        """One product and one sum per element."""
         factor = scale / jnp.sqrt(variance + np.asarray(self.epsilon, x.dtype))
         column = (-1,) + (1,) * (x.ndim - 2)
         return x * jnp.reshape(factor, column) + jnp.reshape(offset - mean * factor, column)

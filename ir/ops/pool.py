@@ -25,7 +25,6 @@ class MaxPool(Movement):
     dilation: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """Shrink each spatial axis by its window."""
         require(x.dtype is not DType.BOOL, f"operand of {x.dtype}, numbers wanted")
         return x.with_shape(*pooled(x, self.window, self.stride, self.padding, self.dilation))
 
@@ -91,7 +90,6 @@ class MaxRoiPool(Op):
     scale: float = 1.0
 
     def infer(self, x: TensorType, regions: TensorType) -> TensorType:
-        """One grid per region and channel."""
         require(x.dtype.is_float and x.rank == 4 and x.quant is None, f"operand {x}, floats of rank 4 wanted")
         require(x.size > 0, f"operand of shape {x.shape}, elements wanted")
         fits = regions.dtype is x.dtype and regions.rank == 2 and regions.shape[1] == 5
@@ -140,7 +138,6 @@ class AveragePool(Op):
     uncounted: tuple[int, ...] = ()
 
     def infer(self, x: TensorType) -> TensorType:
-        """Shrink each spatial axis by its window."""
         require(x.dtype.is_float, f"operand of {x.dtype}, floats wanted")
         require(len(self.uncounted) in (0, x.rank - 2), f"{self.uncounted} on {x.rank - 2} spatial axes")
         return x.with_shape(*pooled(x, self.window, self.stride, self.padding, self.dilation))

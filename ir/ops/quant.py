@@ -33,14 +33,12 @@ class Quantize(Op):
         return Quantization(self.scales, zero_points, self.axis)
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep the shape, carry the scale."""
         require(x.dtype is DType.F32, f"{x.dtype} operand, f32 wanted")
         low, high = self.dtype.range
         require(low <= self.low <= self.high <= high, f"clamp [{self.low}, {self.high}] outside {self.dtype}'s")
         return TensorType(self.dtype, x.shape, self.quant)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        """Round once, clamp."""
         integers: jax.Array = to_integers(x.astype(jnp.float64), self.quant, self.low, self.high)
         return integers.astype(self.dtype.numpy)
 
@@ -75,7 +73,6 @@ class Dequantize(Op):
         return Quantization(self.scales, zero_points, self.axis)
 
     def infer(self, q: TensorType) -> TensorType:
-        """Require the operand's own scale."""
         if q.quant != self.quant:
             raise RuleError(f"operand {q}, scales {self.scales} and zero points {self.zero_points} wanted")
         return TensorType(DType.F32, q.shape)

@@ -206,7 +206,6 @@ class Lstm(Recurrent):
         peepholes: TensorType | None = None,
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType, TensorType]:
-        """All steps' results, the last one, and the last cell."""
         y, h = self.checked(x, w, r, (b,), (h0, c0), lengths)
         wanted = TensorType(x.dtype, (h.shape[0], 3 * h.shape[2]))
         require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
@@ -277,7 +276,6 @@ class Gru(Recurrent):
         h0: TensorType,
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType]:
-        """All steps' results and the last one."""
         return self.checked(x, w, r, (wb, rb), (h0,), lengths)
 
     def evaluate(
@@ -326,7 +324,6 @@ class Rnn(Recurrent):
         h0: TensorType,
         lengths: TensorType | None = None,
     ) -> tuple[TensorType, TensorType]:
-        """All steps' results and the last one."""
         return self.checked(x, w, r, (b,), (h0,), lengths)
 
     def evaluate(

@@ -23,7 +23,6 @@ class Reduction(Op):
     keep: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        """Drop the axes; numbers only, bare."""
         require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
         require(x.quant is None, "quantized operand; dequantize it first")
         return x.with_shape(*reduced(x.shape, self.axes, self.keep))
@@ -34,7 +33,6 @@ class FloatReduction(Reduction):
     """A reduction whose result is no integer."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Drop the axes; floats only."""
         require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
         return x.with_shape(*reduced(x.shape, self.axes, self.keep))
 
@@ -44,7 +42,6 @@ class Extreme(Reduction, Movement):
     """A reduction that gives one of the elements, and so keeps a per-tensor scale."""
 
     def infer(self, x: TensorType) -> TensorType:
-        """Drop the axes."""
         return x.with_shape(*reduced(x.shape, self.axes, self.keep))
 
 
@@ -132,7 +129,6 @@ class Position(Op):
     macs = no_products
 
     def infer(self, x: TensorType) -> TensorType:
-        """Drop the axis; count in 64 bits."""
         require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
         shape = reduced(x.shape, (self.axis,), self.keep)
         require(x.shape[self.axis] > 0, f"axis {self.axis} is empty")
@@ -164,7 +160,6 @@ class Normalization(Op):
     axis: int
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep the type; floats only."""
         require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
         check_axis(self.axis, x.rank)
         return x
@@ -197,7 +192,6 @@ class CumSum(Op):
     reverse: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep the type; numbers only, bare."""
         require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
         require(x.quant is None, "quantized operand; dequantize it first")
         check_axis(self.axis, x.rank)

@@ -129,8 +129,7 @@ class Resize(Op):
 
 def single(places: np.ndarray | float) -> np.ndarray:
     """Places rounded to float32: scales are float32 numbers, and 6 / 1.2 is to be 5 for a rounding down."""
-    rounded: np.ndarray = np.asarray(places, np.float32).astype(np.float64)
-    return rounded
+    return np.asarray(places, np.float32).astype(np.float64)
 
 
 def nearest_indices(places: np.ndarray, size: int, rounding: Nearest) -> np.ndarray:

@@ -32,7 +32,6 @@ class GridSample(Op):
     align_corners: bool = False
 
     def infer(self, x: TensorType, grid: TensorType) -> TensorType:
-        """Put the shape of the grid in the place of the space."""
         require(x.dtype.is_float and x.rank >= 3, f"operand {x}, floats of rank 3 or more wanted")
         require(grid.dtype is x.dtype and grid.rank == x.rank, f"grid {grid}, {x.dtype} of rank {x.rank} wanted")
         fits = grid.shape[0] == x.shape[0] and grid.shape[-1] == x.rank - 2
@@ -119,7 +118,6 @@ class RoiAlign(Op):
     centred: bool = True
 
     def infer(self, x: TensorType, regions: TensorType, samples: TensorType) -> TensorType:
-        """One grid per region and channel."""
         require(x.dtype.is_float and x.rank == 4 and x.quant is None, f"operand {x}, floats of rank 4 wanted")
         require(x.size > 0, f"operand of shape {x.shape}, elements wanted")
         fits = regions.dtype is x.dtype and regions.rank == 2 and regions.shape[1] == 4

@@ -65,7 +65,6 @@ class ScatterNd(Scatter):
     reduction: Reduction = "none"
 
     def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
-        """Keep the type."""
         depth = checked_places(x, indices, 0)
         check_updates(x, updates, self.reduction)
         wanted = (*indices.shape[:-1], *x.shape[depth:])
@@ -87,7 +86,6 @@ class ScatterElements(Scatter):
     reduction: Reduction = "none"
 
     def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
-        """Keep the type."""
         check_axis(self.axis, x.rank)
         require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
         require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")

@@ -22,7 +22,6 @@ class Reshape(Movement):
     shape: Shape
 
     def infer(self, x: TensorType) -> TensorType:
-        """Keep the number of elements."""
         require(x.size == math.prod(self.shape), f"{x.size} elements do not fill {self.shape}")
         return x.with_shape(*self.shape)
 
@@ -60,7 +59,6 @@ class Slice(Movement):
     steps: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """Count the elements that each axis keeps."""
         for values in (self.starts, self.stops, self.steps):
             require(len(values) == x.rank, f"{values} on {x.rank} axes")
         require(0 not in self.steps, f"steps {self.steps}: none may be 0")
@@ -91,7 +89,6 @@ class Concat(Op):
     axis: int
 
     def infer(self, first: TensorType, *others: TensorType) -> TensorType:
-        """Add up the sizes along the axis; all other sizes agree."""
         require(0 <= self.axis < first.rank, f"axis {self.axis} of {first.rank} axes")
         for other in others:
             require(other.dtype is first.dtype, f"operands of {first.dtype} and {other.dtype}, one element type wanted")
@@ -118,7 +115,6 @@ class Pad(Movement):
     value: float = 0.0
 
     def infer(self, x: TensorType) -> TensorType:
-        """Grow the axes."""
         require(len(self.padding) == x.rank, f"{self.padding} on {x.rank} axes")
         for size, (before, after) in zip(x.shape, self.padding, strict=True):
             require(before >= 0 and after >= 0, f"padding ({before}, {after}): slice to remove elements")
@@ -148,7 +144,6 @@ class Tile(Movement):
     repeats: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """Multiply the sizes."""
         require(len(self.repeats) == x.rank, f"{self.repeats} on {x.rank} axes")
         require(min(self.repeats, default=0) >= 0, f"repeats {self.repeats}: none may be negative")
         return x.with_shape(*(size * count for size, count in zip(x.shape, self.repeats, strict=True)))
@@ -164,7 +159,6 @@ class Expand(Movement):
     shape: Shape
 
     def infer(self, x: TensorType) -> TensorType:
-        """Require a shape that the operand broadcasts to."""
         require(broadcast(x.shape, self.shape) == self.shape, f"{x.shape} does not broadcast to {self.shape}")
         return x.with_shape(*self.shape)
 
@@ -196,7 +190,6 @@ class GatherElements(Movement):
     axis: int
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """Take the shape of the indices."""
         require(0 <= self.axis < x.rank, f"axis {self.axis} of {x.rank} axes")
         require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
         require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")

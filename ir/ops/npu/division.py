@@ -32,7 +32,6 @@ class Div(Clamped):
     macs = no_products
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         require_integers(a, b)
         for operand, zero_point in zip((a, b), self.zero_points, strict=True):
             require_zero_point(operand.dtype, zero_point)
@@ -65,7 +64,6 @@ class Hypot(Requantized):
     macs = no_products
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Broadcast the shapes."""
         require_integers(a, b)
         for operand, zero_point in zip((a, b), self.zero_points, strict=True):
             require_zero_point(operand.dtype, zero_point)

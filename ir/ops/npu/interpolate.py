@@ -28,7 +28,6 @@ class Interpolate(Integer):
     macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
-        """Keep the shape, take the table's element type."""
         require(x.dtype is DType.I16, f"{x.dtype} operand, i16 wanted")
         require(table.dtype in (DType.I8, DType.I16), f"table of {table.dtype}, i8 or i16 wanted")
         lengths = [(1 << n) + 1 for n in LENGTHS]
@@ -56,5 +55,4 @@ def interpolated(table: jax.Array, x: jax.Array, length: int = 0, first: jax.Arr
     place = x.astype(jnp.int32) + 32768
     index, offset = (place >> bits) + first, place & ((1 << bits) - 1)
     base, end = (table.at[at].get(mode="promise_in_bounds").astype(jnp.int32) for at in (index, index + 1))
-    y: jax.Array = base + (((end - base) * offset + (1 << (bits - 1))) >> bits)
-    return y
+    return base + (((end - base) * offset + (1 << (bits - 1))) >> bits)

@@ -50,7 +50,6 @@ class BatchMatMul(Requantized):
     zero_points: tuple[int, int] = (0, 0)
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Broadcast the leading axes."""
         for operand, zero_point in zip((a, b), self.zero_points, strict=True):
             require(operand.dtype in (DType.I8, DType.I16), f"{operand.dtype} operand, i8 or i16 wanted")
             require(operand.rank >= 2, f"operand of rank {operand.rank}, at least 2 wanted")

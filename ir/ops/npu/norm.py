@@ -62,7 +62,6 @@ class Normalized(Clamped):
     rounding: str = "single_half_up"
 
     def infer(self, x: TensorType, multiplier: TensorType, bias: TensorType, shift: TensorType) -> TensorType:
-        """Keep the shape."""
         require(x.dtype in (DType.I8, DType.I16, DType.I32), f"{x.dtype} operand, i8, i16 or i32 wanted")
         require(0 <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
         count = math.prod(x.shape[self.axis :])

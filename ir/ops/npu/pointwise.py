@@ -177,7 +177,6 @@ class Lut(Integer):
     macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
-        """Keep the shape, take the table's element type."""
         require(x.dtype is DType.I8, f"{x.dtype} operand, i8 wanted")
         require(table.dtype.is_integer, f"table of {table.dtype}, integers wanted")
         wanted = ((256,), (*x.shape[-1:], 256))
@@ -185,7 +184,6 @@ class Lut(Integer):
         return TensorType(table.dtype, x.shape)
 
     def evaluate(self, x: jax.Array, table: jax.Array) -> jax.Array:
-        """Gather, with indices that cannot leave the table."""
         index = x.astype(jnp.int32) + 128
         if table.ndim == 2:
             index = index + 256 * jnp.arange(table.shape[0], dtype=jnp.int32)
@@ -222,7 +220,6 @@ class Softmax(Clamped):
         return self.stored(x.shape)
 
     def evaluate(self, x: jax.Array, table: jax.Array) -> jax.Array:
-        """Exact integer division in int64."""
         wide = x.astype(jnp.int32)
         below = wide - wide.max(self.axis, keepdims=True)
         if table.ndim == 1:

@@ -208,7 +208,6 @@ class Lstm(Recurrent):
         peepholes: TensorType | None = None,
         lengths: TensorType | None = None,
     ) -> Types:
-        """All steps' results, the last one, and the last cell."""
         require_lengths(lengths, x)
         y, h = self.checked(x, w, r, bias, multiplier, shift, table, h0)
         require(c0.bare == h, f"initial cell {c0.bare}, {h} wanted")
@@ -264,7 +263,6 @@ class _WithoutCell(Recurrent):
         h0: TensorType,
         lengths: TensorType | None = None,
     ) -> Types:
-        """All steps' results and the last one."""
         require_lengths(lengths, x)
         return self.checked(x, w, r, bias, multiplier, shift, table, h0)
 

@@ -30,7 +30,6 @@ class SoftmaxFixed(Clamped):
     macs = no_products
 
     def infer(self, x: TensorType, table: TensorType) -> TensorType:
-        """Keep the shape."""
         require(x.dtype is DType.I8, f"{x.dtype} operand, i8 wanted")
         require(0 <= self.axis < x.rank, f"axis {self.axis} of rank {x.rank}")
         require(table == TensorType(DType.I32, (256,)), f"table {table}, i32[256] wanted")
@@ -38,7 +37,6 @@ class SoftmaxFixed(Clamped):
         return self.stored(x.shape)
 
     def evaluate(self, x: jax.Array, table: jax.Array) -> jax.Array:
-        """Everything positive, in int64."""
         wide = x.astype(jnp.int32)
         below = wide - wide.max(self.axis, keepdims=True)
         e = table.at[below + 255].get(mode="promise_in_bounds").astype(jnp.int64)

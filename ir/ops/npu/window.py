@@ -154,7 +154,6 @@ class MaxPool2d(Movement, Integer):
         return x.with_shape(x.shape[0], *space, x.shape[3])
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        """One axis after the other."""
         least = jnp.asarray(DType.of(x.dtype).range[0], x.dtype)
         padded = jax.lax.pad(x, least, [(0, 0, 0), *((*pads, 0) for pads in self.padding), (0, 0, 0)])
         return _slide(padded, self.window, self.stride, self.dilation, jnp.maximum)
@@ -175,7 +174,6 @@ class AveragePool2d(Requantized):
     macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Shrink each spatial axis by the window."""
         require_integers(x)
         require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
         require_zero_point(x.dtype, self.input_zero_point)
@@ -187,7 +185,6 @@ class AveragePool2d(Requantized):
         )
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        """Sum the centred elements one axis after the other."""
         bound = self._sums(DType.of(x.dtype).range)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         centre = x.astype(wide) - self.input_zero_point
@@ -214,7 +211,6 @@ class ReduceSum(Requantized):
     macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Drop the axes, or leave them at size 1."""
         require_integers(x)
         require_zero_point(x.dtype, self.input_zero_point)
         known = sorted(set(self.axes)) == sorted(self.axes) and all(0 <= axis < x.rank for axis in self.axes)
