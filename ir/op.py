@@ -36,8 +36,8 @@ class Op:
     name: ClassVar[str]
     image: ClassVar[Bounds] = UNBOUNDED
     """The bounds of the results for any operands."""
-    function: ClassVar[Callable[..., Any]]
-    """What computes the results from arrays where `evaluate` is not defined."""
+    function: ClassVar[Callable[..., jax.Array]]
+    """The function of the decorator, which `evaluate` calls."""
 
     def infer(self, *operands: Any) -> TensorType | Types:
         raise NotImplementedError

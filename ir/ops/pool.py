@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -15,66 +17,76 @@ from ..types import DType, Shape, TensorType
 from .window import MOST_TAPS, Pads, padded, taps, window_sizes
 
 
-@op("max_pool")
-class MaxPool(Movement):
-    """The greatest element in each window of x [N, C, *space]; padding never wins. Integers keep a per-tensor scale."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooling(Op):
+    """An op of the windows of x [N, C, *space]; each attribute has an entry per spatial axis."""
 
     window: tuple[int, ...]
     stride: tuple[int, ...]
     padding: Pads
     dilation: tuple[int, ...]
 
+    def pooled(self, x: TensorType) -> Shape:
+        """The shape of the result."""
+        require(3 <= x.rank <= 5, f"operand of rank {x.rank}, 3 to 5 wanted")
+        for values in (self.window, self.stride, self.padding, self.dilation):
+            require(len(values) == x.rank - 2, f"{values} on {x.rank - 2} spatial axes")
+        for before, after in self.padding:
+            require(min(before, after) >= 0, f"padding {(before, after)} must not be negative")
+        return (*x.shape[:2], *window_sizes(x.shape[2:], self.window, self.stride, self.padding, self.dilation))
+
+    def taps(self, x: jax.Array, border: float) -> Iterator[jax.Array]:
+        """The elements of x, padded with `border`, at each place of the window."""
+        views = taps(padded(x, self.padding, border), self.window, self.stride, self.dilation)
+        return (view for _, view in views)
+
+    def reduced(self, x: jax.Array, start: float, combine: Callable[..., jax.Array]) -> jax.Array:
+        """The elements of each window combined, from `start` on, which also pads x."""
+        if math.prod(self.window) <= MOST_TAPS:
+            return reduce(combine, self.taps(x, start))
+        window, stride, dilation = ((1, 1, *sizes) for sizes in (self.window, self.stride, self.dilation))
+        initial = np.asarray(start, x.dtype)
+        x = padded(x, self.padding, start)
+        found: jax.Array = jax.lax.reduce_window(x, initial, combine, window, stride, "VALID", window_dilation=dilation)
+        return found
+
+
+@op("max_pool")
+class MaxPool(Pooling, Movement):
+    """The greatest element in each window of x [N, C, *space]; padding never wins. Integers keep a per-tensor scale."""
+
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype is not DType.BOOL, f"operand of {x.dtype}, numbers wanted")
-        return x.with_shape(*pooled(x, self.window, self.stride, self.padding, self.dilation))
+        return x.with_shape(*self.pooled(x))
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        dtype = DType.of(x.dtype)
-        least = -np.inf if dtype.is_float else dtype.range[0]
-        x = padded(x, self.padding, least)
-        if math.prod(self.window) <= MOST_TAPS:
-            views = (view for _, view in taps(x, self.window, self.stride, self.dilation))
-            greatest = next(views)
-            for view in views:
-                greatest = jnp.maximum(greatest, view)
-            return greatest
-        return reduce_windows(x, least, jax.lax.max, self.window, self.stride, self.dilation)
+        return self.reduced(x, _least(x), jax.lax.max)
 
 
 @op("max_pool_places")
-class MaxPoolPlaces(Op):
+class MaxPoolPlaces(Pooling):
     """Where in the whole of x [N, C, *space] the greatest element of each window stands, the first of equals.
 
     Places count in row-major order, within each plane in `column_major` order where that is asked for.
     """
 
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: Pads
-    dilation: tuple[int, ...]
     column_major: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
         """Shrink each spatial axis by its window; count in 64 bits."""
         require(x.dtype is not DType.BOOL, f"operand of {x.dtype}, numbers wanted")
-        return TensorType(DType.I64, pooled(x, self.window, self.stride, self.padding, self.dilation))
+        return TensorType(DType.I64, self.pooled(x))
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         """Each tap of the window in turn; one behind all elements stands for the padding, which never wins."""
-        dtype = DType.of(x.dtype)
         plane = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if self.column_major else "C")
         planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[:2] + (1,) * plane.ndim)
         everywhere = jnp.asarray(planes * plane.size + plane, jnp.int64)
-        shape = (self.window, self.stride, self.dilation)
-        views = taps(padded(x, self.padding, -np.inf if dtype.is_float else dtype.range[0]), *shape)
-        best = place = None
-        for (_, view), (_, here) in zip(views, taps(padded(everywhere, self.padding, x.size), *shape), strict=True):
-            if best is None or place is None:
-                best, place = view, here
-                continue
+        views, places = self.taps(x, _least(x)), self.taps(everywhere, x.size)
+        best, place = next(views), next(places)
+        for view, here in zip(views, places, strict=True):
             wins = (view > best) | ((view == best) & (place == x.size))
             best, place = jnp.where(wins, view, best), jnp.where(wins, here, place)
-        assert place is not None
         return place
 
 
@@ -123,24 +135,20 @@ class MaxRoiPool(Op):
 
 
 @op("average_pool")
-class AveragePool(Op):
+class AveragePool(Pooling):
     """The mean over each window of x [N, C, *space].
 
     Padding is zeros that count where `count_padding` says so, except its last `uncounted` elements per axis: with
     those, a size that was to be rounded up takes in windows that reach beyond the padding.
     """
 
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: Pads
-    dilation: tuple[int, ...]
     count_padding: bool = False
     uncounted: tuple[int, ...] = ()
 
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype.is_float, f"operand of {x.dtype}, floats wanted")
         require(len(self.uncounted) in (0, x.rank - 2), f"{self.uncounted} on {x.rank - 2} spatial axes")
-        return x.with_shape(*pooled(x, self.window, self.stride, self.padding, self.dilation))
+        return x.with_shape(*self.pooled(x))
 
     def counts(self, space: Shape) -> np.ndarray:
         """The number of elements that each window divides by, at least 1, shaped like the result's space."""
@@ -157,48 +165,14 @@ class AveragePool(Op):
         return np.maximum(found, 1)
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        counts = self.counts(x.shape[2:]).astype(x.dtype)
-        x = padded(x, self.padding, 0.0)
-        if math.prod(self.window) <= MOST_TAPS:
-            views = (view for _, view in taps(x, self.window, self.stride, self.dilation))
-            total = next(views)
-            for view in views:
-                total = total + view
-        else:
-            total = reduce_windows(x, 0.0, jax.lax.add, self.window, self.stride, self.dilation)
-        return total / counts
+        return self.reduced(x, 0.0, jax.lax.add) / self.counts(x.shape[2:]).astype(x.dtype)
 
     def bounds(self, x: Bounds) -> Bounds:
         """Padding counts as zeros."""
         return hull(x, (0.0, 0.0))
 
 
-def pooled(x: TensorType, window: Shape, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]) -> Shape:
-    """The shape that a pooling leaves."""
-    require(3 <= x.rank <= 5, f"operand of rank {x.rank}, 3 to 5 wanted")
-    for values in (window, stride, padding, dilation):
-        require(len(values) == x.rank - 2, f"{values} on {x.rank - 2} spatial axes")
-    for before, after in padding:
-        require(min(before, after) >= 0, f"padding {(before, after)} must not be negative")
-    return (*x.shape[:2], *window_sizes(x.shape[2:], window, stride, padding, dilation))
-
-
-def reduce_windows(
-    x: jax.Array,
-    start: float,
-    reduce: Callable[..., jax.Array],
-    window: Shape,
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> jax.Array:
-    """Reduce the windows of padded x [N, C, *space] that are too large to be taken apart."""
-    reduced: jax.Array = jax.lax.reduce_window(
-        x,
-        np.asarray(start, x.dtype),
-        reduce,
-        (1, 1, *window),
-        (1, 1, *stride),
-        "VALID",
-        window_dilation=(1, 1, *dilation),
-    )
-    return reduced
+def _least(x: jax.Array) -> float:
+    """The least number of an array's element type."""
+    dtype = DType.of(x.dtype)
+    return -math.inf if dtype.is_float else dtype.range[0]

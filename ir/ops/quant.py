@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,24 +14,30 @@ from ..op import Bounds, Op, op
 from ..types import DType, Quantization, TensorType
 
 
-@op("quantize")
-class Quantize(Op):
-    """q = clamp(round_half_even(x / scale) + zero_point): rule Q1 of docs/arithmetic.md.
-
-    Scales and zero points: one, or one per slice of `axis`. `low` and `high` are the clamp's limits.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled(Op):
+    """An op with scales and zero points: one of each, or one per slice of `axis`."""
 
     scales: tuple[float, ...]
     zero_points: tuple[int, ...] = (0,)
     axis: int | None = None
-    dtype: DType = DType.I8
-    low: int = -128
-    high: int = 127
 
     @property
     def quant(self) -> Quantization:
         zero_points = self.zero_points if len(self.zero_points) > 1 else self.zero_points * len(self.scales)
         return Quantization(self.scales, zero_points, self.axis)
+
+
+@op("quantize")
+class Quantize(Scaled):
+    """q = clamp(round_half_even(x / scale) + zero_point): rule Q1 of docs/arithmetic.md.
+
+    `low` and `high` are the limits of the clamp.
+    """
+
+    dtype: DType = DType.I8
+    low: int = -128
+    high: int = 127
 
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype is DType.F32, f"{x.dtype} operand, f32 wanted")
@@ -60,17 +67,8 @@ def to_integers(x: Any, quant: Quantization, low: int, high: int, *, half_away: 
 
 
 @op("dequantize")
-class Dequantize(Op):
+class Dequantize(Scaled):
     """x = scale * (q - zero_point): rule Q2 of docs/arithmetic.md."""
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...] = (0,)
-    axis: int | None = None
-
-    @property
-    def quant(self) -> Quantization:
-        zero_points = self.zero_points if len(self.zero_points) > 1 else self.zero_points * len(self.scales)
-        return Quantization(self.scales, zero_points, self.axis)
 
     def infer(self, q: TensorType) -> TensorType:
         if q.quant != self.quant:

@@ -27,6 +27,9 @@ class Reduction(Op):
         require(x.quant is None, "quantized operand; dequantize it first")
         return x.with_shape(*reduced(x.shape, self.axes, self.keep))
 
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return self.function(x, self.axes, dtype=x.dtype, keepdims=self.keep)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatReduction(Reduction):
@@ -35,6 +38,9 @@ class FloatReduction(Reduction):
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype.is_float, f"{x.dtype} operand, a float wanted")
         return x.with_shape(*reduced(x.shape, self.axes, self.keep))
+
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return self.function(x, self.axes, keepdims=self.keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,39 +66,27 @@ def check_axis(axis: int, rank: int) -> None:
     require(0 <= axis < rank, f"axis {axis} of {rank} axes")
 
 
-@op("reduce_sum")
+@op("reduce_sum", jnp.sum)
 class ReduceSum(Reduction):
     """The sum; of nothing 0."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.sum(x, self.axes, dtype=x.dtype, keepdims=self.keep)
 
-
-@op("reduce_prod")
+@op("reduce_prod", jnp.prod)
 class ReduceProd(Reduction):
     """The product; of nothing 1."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.prod(x, self.axes, dtype=x.dtype, keepdims=self.keep)
 
-
-@op("reduce_mean")
+@op("reduce_mean", jnp.mean)
 class ReduceMean(FloatReduction):
     """The mean."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.mean(x, self.axes, keepdims=self.keep)
 
     def bounds(self, x: Bounds) -> Bounds:
         return hull(x, (0.0, 0.0))
 
 
-@op("reduce_log_sum_exp")
+@op("reduce_log_sum_exp", jax.nn.logsumexp)
 class ReduceLogSumExp(FloatReduction):
     """log(sum(exp(x))), computed without overflow."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.logsumexp(x, self.axes, keepdims=self.keep)
 
 
 @op("reduce_max")
@@ -134,23 +128,19 @@ class Position(Op):
         require(x.shape[self.axis] > 0, f"axis {self.axis} is empty")
         return TensorType(DType.I64, shape)
 
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        found = self.function(jnp.flip(x, self.axis) if self.last else x, self.axis, keepdims=self.keep)
+        return (x.shape[self.axis] - 1 - found if self.last else found).astype(jnp.int64)
 
-@op("argmax")
+
+@op("argmax", jnp.argmax)
 class ArgMax(Position):
     """The index of the greatest element."""
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        found = jnp.argmax(jnp.flip(x, self.axis) if self.last else x, self.axis, keepdims=self.keep)
-        return (x.shape[self.axis] - 1 - found if self.last else found).astype(jnp.int64)
 
-
-@op("argmin")
+@op("argmin", jnp.argmin)
 class ArgMin(Position):
     """The index of the least element."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        found = jnp.argmin(jnp.flip(x, self.axis) if self.last else x, self.axis, keepdims=self.keep)
-        return (x.shape[self.axis] - 1 - found if self.last else found).astype(jnp.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,23 +154,20 @@ class Normalization(Op):
         check_axis(self.axis, x.rank)
         return x
 
+    def evaluate(self, x: jax.Array) -> jax.Array:
+        return self.function(x, self.axis)
 
-@op("softmax")
+
+@op("softmax", jax.nn.softmax)
 class Softmax(Normalization):
     """exp(x) / sum(exp(x)), computed without overflow."""
 
     image: ClassVar[Bounds] = (0.0, 1.0)
 
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.softmax(x, self.axis)
 
-
-@op("log_softmax")
+@op("log_softmax", jax.nn.log_softmax)
 class LogSoftmax(Normalization):
     """The logarithm of the softmax."""
-
-    def evaluate(self, x: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(x, self.axis)
 
 
 @op("cumsum")

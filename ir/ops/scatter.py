@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from ..errors import require
 from ..op import Movement, Op, T, no_products, op
 from ..types import DType, TensorType
-from .reduce import check_axis
-from .shape import from_front
+from .shape import check_element_indices, from_front
 
 Reduction = Literal["none", "add", "mul", "max", "min"]
 
@@ -86,13 +85,8 @@ class ScatterElements(Scatter):
     reduction: Reduction = "none"
 
     def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
-        check_axis(self.axis, x.rank)
-        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
-        require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")
+        check_element_indices(x, indices, self.axis)
         require(updates.shape == indices.shape, f"updates of shape {updates.shape}, {indices.shape} wanted")
-        for axis, (size, wanted) in enumerate(zip(x.shape, indices.shape, strict=True)):
-            require(axis == self.axis or wanted <= size, f"{wanted} indices for {size} elements on axis {axis}")
-        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
         check_updates(x, updates, self.reduction)
         return x
 

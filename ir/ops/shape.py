@@ -174,9 +174,7 @@ class Gather(Movement):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         """Put the shape of the indices in the place of the axis."""
-        require(0 <= self.axis < x.rank, f"axis {self.axis} of {x.rank} axes")
-        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
-        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
+        check_indices(x, indices, self.axis)
         return x.with_shape(*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :])
 
     def evaluate(self, x: jax.Array, indices: jax.Array) -> jax.Array:
@@ -190,18 +188,28 @@ class GatherElements(Movement):
     axis: int
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        require(0 <= self.axis < x.rank, f"axis {self.axis} of {x.rank} axes")
-        require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
-        require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")
-        for axis, (size, wanted) in enumerate(zip(x.shape, indices.shape, strict=True)):
-            require(axis == self.axis or wanted <= size, f"{wanted} indices for {size} elements on axis {axis}")
-        require(x.shape[self.axis] > 0 or indices.size == 0, f"axis {self.axis} is empty")
+        check_element_indices(x, indices, self.axis)
         return x.with_shape(*indices.shape)
 
     def evaluate(self, x: jax.Array, indices: jax.Array) -> jax.Array:
         sizes = (size if axis == self.axis else indices.shape[axis] for axis, size in enumerate(x.shape))
         kept = x[tuple(map(slice, sizes))]
         return jnp.take_along_axis(kept, from_front(indices, x.shape[self.axis]), self.axis, mode="clip")
+
+
+def check_indices(x: TensorType, indices: TensorType, axis: int) -> None:
+    """Require an axis of x that has elements, and bare integers as indices on it."""
+    require(0 <= axis < x.rank, f"axis {axis} of {x.rank} axes")
+    require(indices.dtype.is_integer and indices.quant is None, f"indices {indices}, bare integers wanted")
+    require(x.shape[axis] > 0 or indices.size == 0, f"axis {axis} is empty")
+
+
+def check_element_indices(x: TensorType, indices: TensorType, axis: int) -> None:
+    """Require indices that are shaped like x, with at most as many on the other axes."""
+    check_indices(x, indices, axis)
+    require(indices.rank == x.rank, f"indices of rank {indices.rank}, {x.rank} wanted")
+    for other, (size, count) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        require(other == axis or count <= size, f"{count} indices for {size} elements on axis {other}")
 
 
 def from_front(indices: jax.Array, size: int) -> jax.Array:
