@@ -53,9 +53,7 @@ class Constant:
         return hash_.hexdigest()
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Constant):
-            return NotImplemented
-        return self.type == other.type and self.digest == other.digest
+        return isinstance(other, Constant) and (self.type, self.digest) == (other.type, other.digest)
 
     def __hash__(self) -> int:
         return hash((self.type, self.digest))
@@ -112,9 +110,7 @@ class Graph:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Graph):
-            return NotImplemented
-        return self._key == other._key
+        return isinstance(other, Graph) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash((self.name, self.nodes))

@@ -122,7 +122,8 @@ class ConvTranspose(Op):
             precision=jax.lax.Precision.HIGHEST,
         )
         cuts = tuple((min(before, 0), min(after, 0)) for before, after in padding)
-        return with_bias(trimmed(y, cuts)[0], b)
+        cropped = trimmed(y, cuts)[0]
+        return cropped if b is None else cropped + jnp.reshape(b, (1, -1) + (1,) * len(window))
 
 
 @op("matmul")
@@ -162,8 +163,3 @@ def check_operands(x: TensorType, w: TensorType, b: TensorType | None, *per_axis
 def check_groups(channels: int, groups: int, side: str) -> None:
     """Require whole groups of channels."""
     require(groups > 0 and channels % groups == 0, f"{channels} channels {side} do not divide into {groups} groups")
-
-
-def with_bias(y: jax.Array, b: jax.Array | None) -> jax.Array:
-    """Add a number per channel to [N, C, *space]."""
-    return y if b is None else y + jnp.reshape(b, (1, -1) + (1,) * (y.ndim - 2))

@@ -240,7 +240,7 @@ def test_damage_is_told_with_its_line(old: str, new: str, said: str) -> None:
 def test_text_that_ends_early() -> None:
     with pytest.raises(ParseError, match=r"^text:3: unclosed {$"):
         parse(GOOD.partition("}")[0])
-    with pytest.raises(ParseError, match=r"^text:5: ',' wanted at ''$"):
+    with pytest.raises(ParseError, match=r"^text:5: '}' wanted at ''$"):
         parse(GOOD.rpartition("}")[0])
     with pytest.raises(ParseError, match=r"^text:1: 'graph' wanted at ''$"):
         parse("")

@@ -13,7 +13,7 @@ from ...op import no_products, op
 from ...roots import rounded_division, rounded_root
 from ...types import DType, TensorType
 from ..elementwise import broadcast
-from .result import Clamped, Operand, Requantized, centred, require_integers, require_zero_point
+from .result import Clamped, Operand, Requantized, centred, require_integers
 
 DIVISION_SHIFTS = (0, 44)
 """The shifts of a division's factor: divisors of 17 bits stay inside 62."""
@@ -32,9 +32,7 @@ class Div(Clamped):
     macs = no_products
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        require_integers(a, b)
-        for operand, zero_point in zip((a, b), self.zero_points, strict=True):
-            require_zero_point(operand.dtype, zero_point)
+        require_integers(a, b, zero_points=self.zero_points)
         least, greatest = DIVISION_SHIFTS
         require(least <= self.shift <= greatest, f"shift {self.shift}, {least} to {greatest} wanted")
         require(0 < self.factor < 1 << 31, f"factor {self.factor}, 1 to 2147483647 wanted")
@@ -64,9 +62,7 @@ class Hypot(Requantized):
     macs = no_products
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        require_integers(a, b)
-        for operand, zero_point in zip((a, b), self.zero_points, strict=True):
-            require_zero_point(operand.dtype, zero_point)
+        require_integers(a, b, zero_points=self.zero_points)
         fits = all(0 <= weight <= LARGEST_SIDE for weight in self.weights)
         require(fits, f"weights {self.weights}, 0 to {LARGEST_SIDE} wanted")
         bound = self._length(a.dtype.range, b.dtype.range)

@@ -15,17 +15,7 @@ from ...op import Bounds, no_products, op
 from ...requantize import HALVES_UP, power_of_two, requantize, round_half_up, rounded_shift
 from ...types import DType, TensorType
 from ..elementwise import broadcast
-from .result import (
-    Clamped,
-    Integer,
-    Operand,
-    Requantized,
-    centred,
-    product,
-    require_factors,
-    require_integers,
-    require_zero_point,
-)
+from .result import Clamped, Integer, Operand, Requantized, centred, product, require_factors, require_integers
 
 
 @op("npu.requantize")
@@ -39,8 +29,7 @@ class Requantize(Requantized):
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Keep the shape; channels are last."""
-        require_integers(x, bits=32)
-        require_zero_point(x.dtype, self.input_zero_point)
+        require_integers(x, bits=32, zero_points=(self.input_zero_point,))
         bound = centred(x.dtype.range, self.input_zero_point)
         return self.rescaled(x.shape, multiplier, shift, (1,), x.shape[-1:] or (1,), bound=bound)
 
@@ -62,9 +51,7 @@ class _Pairwise(Requantized):
 
     def paired(self, a: TensorType, b: TensorType, bits: int = 16) -> tuple[tuple[int, ...], Interval, Interval]:
         """The common shape, and the intervals of the centred operands."""
-        require_integers(a, b, bits=bits)
-        require_zero_point(a.dtype, self.zero_points[0])
-        require_zero_point(b.dtype, self.zero_points[1])
+        require_integers(a, b, bits=bits, zero_points=self.zero_points)
         return (broadcast(a.shape, b.shape), *self.intervals(a.dtype.range, b.dtype.range))
 
     def intervals(self, a: Interval, b: Interval) -> tuple[Interval, Interval]:

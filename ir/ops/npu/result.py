@@ -160,11 +160,12 @@ def total(term: Interval, count: int) -> Interval:
     return min(term[0], 0) * count, max(term[1], 0) * count
 
 
-def require_integers(*operands: TensorType, bits: int = 16) -> None:
-    """Require integer operands of at most `bits` bits."""
-    for operand in operands:
+def require_integers(*operands: TensorType, bits: int = 16, zero_points: tuple[int, ...] = ()) -> None:
+    """Require integer operands of at most `bits` bits, and their zero points among these integers."""
+    for operand, zero_point in zip(operands, zero_points or (0,) * len(operands), strict=True):
         fits = operand.dtype.is_integer and operand.dtype.bits <= bits
         require(fits, f"{operand.dtype} operand, an integer of at most {bits} bits wanted")
+        require_zero_point(operand.dtype, zero_point)
 
 
 def require_zero_point(dtype: DType, zero_point: int) -> None:

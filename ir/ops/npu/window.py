@@ -174,9 +174,8 @@ class AveragePool2d(Requantized):
     macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        require_integers(x)
+        require_integers(x, zero_points=(self.input_zero_point,))
         require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
-        require_zero_point(x.dtype, self.input_zero_point)
         require(min(map(min, self.padding)) >= 0, f"padding {self.padding}, none below 0 wanted")
         space = window_sizes(x.shape[1:3], self.window, self.stride, self.padding, self.dilation)
         require(math.prod(self.window) < 1 << 16, f"window {self.window}, less than 65536 elements wanted")
@@ -211,8 +210,7 @@ class ReduceSum(Requantized):
     macs = no_products
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        require_integers(x)
-        require_zero_point(x.dtype, self.input_zero_point)
+        require_integers(x, zero_points=(self.input_zero_point,))
         known = sorted(set(self.axes)) == sorted(self.axes) and all(0 <= axis < x.rank for axis in self.axes)
         require(known, f"axes {self.axes} of rank {x.rank}")
         sizes = ((1 if axis in self.axes else size) for axis, size in enumerate(x.shape))
@@ -246,8 +244,7 @@ class ResizeLinear(Requantized):
         self, x: TensorType, rows: TensorType, columns: TensorType, multiplier: TensorType, shift: TensorType
     ) -> TensorType:
         """Take the new height from the rows, the new width from the columns."""
-        require_integers(x)
-        require_zero_point(x.dtype, self.input_zero_point)
+        require_integers(x, zero_points=(self.input_zero_point,))
         require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
         n, h, w, c = x.shape
         for what, type_, size in (("rows", rows, h), ("columns", columns, w)):
