@@ -90,15 +90,15 @@ def _in_order(graph: Graph, inputs: Inputs) -> list[Any]:
         missing = [name for name in graph.inputs if name not in inputs]
         if unknown or missing:
             raise NpuqError(
-                f"{graph.name}: no input {(unknown or missing)[0]!r} {'here' if unknown else 'given'}; {_wanted(graph)}"
+                f"{graph.name}: no input {(unknown or missing)[0]!r} {'here' if unknown else 'given'}; {_inputs(graph)}"
             )
         return [inputs[name] for name in graph.inputs]
     if len(inputs) != len(graph.inputs):
-        raise NpuqError(f"{graph.name}: {len(inputs)} inputs given; {_wanted(graph)}")
+        raise NpuqError(f"{graph.name}: {len(inputs)} inputs given; {_inputs(graph)}")
     return list(inputs)
 
 
-def _wanted(graph: Graph) -> str:
+def _inputs(graph: Graph) -> str:
     return "it takes " + ", ".join(f"{name}: {type_}" for name, type_ in graph.inputs.items())
 
 

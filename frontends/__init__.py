@@ -75,15 +75,15 @@ class Options(TypedDict, total=False):
 
 def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Graph:
     """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open."""
-    module, given, (values, outputs) = _chosen(source, **options)
-    graph: Graph = module.load(source, shapes, **given)
+    module, own, (values, outputs) = _frontend(source, **options)
+    graph: Graph = module.load(source, shapes, **own)
     return specialize(graph, values, outputs)
 
 
 def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
     """List every problem that prevents the import of a network."""
-    module, given, _ = _chosen(source, **options)
-    found: list[Problem] = module.check(source, shapes, **given)
+    module, own, _ = _frontend(source, **options)
+    found: list[Problem] = module.check(source, shapes, **own)
     return found
 
 
@@ -92,11 +92,11 @@ def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Option
 
     Other outputs than the network's need a framework that exposes its layers; otherwise raises `NpuqError`.
     """
-    module, given, (values, outputs) = _chosen(source, **options)
-    found: Original = module.original(source, shapes, **given)
+    module, own, (values, outputs) = _frontend(source, **options)
+    found: Original = module.original(source, shapes, **own)
     if not values and not outputs:
         return found
-    graph: Graph = module.load(source, shapes, **given)
+    graph: Graph = module.load(source, shapes, **own)
     if found.inside is None and not set(outputs or ()) <= set(graph.outputs):
         raise NpuqError(f"{found.framework} does not show its layers, so that other outputs have no reference")
     return found.with_inputs(fixed_inputs(graph, values or {}))
@@ -126,16 +126,16 @@ def recognize(source: Any) -> str:
     raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
 
 
-def _chosen(
+def _frontend(
     source: Any, framework: str | None = None, **options: Any
 ) -> tuple[Any, dict[str, Any], tuple[Values | None, Sequence[str] | None]]:
     """Return the frontend of a source, its options, and the options for `specialize`."""
     name = framework or recognize(source)
     if name not in TAKES:
         raise NpuqError(f"there is no framework {name!r}; there are {', '.join(TAKES)}")
-    given = {option: value for option, value in options.items() if value is not None}
-    left = [given.pop(option, None) if option not in TAKES[name] else None for option in ("values", "outputs")]
-    for option in given:
+    own = {option: value for option, value in options.items() if value is not None}
+    common = [own.pop(option, None) if option not in TAKES[name] else None for option in ("values", "outputs")]
+    for option in own:
         if option not in TAKES[name]:
             raise NpuqError(f"{name} models are read without {option} of their own")
-    return importlib.import_module(f".{name}", __name__), given, (left[0], left[1])
+    return importlib.import_module(f".{name}", __name__), own, (common[0], common[1])

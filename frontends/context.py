@@ -141,7 +141,7 @@ class Context:
         constant = self.builder.constants.get(name) if name is not None else None
         return None if constant is None else constant.array
 
-    def wanted(self, index: int, what: str) -> np.ndarray:
+    def required(self, index: int, what: str) -> np.ndarray:
         """The array of operand `index`, which must be a constant."""
         array = self.known(self.node.operand(index))
         require(array is not None, f"{what} must be a constant, not computed from the network's inputs")
@@ -150,7 +150,7 @@ class Context:
 
     def integers(self, index: int, what: str) -> tuple[int, ...]:
         """The integers of the constant operand `index`, flattened."""
-        array = self.wanted(index, what)
+        array = self.required(index, what)
         require(array.dtype.kind in "iu" and array.ndim <= 1, f"{what} must be a list of integers")
         return tuple(int(value) for value in array.ravel())
 

@@ -54,9 +54,9 @@ def fitting(described: str, dtype: np.dtype[Any], sizes: Sequence[int | str] | N
 
     Raises `RuleError` for numbers that the element type cannot hold, and for other shapes.
     """
-    given = np.asarray(value)
-    array = given.astype(dtype)
-    require(bool((array == given).all()), f"input {described} does not hold {value!r}")
+    numbers = np.asarray(value)
+    array = numbers.astype(dtype)
+    require(bool((array == numbers).all()), f"input {described} does not hold {value!r}")
     fits = sizes is None or (
         len(sizes) == array.ndim
         and all(isinstance(size, str) or size == n for size, n in zip(sizes, array.shape, strict=True))

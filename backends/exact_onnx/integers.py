@@ -43,8 +43,8 @@ def rounded_root(write: ExactWriter, x: str) -> str:
     rest = write.step("Sub", x, write.step("Mul", guess, guess))
     # A guess one too low leaves a remainder above 2 * guess, which also rounds up.
     low = write.step("Greater", rest, write.step("Mul", guess, write.scalar(2)))
-    taken = write.step("Add", write.step("Mul", guess, write.scalar(2)), write.scalar(1))
-    left = write.step("Where", low, write.step("Sub", rest, taken), rest)
+    odd = write.step("Add", write.step("Mul", guess, write.scalar(2)), write.scalar(1))
+    left = write.step("Where", low, write.step("Sub", rest, odd), rest)
     guess = write.step("Add", guess, write.cast(low, DType.I64))
     up = write.step("Greater", left, guess)
     return write.step("Add", guess, write.cast(up, DType.I64))

@@ -75,8 +75,8 @@ def _lstm_step(cell: _Cell, op: Lstm, holes: list[str] | None, states: list[str]
         return cell.step("Add", gate, cell.rounded(cell.step("Mul", holes[hole], state), SUM_FRACTION))
 
     i, forget = cell.function(0, peep(i, 0)), peep(forget, 2)
-    kept = cell.step("Sub", cell.number(UNIT), i) if op.input_forget else cell.function(0, forget)
-    state = cell.mixed(kept, state, i, cell.function(1, candidate))
+    f = cell.step("Sub", cell.number(UNIT), i) if op.input_forget else cell.function(0, forget)
+    state = cell.mixed(f, state, i, cell.function(1, candidate))
     gate = cell.function(0, peep(o, 1))
     product = cell.step("Mul", gate, cell.function(2, state, limit=False))
     return [cell.stored(product, op.hidden_out, op.zero_point), state]
@@ -211,7 +211,7 @@ class _Cell:
             after = step(before, now[0])
             if len(now) == 1:
                 return after, after[0]
-            kept = [self.step("Where", now[1], new, old) for new, old in zip(after, before, strict=True)]
-            return kept, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
+            held = [self.step("Where", now[1], new, old) for new, old in zip(after, before, strict=True)]
+            return held, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
 
         return write.scan(body, states, entries, backwards=back)

@@ -75,9 +75,9 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
         builder.reserved.difference_update(node.results)
         builder.copy(node, (entered.get(operand, operand) for operand in node.operands))
     outputs = {}
-    for given, value in graph.outputs.items():
+    for public, value in graph.outputs.items():
         # A returned input is returned as its integers, under another name than the floats.
-        name = builder.fresh(f"{given}.out") if given in entered else given
+        name = builder.fresh(f"{public}.out") if public in entered else public
         inner, type_ = entered.get(value, value), graph.types[value]
         quant = type_.quant
         if quant is None:
@@ -170,8 +170,8 @@ class ExactWriter(Writer):
         around, self.nodes = self.nodes, []
         before = [self.fresh(f"{state}.before") for state in states]
         now = [self.fresh(f"{entry}.now") for entry in entries]
-        after, given = body(before, now)
-        results = [self.step("Identity", value) for value in (*after, given)]
+        after, result = body(before, now)
+        results = [self.step("Identity", value) for value in (*after, result)]
         inside, self.nodes = self.nodes, around
         kinds = [DType.I64] * len(states) + [DType.I64, DType.BOOL][: len(entries)]
         graph = helper.make_graph(

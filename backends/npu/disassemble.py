@@ -42,13 +42,13 @@ def _instruction(contents: Contents, node: Node, places: dict[str, Slot | Placem
     graph = contents.graph
     results = ", ".join(_value(name, type_, places) for name, type_ in zip(node.results, node.types, strict=True))
     operands: list[str] = []
-    for name, said in zip(node.operands, operand_names(node.op, len(node.operands)), strict=True):
+    for name, parameter in zip(node.operands, operand_names(node.op, len(node.operands)), strict=True):
         place = places[name]
         if isinstance(place, Placement) and place.role in (Role.MULTIPLIER, Role.SHIFT):
             summary = _range(graph.constants[name].array, shift=place.role is Role.SHIFT)
             operands.append(f"{'q' if place.role is Role.SHIFT else 'M'}=#{place.offset} {summary}")
         else:
-            operands.append(f"{said}={_operand(name, graph.types[name], place)}")
+            operands.append(f"{parameter}={_operand(name, graph.types[name], place)}")
     attributes = " ".join(f"{name}={attribute_text(value)}" for name, value in node.op.attributes.items())
     parts = [f"{results} = {node.op.name} {', '.join(operands)}", attributes]
     if node.host:

@@ -68,9 +68,9 @@ def place_constants(graph: Graph) -> tuple[Placement, ...]:
     starts: set[str] = set()
     for node in graph.nodes:
         fresh: list[str] = []
-        for operand, said in zip(node.operands, operand_names(node.op, len(node.operands)), strict=True):
+        for operand, parameter in zip(node.operands, operand_names(node.op, len(node.operands)), strict=True):
             if operand in graph.constants and operand not in roles:
-                roles[operand] = role_of(node.op, said)
+                roles[operand] = role_of(node.op, parameter)
                 fresh.append(operand)
         starts.update(fresh[:1])
     roles.update((name, Role.DATA) for name in graph.constants if name not in roles)

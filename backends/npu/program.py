@@ -129,9 +129,9 @@ class Program(Contents):
     def _answer(self, sample: Any) -> KnownAnswer:
         inputs = sample if isinstance(sample, (Mapping, tuple)) else (sample,)
         arrays, count = to_edge(self.graph, inputs)
-        given = tuple(array[: array.shape[0] // count] if count > 1 else array for array in arrays)
-        outputs = self._execute(*given, raw=True)
+        batch = tuple(array[: array.shape[0] // count] if count > 1 else array for array in arrays)
+        outputs = self._execute(*batch, raw=True)
         return KnownAnswer(
-            tuple(Constant(type_, array) for array, type_ in zip(given, self.graph.input_types, strict=True)),
+            tuple(Constant(type_, array) for array, type_ in zip(batch, self.graph.input_types, strict=True)),
             tuple(Constant(type_, array) for array, type_ in zip(outputs, self.graph.output_types, strict=True)),
         )

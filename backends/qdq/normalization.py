@@ -84,7 +84,7 @@ def _attributes(write: Writer, op: recurrent.Recurrent) -> dict[str, object]:
         "activations": list(names),
     }
     for place, name in enumerate(("activation_alpha", "activation_beta")):
-        given = [numbers[place] for numbers in constants if len(numbers) > place]
-        if given:
-            attributes[name] = given
+        values = [numbers[place] for numbers in constants if len(numbers) > place]
+        if values:
+            attributes[name] = values
     return {**attributes, "clip": op.clip} if op.clip > 0 else attributes

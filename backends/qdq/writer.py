@@ -93,10 +93,10 @@ class Writer:
         for name, value in graph.outputs.items():
             if value in graph.producers:
                 self.names.setdefault(value, name)
-        given = set(self.names.values()) | set(graph.outputs)
+        used = set(self.names.values()) | set(graph.outputs)
         for value in graph.types:
             if value not in self.names:
-                self.names[value] = self.fresh(f"{value}.raw") if value in given else value
+                self.names[value] = self.fresh(f"{value}.raw") if value in used else value
 
     def at(self, node: Node, export: Export) -> None:
         """Write a node; its errors get its location."""
@@ -114,12 +114,12 @@ class Writer:
         for name, value in graph.outputs.items():
             if self.names[value] != name:
                 nodes.append(helper.make_node("Identity", [self.names[value]], [name], name=name))
-        kept, needed = _needed(nodes, graph.outputs)
-        made = {name for node in kept for name in node.output}
+        live, needed = _needed(nodes, graph.outputs)
+        made = {name for node in live for name in node.output}
         stored = [_tensor(known.array, self.names[name]) for name, known in graph.constants.items()]
         inner = {self.names[result]: graph.types[result] for node in graph.nodes for result in node.results}
         proto = helper.make_graph(
-            kept,
+            live,
             graph.name,
             [_info(name, type_) for name, type_ in graph.inputs.items()],
             [_info(name, graph.types[value]) for name, value in graph.outputs.items()],
@@ -250,14 +250,14 @@ def element_type(dtype: DType) -> int:
 def _needed(nodes: Iterable[NodeProto], outputs: Iterable[str]) -> tuple[list[NodeProto], set[str]]:
     """The nodes that outputs need, and the names that they read."""
     needed = set(outputs)
-    kept = []
+    live = []
     for node in reversed(list(nodes)):
         if needed.intersection(node.output):
-            kept.append(node)
+            live.append(node)
             needed.update(node.input)
             for attribute in node.attribute:
                 needed.update(name for inner in attribute.g.node for name in inner.input)
-    return kept[::-1], needed
+    return live[::-1], needed
 
 
 def _info(name: str, type_: TensorType) -> ValueInfoProto:

@@ -158,10 +158,10 @@ def _declared(proto: Any) -> Iterator[tuple[str, tuple[int, ...] | None]]:
     """The inputs that older files list first, with four sizes or a shape each."""
     for index, name in enumerate(proto.input):
         if proto.input_shape:
-            given = proto.input_shape[min(index, len(proto.input_shape) - 1)].dim
+            sizes = proto.input_shape[min(index, len(proto.input_shape) - 1)].dim
         else:
-            given = proto.input_dim[4 * index : 4 * index + 4]
-        yield name, tuple(map(int, given)) or None
+            sizes = proto.input_dim[4 * index : 4 * index + 4]
+        yield name, tuple(map(int, sizes)) or None
 
 
 def _data_shapes(layer: Any) -> list[tuple[int, ...] | None]:

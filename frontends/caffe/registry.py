@@ -68,9 +68,9 @@ class Layer:
         stored = self.spec.weights
         require(index < len(stored), f"the weights file holds {len(stored)} arrays for it, its {what} is missing")
         found = stored[index]
-        kept, wanted = (tuple(size for size in sizes if size != 1) for sizes in (found.shape, shape))
-        flat = found.ndim <= 4 and found.size == np.prod(shape, dtype=np.int64) and len(kept) <= 1
-        require(kept == wanted or flat, f"{what} of shape {found.shape}, {shape} wanted: do the files belong together?")
+        own, wanted = (tuple(size for size in sizes if size != 1) for sizes in (found.shape, shape))
+        flat = found.ndim <= 4 and found.size == np.prod(shape, dtype=np.int64) and len(own) <= 1
+        require(own == wanted or flat, f"{what} of shape {found.shape}, {shape} wanted: do the files belong together?")
         return found.reshape(shape)
 
     def number(self, value: float, name: str = "c") -> str:

@@ -84,11 +84,11 @@ def inner_product(layer: Layer) -> str:
     """Axes from `axis` on are joined; weights are stored [outputs, inputs] unless `transpose` is set."""
     parameter = layer.message.inner_product_param
     axis = layer.axis(parameter.axis)
-    kept, inputs = layer.shape[:axis], int(np.prod(layer.shape[axis:], dtype=np.int64))
+    outer, inputs = layer.shape[:axis], int(np.prod(layer.shape[axis:], dtype=np.int64))
     outputs = parameter.num_output
     stored = (inputs, outputs) if parameter.transpose else (outputs, inputs)
     weight = layer.array(0, "weight", *stored)
-    flat = layer.x if len(layer.shape) == axis + 1 else layer.add(Reshape(shape=(*kept, inputs)))
+    flat = layer.x if len(layer.shape) == axis + 1 else layer.add(Reshape(shape=(*outer, inputs)))
     operands = [flat, layer.context.constant(weight if parameter.transpose else weight.T, "weight")]
     if parameter.bias_term:
         operands.append(layer.weight(1, "bias", outputs))

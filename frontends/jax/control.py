@@ -40,12 +40,12 @@ def scan(equation: Equation) -> tuple[Result, ...]:
     params = equation.params
     length, constants, carried = params["length"], params["num_consts"], params["num_carry"]
     require(length <= STEPS, f"a loop of {length} steps, at most {STEPS} are unrolled")
-    given, carry = equation.operands[:constants], tuple(equation.operands[constants : constants + carried])
+    fixed, carry = equation.operands[:constants], tuple(equation.operands[constants : constants + carried])
     runs = range(constants + carried, len(equation.operands))
     steps: list[Sequence[Result]] = []
     for step in reversed(range(length)) if params["reverse"] else range(length):
         parts = [_step(equation, index, step) for index in runs]
-        results = equation.inline(params["jaxpr"], (*given, *carry, *parts))
+        results = equation.inline(params["jaxpr"], (*fixed, *carry, *parts))
         carry = results[:carried]
         steps.append(results[carried:])
     if params["reverse"]:

@@ -38,8 +38,8 @@ def _with_ones(equation: Equation, x: str, shape: Ints | list[int]) -> str:
     node = equation.producer(x)
     if node is not None and isinstance(node.op, Reduction) and not node.op.keep:
         before = equation.type(node.operands[0]).shape
-        kept = tuple(1 if axis in node.op.axes else size for axis, size in enumerate(before))
-        if kept == tuple(shape):
+        full = tuple(1 if axis in node.op.axes else size for axis, size in enumerate(before))
+        if full == tuple(shape):
             return equation.add(type(node.op)(axes=node.op.axes, keep=True), node.operands[0])
     return equation.reshaped(x, shape)
 
@@ -55,7 +55,7 @@ def transpose(equation: Equation) -> str:
 def reverse(equation: Equation) -> str:
     shape = equation.shapes[0]
     turned = equation.params["dimensions"]
-    return _kept(
+    return _selected(
         equation, [range(size - 1, -1, -1) if axis in turned else range(size) for axis, size in enumerate(shape)]
     )
 
@@ -64,7 +64,7 @@ def reverse(equation: Equation) -> str:
 def slice_(equation: Equation) -> str:
     steps = equation.params["strides"] or (1,) * len(equation.shapes[0])
     bounds = zip(equation.params["start_indices"], equation.params["limit_indices"], steps, strict=True)
-    return _kept(equation, [range(start, stop, step) for start, stop, step in bounds])
+    return _selected(equation, [range(start, stop, step) for start, stop, step in bounds])
 
 
 @converts("dynamic_slice")
@@ -72,15 +72,15 @@ def dynamic_slice(equation: Equation) -> str:
     """Only at a constant position, which is clamped."""
     shape, sizes = equation.shapes[0], equation.params["slice_sizes"]
     starts = [equation.number(index) for index in range(1, len(equation.operands))]
-    kept = []
+    ranges = []
     for start, size, whole in zip(starts, sizes, shape, strict=True):
         require(start is not None, "the place of a slice is computed from the inputs")
         first = min(max(int(start or 0), 0), whole - size)
-        kept.append(range(first, first + size))
-    return _kept(equation, kept)
+        ranges.append(range(first, first + size))
+    return _selected(equation, ranges)
 
 
-def _kept(equation: Equation, ranges: list[range]) -> str:
+def _selected(equation: Equation, ranges: list[range]) -> str:
     """Select elements of each axis."""
     op = Slice(
         starts=tuple(along.start for along in ranges),
@@ -96,7 +96,7 @@ def split(equation: Equation) -> tuple[str, ...]:
     bounds = itertools.accumulate(equation.params["sizes"], initial=0)
     whole = [range(size) for size in shape]
     return tuple(
-        _kept(equation, [*whole[:axis], range(start, stop), *whole[axis + 1 :]])
+        _selected(equation, [*whole[:axis], range(start, stop), *whole[axis + 1 :]])
         for start, stop in itertools.pairwise(bounds)
     )
 
@@ -128,7 +128,7 @@ def pad(equation: Equation) -> str:
     x, shape = equation.full(0), equation.shapes[0]
     if any(min(before, after) < 0 for before, after, _ in config):
         cut = zip(shape, config, strict=True)
-        x = _kept(equation, [range(max(-before, 0), size - max(-after, 0)) for size, (before, after, _) in cut])
+        x = _selected(equation, [range(max(-before, 0), size - max(-after, 0)) for size, (before, after, _) in cut])
     padding = tuple((max(before, 0), max(after, 0)) for before, after, _ in config)
     return equation.add(Pad(padding=padding, value=value or 0.0), x) if any(map(any, padding)) else x
 
@@ -169,8 +169,8 @@ def _at(equation: Equation, shape: Ints, sizes: Ints, numbers: object) -> str:
     starts = [0] * len(shape)
     for axis, start in zip(numbers.start_index_map, known.array.ravel(), strict=True):  # type: ignore[attr-defined]  # JAX's own type
         starts[axis] = min(max(int(start), 0), shape[axis] - sizes[axis])
-    taken = _kept(equation, [range(start, start + size) for start, size in zip(starts, sizes, strict=True)])
-    return equation.reshaped(taken, equation.result().shape)
+    part = _selected(equation, [range(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+    return equation.reshaped(part, equation.result().shape)
 
 
 def _unwrapped(equation: Equation, indices: str, size: int) -> str:

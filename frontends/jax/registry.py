@@ -130,8 +130,8 @@ class Equation:
     def require_plain(self, **wanted: Any) -> None:
         """Refuse unsupported values of parameters."""
         for name, value in wanted.items():
-            given = self.params.get(name, value)
-            require(given == value, f"{name}={given} is not supported")
+            actual = self.params.get(name, value)
+            require(actual == value, f"{name}={actual} is not supported")
 
 
 Result = str | Known

@@ -34,9 +34,9 @@ def trace(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Trac
     if inputs is None:
         if not shapes:
             raise NpuqError(f"{name}: example inputs are wanted: npuq.load(f, inputs=x)")
-        unknown = [given for given in shapes if given not in parameters]
+        unknown = [input_ for input_ in shapes if input_ not in parameters]
         require(not unknown, f"there is no argument {', '.join(unknown)}; the arguments are {', '.join(parameters)}")
-        inputs = {given: _struct(shape, np.float32) for given, shape in shapes.items()}
+        inputs = {input_: _struct(shape, np.float32) for input_, shape in shapes.items()}
     elif shapes:
         raise NpuqError(f"{name}: either shapes or example inputs, not both")
     args: tuple[Any, ...] = () if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)

@@ -63,9 +63,9 @@ def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: s
     except RuntimeError as error:
         raise RuleError(f"ONNX's definition does not apply: {error}") from None
     require(all(part.op_type != node.op_type for part in inlined.node), "ONNX's definition does not apply")
-    kept = {*types, *node.output, ""}
+    outer = {*types, *node.output, ""}
     for part in inlined.node:
-        _rename(part, lambda name: name if name in kept else f"{prefix}.{name}")
+        _rename(part, lambda name: name if name in outer else f"{prefix}.{name}")
     return inlined
 
 
@@ -89,9 +89,9 @@ def _add_defaults(node: NodeProto, opset: int) -> None:
     """Write out default attributes, which the inliner drops."""
     from onnx import defs
 
-    given = {attribute.name for attribute in node.attribute}
+    present = {attribute.name for attribute in node.attribute}
     for name, attribute in defs.get_schema(node.op_type, opset).attributes.items():
-        if name not in given and attribute.default_value.name:
+        if name not in present and attribute.default_value.name:
             node.attribute.append(attribute.default_value)
 
 

@@ -100,11 +100,11 @@ def _agree(one: Input, shape: Sequence[int], symbols: dict[str, int]) -> None:
     if one.sizes is None:
         return
     fits = len(shape) == len(one.sizes)
-    for given, size in zip(shape, one.sizes, strict=False):
+    for number, size in zip(shape, one.sizes, strict=False):
         if isinstance(size, str) and size != "?":
-            fits = fits and symbols.setdefault(size, given) == given
+            fits = fits and symbols.setdefault(size, number) == number
         else:
-            fits = fits and size in ("?", given)
+            fits = fits and size in ("?", number)
     require(fits, f"shape {spelled} given, but input {one} is declared")
 
 

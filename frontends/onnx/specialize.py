@@ -52,13 +52,13 @@ def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
         require_value(name, known, [one.name for one in inputs(graph)])
     del graph.output[:]
     graph.output.extend(ValueInfoProto(name=name) for name in outputs)
-    needed, kept = set(outputs), []
+    needed, nodes = set(outputs), []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            kept.append(node)
+            nodes.append(node)
             needed.update(_read(node))
     del graph.node[:]
-    graph.node.extend(reversed(kept))
+    graph.node.extend(reversed(nodes))
 
 
 def _read(node: Any) -> Iterable[str]:

@@ -131,11 +131,11 @@ def _require_known(place: str, nodes: Sequence[Any]) -> None:
             )
 
 
-def _fresh(tensor: str, taken: set[str]) -> str:
+def _fresh(tensor: str, used: set[str]) -> str:
     """Return a name for the placeholder of a tensor: its node's, unless the graph still needs that node."""
     node, _, port = tensor.rpartition(":")
     name = node if port == "0" else f"{node}_{port}"
-    while name in taken:
+    while name in used:
         name += "_"
     return name
 

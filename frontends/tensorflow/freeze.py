@@ -69,12 +69,12 @@ def read_saved_model(path: Path, signature: str | None) -> Frozen:
     except Exception as error:  # damaged folders raise errors of many classes
         raise NpuqError(f"{path.name}: not a SavedModel that TensorFlow reads: {one_line(error)[:200]}") from None
     known = list(model.signatures)
-    chosen = signature or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else None)
-    if chosen not in known:
+    key = signature or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else None)
+    if key not in known:
         listed = ", ".join(known) or "none"
-        problem = f"there is no signature {chosen!r}" if chosen else "name a signature: --signature"
+        problem = f"there is no signature {key!r}" if key else "name a signature: --signature"
         raise NpuqError(f"{path.name}: {problem}; the signatures are {listed}")
-    function = model.signatures[chosen]
+    function = model.signatures[key]
     inputs, outputs = function.structured_input_signature[1], function.structured_outputs
     return freeze(path.name, function, sorted(inputs), sorted(outputs))
 
@@ -208,9 +208,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
     """Append a number to repeated names."""
     found: list[str] = []
     for name in names:
-        number, chosen = 0, name
-        while chosen in found:
+        number, new = 0, name
+        while new in found:
             number += 1
-            chosen = f"{name}.{number}"
-        found.append(chosen)
+            new = f"{name}.{number}"
+        found.append(new)
     return found

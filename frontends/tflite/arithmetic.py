@@ -258,5 +258,5 @@ def local_response_normalization(operation: Operation) -> str:
     options, x = operation.options, operation.first(operation.x)
     size = 2 * options["radius"] + 1
     require(size > 0, f"radius {options['radius']}")
-    meant = {"size": size, "alpha": options["alpha"] * size, "beta": options["beta"], "bias": options["bias"]}
-    return operation.last(apply(operation.context, "LRN", [x], meant))
+    attributes = {"size": size, "alpha": options["alpha"] * size, "beta": options["beta"], "bias": options["bias"]}
+    return operation.last(apply(operation.context, "LRN", [x], attributes))

@@ -18,8 +18,8 @@ from .registry import Ints, Operation, converts
 @converts("RESHAPE")
 def reshape(operation: Operation) -> str:
     """The shape is an operand, or in older files an option; -1 is the remaining size."""
-    given = operation.options["shape"]
-    shape = operation.integers(1, "the shape") if operation.optional(1) is not None else given
+    option = operation.options["shape"]
+    shape = operation.integers(1, "the shape") if operation.optional(1) is not None else option
     size, rest = math.prod(operation.shape), math.prod(size for size in shape if size != -1)
     require(shape.count(-1) <= 1 and (-1 not in shape or rest > 0), f"shape {shape} of {size} elements")
     return operation.reshaped(operation.x, [size // rest if one == -1 else one for one in shape])
@@ -68,8 +68,8 @@ def pack(operation: Operation) -> str:
 @converts("UNPACK")
 def unpack(operation: Operation) -> tuple[str, ...]:
     shape, axis = operation.shape, operation.axis(operation.options["axis"])
-    kept = (*shape[:axis], *shape[axis + 1 :])
-    return tuple(operation.reshaped(part, kept) for part in _parts(operation, operation.x, axis, (1,) * shape[axis]))
+    rest = (*shape[:axis], *shape[axis + 1 :])
+    return tuple(operation.reshaped(part, rest) for part in _parts(operation, operation.x, axis, (1,) * shape[axis]))
 
 
 @converts("SPLIT")
@@ -137,26 +137,26 @@ def strided_slice(operation: Operation) -> str:
     spread = len(shape) - sum(not (new or rest) for new, rest in zip(bits["new"], bits["ellipsis"], strict=True))
     require(sum(bits["ellipsis"]) <= 1 and spread >= 0, f"{len(starts)} slices of {len(shape)} axes")
     ranges: list[range] = []
-    kept: list[int] = []
+    result: list[int] = []
     for place, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
         if bits["ellipsis"][place]:
             rest = shape[len(ranges) : len(ranges) + spread]
             ranges += map(range, rest)
-            kept += rest
+            result += rest
         elif bits["new"][place]:
-            kept.append(1)
+            result.append(1)
         else:
             size = shape[len(ranges)]
             if bits["shrink"][place]:
                 ranges.append(range(start % size, start % size + 1) if -size <= start < size else range(size, size))
                 require(len(ranges[-1]) == 1, f"element {start} of {size}")
                 continue
-            chosen = slice(None if bits["begin"][place] else start, None if bits["end"][place] else stop, step)
-            ranges.append(range(*chosen.indices(size)))
-            kept.append(len(ranges[-1]))
+            part = slice(None if bits["begin"][place] else start, None if bits["end"][place] else stop, step)
+            ranges.append(range(*part.indices(size)))
+            result.append(len(ranges[-1]))
     ranges += map(range, shape[len(ranges) :])
-    kept += shape[len(kept) :] if not any(map(any, (bits["new"], bits["shrink"], bits["ellipsis"]))) else ()
-    return operation.reshaped(sliced(operation, operation.x, ranges), kept)
+    result += shape[len(result) :] if not any(map(any, (bits["new"], bits["shrink"], bits["ellipsis"]))) else ()
+    return operation.reshaped(sliced(operation, operation.x, ranges), result)
 
 
 MASKS = ("begin", "end", "ellipsis", "new", "shrink")
@@ -260,8 +260,8 @@ def one_hot(operation: Operation) -> str:
     require(0 <= depth <= 1 << 16, f"a depth of {depth}")
     places = np.arange(depth, dtype=operation.type(wide).dtype.numpy)
     along = places.reshape([-1 if at == axis else 1 for at in range(operation.type(wide).rank)])
-    meant = operation.add(Equal(), wide, operation.context.constant(along, "places"))
-    return operation.add(Where(), meant, operation.operand(2), operation.operand(3))
+    matches = operation.add(Equal(), wide, operation.context.constant(along, "places"))
+    return operation.add(Where(), matches, operation.operand(2), operation.operand(3))
 
 
 @converts("FILL")

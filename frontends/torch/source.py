@@ -117,9 +117,9 @@ def module(path: Path, weights: Any) -> Any:
         names = ", ".join(cls.__name__ for cls in classes) or "none"
         raise NpuqError(f"{path.name}: no module class without required arguments; its classes are {names}")
     fitting = [one for one in made if one.state_dict().keys() == state.keys()]
-    chosen = fitting[0] if len(fitting) == 1 else made[-1]
-    _fill(chosen, state, f"{path.name}:{type(chosen).__name__}")
-    return chosen
+    fitted = fitting[0] if len(fitting) == 1 else made[-1]
+    _fill(fitted, state, f"{path.name}:{type(fitted).__name__}")
+    return fitted
 
 
 def _required(cls: type) -> list[str]:

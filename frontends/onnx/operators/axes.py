@@ -20,16 +20,16 @@ def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
     return found
 
 
-def given(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...] | None:
+def optional_integers(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...] | None:
     """A list of integers, an attribute in one opset and a constant operand in another; None if absent."""
     if node.has(name):
         return node.ints(name)
     return None if node.optional(operand) is None else context.integers(operand, name)
 
 
-def wanted(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...]:
+def required_integers(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...]:
     """A required list of integers, found as by `given`."""
-    found = given(context, node, name, operand)
+    found = optional_integers(context, node, name, operand)
     if found is None:
         raise RuleError(f"{name} are missing")
     return found

@@ -92,22 +92,22 @@ def _diagonal(context: Context, term: Term) -> Term:
     if label is None:
         return term
     first, second = [axis for axis, one in enumerate(term.labels) if one == label][:2]
-    kept = [axis for axis in range(len(term.labels)) if axis not in (first, second)]
+    rest = [axis for axis in range(len(term.labels)) if axis not in (first, second)]
     shape = context.type(term.value).shape
-    size, others = shape[first], tuple(shape[axis] for axis in kept)
-    square = context.add(Transpose(order=(*kept, first, second)), term.value)
+    size, others = shape[first], tuple(shape[axis] for axis in rest)
+    square = context.add(Transpose(order=(*rest, first, second)), term.value)
     flat = context.add(Reshape(shape=(*others, size * size)), square)
     none = (0,) * len(others)
     op = Slice(starts=(*none, 0), stops=(*others, size * size), steps=(*(1 for _ in none), size + 1))
-    return _diagonal(context, Term(context.add(op, flat), (*(term.labels[axis] for axis in kept), label)))
+    return _diagonal(context, Term(context.add(op, flat), (*(term.labels[axis] for axis in rest), label)))
 
 
-def _joined(context: Context, one: Term, two: Term, kept: set[str]) -> Term:
+def _joined(context: Context, one: Term, two: Term, labels: set[str]) -> Term:
     """Multiply two operands and sum over the labels that occur nowhere else."""
-    one, two = _summed(context, one, kept | set(two.labels)), _summed(context, two, kept | set(one.labels))
+    one, two = _summed(context, one, labels | set(two.labels)), _summed(context, two, labels | set(one.labels))
     shared = [label for label in one.labels if label in two.labels]
-    batch = [label for label in shared if label in kept]
-    summed = [label for label in shared if label not in kept]
+    batch = [label for label in shared if label in labels]
+    summed = [label for label in shared if label not in labels]
     rows, columns = ([label for label in term.labels if label not in shared] for term in (one, two))
     one, two = _ordered(context, one, (*batch, *rows, *summed)), _ordered(context, two, (*batch, *summed, *columns))
     sizes = dict(
@@ -121,12 +121,12 @@ def _joined(context: Context, one: Term, two: Term, kept: set[str]) -> Term:
     return Term(context.add(Reshape(shape=(*b, *m, *n)), product), (*batch, *rows, *columns))
 
 
-def _summed(context: Context, term: Term, kept: set[str]) -> Term:
+def _summed(context: Context, term: Term, labels: set[str]) -> Term:
     """Sum an operand over all other labels."""
-    axes = tuple(axis for axis, label in enumerate(term.labels) if label not in kept)
+    axes = tuple(axis for axis, label in enumerate(term.labels) if label not in labels)
     if not axes:
         return term
-    return Term(context.add(ReduceSum(axes=axes), term.value), tuple(label for label in term.labels if label in kept))
+    return Term(context.add(ReduceSum(axes=axes), term.value), tuple(label for label in term.labels if label in labels))
 
 
 def _ordered(context: Context, term: Term, labels: tuple[str, ...]) -> Term:

@@ -14,7 +14,7 @@ from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Resha
 
 from ...context import Context, Node, require_size
 from ..registry import converts
-from .axes import front, fronts, given, wanted
+from .axes import front, fronts, optional_integers, required_integers
 
 
 @converts("Transpose")
@@ -38,7 +38,7 @@ def split(context: Context, node: Node) -> tuple[str, ...]:
     shape = context.type(x).shape
     axis = front(node.int("axis", 0), len(shape))
     size, count = shape[axis], node.int("num_outputs", len(node.outputs))
-    sizes = given(context, node, "split", 1)
+    sizes = optional_integers(context, node, "split", 1)
     if sizes is None:
         require(count > 0, f"attribute 'num_outputs' is {count}")
         require(node.has("num_outputs") or size % count == 0, f"{size} elements do not split into {count} equal parts")
@@ -55,8 +55,8 @@ def slice_(context: Context, node: Node) -> str:
     """Ends beyond the axis are clamped; negative ones count from the end."""
     x = node.operand(0)
     shape = context.type(x).shape
-    starts, stops = wanted(context, node, "starts", 1), wanted(context, node, "ends", 2)
-    axes = given(context, node, "axes", 3)
+    starts, stops = required_integers(context, node, "starts", 1), required_integers(context, node, "ends", 2)
+    axes = optional_integers(context, node, "axes", 3)
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if node.optional(4) is None else context.integers(4, "steps")
     require(
@@ -64,15 +64,15 @@ def slice_(context: Context, node: Node) -> str:
         f"{len(starts)} starts, {len(stops)} ends, {len(axes)} axes, {len(steps)} steps",
     )
     require(0 not in steps, f"steps {steps}: none may be 0")
-    kept: dict[int, range] = {}
+    selected: dict[int, range] = {}
     for axis, start, stop, step in zip(fronts(axes, len(shape)), starts, stops, steps, strict=True):
-        kept[axis] = range(*slice(start, stop, step).indices(shape[axis]))
-    return _slice(context, x, kept)
+        selected[axis] = range(*slice(start, stop, step).indices(shape[axis]))
+    return _slice(context, x, selected)
 
 
-def _slice(context: Context, x: str, kept: dict[int, range]) -> str:
+def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
     """Select indices of some axes."""
-    ranges = [kept.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
+    ranges = [selected.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
     ranges = [along if along else range(0) for along in ranges]
     return context.add(
         Slice(
@@ -89,7 +89,7 @@ def pad(context: Context, node: Node) -> str:
     """Negative padding removes elements; the value is an attribute before opset 11."""
     x = node.operand(0)
     rank, dtype = context.type(x).rank, context.type(x).dtype
-    pads = wanted(context, node, "pads", 1)
+    pads = required_integers(context, node, "pads", 1)
     axes = fronts(context.integers(3, "axes"), rank) if node.optional(3) is not None else tuple(range(rank))
     require(len(pads) == 2 * len(axes), f"{len(pads)} pads for {len(axes)} axes, 2 per axis wanted")
     named = {axis: (pads[index], pads[index + len(axes)]) for index, axis in enumerate(axes)}
@@ -108,7 +108,7 @@ def pad(context: Context, node: Node) -> str:
     require(mode in ("constant", "edge", "reflect", "wrap"), f"mode {mode!r} is not known")
     value = node.float("value", 0.0)
     if node.optional(2) is not None:
-        array = context.wanted(2, "the padding value")
+        array = context.required(2, "the padding value")
         require(array.size == 1, f"a padding value of shape {array.shape}, a scalar wanted")
         value = float(array.item())
     op = Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
@@ -212,7 +212,7 @@ def trilu(context: Context, node: Node) -> str:
 def one_hot(context: Context, node: Node) -> str:
     """Indices outside [-depth, depth) give a slice of off values."""
     indices = node.operand(0)
-    depth, values = context.wanted(1, "depth"), context.wanted(2, "values")
+    depth, values = context.required(1, "depth"), context.required(2, "values")
     require(depth.size == 1 and values.shape == (2,), f"depth of shape {depth.shape}, values of shape {values.shape}")
     count, shape = int(depth.item()), context.type(indices).shape
     require_size((max(count, 1) * math.prod(shape),))

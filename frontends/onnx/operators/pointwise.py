@@ -326,7 +326,7 @@ def dropout(context: Context, node: Node) -> str | tuple[str, str]:
     x = node.operand(0)
     if node.optional(2) is not None:
         require(
-            not bool(context.wanted(2, "training_mode").any()), "training_mode is true; only inference is supported"
+            not bool(context.required(2, "training_mode").any()), "training_mode is true; only inference is supported"
         )
     if not node.reads(1):
         return x

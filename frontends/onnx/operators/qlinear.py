@@ -101,7 +101,7 @@ def _operand(context: Context, at: int, axis: int = -1) -> str:
 
 def _bias(context: Context, at: int, x_scale: int, w_scale: int, factor: float = 1.0) -> str:
     """Dequantize a bias with the scale factor * x scale * weight scale."""
-    integers = context.wanted(at, "the bias")
+    integers = context.required(at, "the bias")
     x, w = quantization(context, x_scale, x_scale + 1), quantization(context, w_scale, w_scale + 1, 0)
     scales = tuple(float(np.float32(factor * x.scale * scale)) for scale in w.scales)
     quant = Quantization(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)

@@ -116,10 +116,10 @@ def _quantization(context: Context, node: Node) -> Quantization:
 
 def quantization(context: Context, scale: int, zero_point: int, axis: int | None = None) -> Quantization:
     """The quantization of two constant operands: one scale, or one per slice of an axis."""
-    scales = context.wanted(scale, "the scale")
+    scales = context.required(scale, "the scale")
     require(scales.ndim < 2, "scales in blocks; only scales per tensor or axis are translated")
-    given = context.node.optional(zero_point) is not None
-    zero_points = context.wanted(zero_point, "the zero point") if given else np.zeros(scales.size, np.int64)
+    explicit = context.node.optional(zero_point) is not None
+    zero_points = context.required(zero_point, "the zero point") if explicit else np.zeros(scales.size, np.int64)
     require(zero_points.size == scales.size, "as many zero points as scales are wanted")
     whole = tuple(int(zero) for zero in zero_points.ravel())
     return Quantization(tuple(float(one) for one in scales.ravel()), whole, axis if scales.size > 1 else None)

@@ -81,7 +81,7 @@ def _activations(node: Node, direction: Direction, kind: type[Recurrent]) -> tup
         require(str(name).lower() in known, f"activation {name!r}, one of {', '.join(ACTIVATIONS)} wanted")
         spelled = known[str(name).lower()]
         defaults = ACTIVATIONS[spelled][1]
-        constants = tuple(next(given, default) for given, default in zip(numbers, defaults, strict=False))
+        constants = tuple(next(number, default) for number, default in zip(numbers, defaults, strict=False))
         found.append(spelled if constants == defaults else f"{spelled}({', '.join(map(repr, constants))})")
     return () if tuple(found) == kind.functions * (len(found) // len(kind.functions)) else tuple(found)
 

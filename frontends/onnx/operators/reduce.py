@@ -30,7 +30,7 @@ from npuq.ir.ops.shape import Reshape
 
 from ...context import Context, Node
 from ..registry import converts
-from .axes import front, fronts, given
+from .axes import front, fronts, optional_integers
 
 REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {
     "ReduceL1": (Abs(), ReduceSum, None),
@@ -51,7 +51,7 @@ def _reduction(before: Op | None, kind: type[Reduction], after: Op | None, conte
     """No axes mean all axes, unless `noop_with_empty_axes` says none."""
     x = node.operand(0)
     rank = context.type(x).rank
-    axes = given(context, node, "axes", 1) or ()
+    axes = optional_integers(context, node, "axes", 1) or ()
     if not axes and not node.flag("noop_with_empty_axes", False):
         axes = tuple(range(rank))
     if before is not None:

@@ -71,21 +71,21 @@ def split_to_sequence(context: Context, node: Node) -> str:
     shape = context.type(x).shape
     axis = front(node.int("axis", 0), len(shape))
     size, single = shape[axis], node.optional(1) is None
-    given = () if single else context.integers(1, "the sizes")
+    sizes = () if single else context.integers(1, "the sizes")
     if single or context.type(node.operand(1)).rank == 0:
-        step = 1 if single else given[0]
+        step = 1 if single else sizes[0]
         require(step > 0, f"parts of {step} elements")
-        given = tuple(min(step, size - start) for start in range(0, size, step))
-    require(sum(given) == size and min(given, default=0) >= 0, f"parts {given} do not make {size} elements")
+        sizes = tuple(min(step, size - start) for start in range(0, size, step))
+    require(sum(sizes) == size and min(sizes, default=0) >= 0, f"parts {sizes} do not make {size} elements")
     parts, start = [], 0
-    for part in given:
+    for length in sizes:
         starts, stops = [0] * len(shape), list(shape)
-        starts[axis], stops[axis] = start, start + part
-        kept = context.add(Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
+        starts[axis], stops[axis] = start, start + length
+        part = context.add(Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
         if single and not node.flag("keepdims", True):
-            kept = context.add(Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), kept)
-        parts.append(kept)
-        start += part
+            part = context.add(Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), part)
+        parts.append(part)
+        start += length
     return context.sequence_of(tuple(parts))
 
 

@@ -12,7 +12,7 @@ from npuq.ir.ops.shape import Expand, Reshape, Tile
 
 from ...context import EAGER, Context, Node, require_size
 from ..registry import converts
-from .axes import front, fronts, given, wanted
+from .axes import front, fronts, optional_integers, required_integers
 from .pointwise import named_dtype
 
 LONGEST = 1 << 24
@@ -52,7 +52,7 @@ def squeeze(context: Context, node: Node) -> str:
     """No axes mean all of size 1."""
     x = node.operand(0)
     shape = context.type(x).shape
-    axes = given(context, node, "axes", 1)
+    axes = optional_integers(context, node, "axes", 1)
     dropped = {axis for axis, size in enumerate(shape) if size == 1} if axes is None else fronts(axes, len(shape))
     for axis in dropped:
         require(shape[axis] == 1, f"axis {axis} has size {shape[axis]}, 1 wanted")
@@ -63,7 +63,7 @@ def squeeze(context: Context, node: Node) -> str:
 def unsqueeze(context: Context, node: Node) -> str:
     """Axes are those of the result."""
     x = node.operand(0)
-    axes = wanted(context, node, "axes", 1)
+    axes = required_integers(context, node, "axes", 1)
     sizes = iter(context.type(x).shape)
     rank = context.type(x).rank + len(axes)
     new = fronts(axes, rank)
@@ -123,7 +123,7 @@ def eye_like(context: Context, node: Node) -> str:
 @converts("Range")
 def range_(context: Context, node: Node) -> str:
     """All three operands must be constants, since the shape depends on them."""
-    start, limit, delta = (context.wanted(index, what) for index, what in enumerate(("start", "limit", "delta")))
+    start, limit, delta = (context.required(index, what) for index, what in enumerate(("start", "limit", "delta")))
     require(start.size == limit.size == delta.size == 1, "start, limit and delta must be scalars")
     require(delta.item() != 0, "delta is 0")
     count = (limit.item() - start.item()) / delta.item()
