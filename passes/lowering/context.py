@@ -1,4 +1,4 @@
-"""What an op's lowering sees: the fake-quant graph, the integer graph so far, and values in either layout."""
+"""The state of a lowering: the fake-quant graph, the integer graph so far, and its values in both layouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npuq.ir import Builder, DType, Graph, Node, NpuqError, Op, Quantization, require
-from npuq.ir.arithmetic import MULTIPLIERS, multipliers_and_shifts
+from npuq.ir.arithmetic import MULTIPLIERS, common_multipliers, multipliers_and_shifts
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.npu.pointwise import Requantize
 from npuq.ir.ops.quant import Dequantize, to_integers
@@ -21,7 +21,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True)
 class Result:
-    """What a lowering must produce: the scale, the element type, the clamp in integers, the name and the place."""
+    """What an op must produce: scale, element type, clamp in integers, name and location."""
 
     quant: Quantization
     dtype: DType
@@ -43,15 +43,15 @@ class Emitted:
 class Context:
     """Translates values of the fake-quant graph into integers of the new one.
 
-    Values of rank 3 to 5 exist in up to two layouts, as the user has them (channels on axis 1) and channels last: a
-    transpose appears only where an op wants the layout that is not there.
+    Values of rank 3 to 5 exist in up to two layouts, channels first as in the source and channels last. A transpose is
+    added where an op needs a layout that does not exist yet.
     """
 
     source: Graph
     target: Target
     builder: Builder
     lut_len: int | None = None
-    """The n of all tables of 2^n + 1 entries; None for the least n that is near enough, table by table."""
+    """The n of all tables of 2^n + 1 entries; None chooses table by table."""
     repairs: list[tuple[str, str]] = field(default_factory=list)
     tables: list[tuple[str, str]] = field(default_factory=list)
     _known: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -78,9 +78,18 @@ class Context:
         """Let a value of the new graph stand for the fake-quant graph's value `integers`."""
         self._known[integers, emitted.last] = emitted.name
 
-    def emitted(self, integers: str) -> tuple[Emitted, ...]:
-        """Where a value of the fake-quant graph lies in the new one; first the layout in which it was made."""
-        return tuple(Emitted(name, last) for (value, last), name in self._known.items() if value == integers)[:1]
+    def emitted(self, integers: str) -> Emitted | None:
+        """The value of the new graph for one of the fake-quant graph, in the layout in which it was made."""
+        return next((Emitted(name, last) for (value, last), name in self._known.items() if value == integers), None)
+
+    def floats(self, value: str) -> np.ndarray:
+        """The array of a float constant, as f64."""
+        return self.source.constants[value].array.astype(np.float64)
+
+    def raw(self, value: str) -> str:
+        """A value that is not quantized, in the new graph: a constant, or an input of the network."""
+        constant = self.source.constants.get(value)
+        return value if constant is None else self.builder.constant(constant, value)
 
     def is_dequantized(self, value: str) -> bool:
         """Whether a float value of the fake-quant graph comes from integers."""
@@ -88,7 +97,7 @@ class Context:
         return producer is not None and isinstance(producer.op, Dequantize)
 
     def is_last(self, value: str) -> bool:
-        """Whether the value's integers are at hand channels last."""
+        """Whether the value's integers exist channels last."""
         return (self._integers(value), True) in self._known
 
     def take(self, value: str, *, last: bool = False, result: Result | None = None, rank: int = 0) -> str:
@@ -121,23 +130,23 @@ class Context:
         return self.builder.add(Reshape(shape=(n, 1, length, channels)), name, name=f"{name}.plane")
 
     def pair(self, node: Node, result: Result | None = None) -> tuple[tuple[str, ...], bool]:
-        """The operands of a broadcasting op in one layout: channels last where one of them already is."""
+        """The operands of a broadcasting op in one layout: channels last where one of them is so."""
         rank = node.type.rank
         last = rank >= 3 and any(
             self.is_last(operand) for operand in node.operands if self.source.types[operand].rank == rank
         )
-        wanted = rank if last else 0
-        return tuple(self.take(operand, last=last, result=result, rank=wanted) for operand in node.operands), last
+        names = (self.take(name, last=last, result=result, rank=rank if last else 0) for name in node.operands)
+        return tuple(names), last
 
     def emit(self, op: Op, *operands: str, result: Result, suffix: str = "") -> str:
-        """Add an op whose integers have the result's scale; one that moves elements carries the scale along."""
+        """Add an op whose integers have the result's scale; an op that moves elements infers its own."""
         quant = None if op.moved(operands) else result.quant
         if not suffix:
             self.builder.reserved.discard(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
 
     def tail(self, result: Result, op: str = "") -> dict[str, Any]:
-        """The attributes of the requantization that ends an integer op; some ops round in a way of their own."""
+        """The attributes of the requantization that ends an integer op; the rounding may depend on the op."""
         return {**self.clamp(result), "rounding": self.target.rounding_of(op)}
 
     @property
@@ -152,15 +161,11 @@ class Context:
 
     def clamp(self, result: Result) -> dict[str, Any]:
         """The attributes of an integer op whose result is clamped and stored."""
-        return {
-            "zero_point": result.quant.zero_point,
-            "low": result.low,
-            "high": result.high,
-            "dtype": result.dtype,
-        }
+        zero_point = result.quant.zero_point
+        return {"zero_point": zero_point, "low": result.low, "high": result.high, "dtype": result.dtype}
 
     def bias(self, node: Node, weights: np.ndarray, name: str) -> str:
-        """The bias constant of a weighted sum, with what the operand's zero point adds; weights end with channels."""
+        """The bias constant of a weighted sum, corrected for the operand's zero point; weights end with channels."""
         integers = self.integers(node.operands[2]) if len(node.operands) > 2 else np.zeros(weights.shape[-1], np.int64)
         folded = integers - self.quant(node.operands[0]).zero_point * weights.reshape(-1, weights.shape[-1]).sum(0)
         dtype = self.width(node.operands[0]).bias_dtype
@@ -170,13 +175,22 @@ class Context:
         return self.builder.constant(folded.astype(dtype.numpy), f"{name}.b")
 
     def rescale(self, real: np.ndarray, node: Node) -> tuple[str, str]:
-        """Constants (M, s) for real factors, one or many; what had to be repaired is kept for the report."""
-        multipliers, shifts, repairs = multipliers_and_shifts(real, self.target.shift_range)
+        """Constants (M, s) for real factors, one or many; repairs go to the report."""
+        return self._factors(*self.multipliers(real, node, self.target.shift_range))
+
+    def multipliers(self, real: np.ndarray, node: Node, shifts: Interval) -> tuple[np.ndarray, np.ndarray]:
+        """Multipliers and shifts of real factors of a node; notes about them go to the report."""
+        multipliers, found, repairs = multipliers_and_shifts(real, shifts)
         self.repairs.extend((node.place, repair) for repair in repairs)
-        return self._factors(multipliers, shifts)
+        return multipliers, found
+
+    def common_rescale(self, reals: np.ndarray) -> tuple[str, str]:
+        """Constants (M, s) for real factors with one shift."""
+        multipliers, shift = common_multipliers(reals, self.target.rescale_shift_range)
+        return self.builder.constant(multipliers, "m"), self.builder.constant(shift, "s")
 
     def factors(self, multipliers: np.ndarray, shifts: np.ndarray) -> tuple[str, str]:
-        """Constants (M, s) that a rule of its own has found."""
+        """Constants (M, s) of given multipliers and shifts."""
         return self._factors(multipliers.astype(np.int32), shifts.astype(np.int32))
 
     def rescaled(self, name: str, result: Result) -> str:
@@ -224,7 +238,7 @@ def order(rank: int, *, last: bool) -> tuple[int, ...]:
 
 
 def moved_axis(axis: int, rank: int, *, last: bool) -> int:
-    """Where an axis of the user's layout stands in a layout."""
+    """The position of an axis of the user's layout in a layout."""
     return order(rank, last=True).index(axis) if last else axis
 
 

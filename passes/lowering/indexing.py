@@ -1,8 +1,8 @@
-"""Ops that read or write elements at places that indices name: their integers keep the scale, the indices stay."""
+"""Gather and scatter: integers keep their scale, indices stay as they are."""
 
 from __future__ import annotations
 
-from npuq.ir import Graph, Node
+from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.scatter import GatherNd, Scatter, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Gather, GatherElements
 
@@ -20,14 +20,14 @@ def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(Gather, GatherElements, GatherNd, obstacle=computed_indices, raw=(1,))
-def gather(context: Context, node: Node, result: Result) -> Emitted:
-    """A table of embeddings becomes integers; token ids stay what they are."""
+def gather(context: Context, op: Op, node: Node, result: Result) -> Emitted:
+    """Quantize the data, such as a table of embeddings, and keep the indices."""
     x = context.take(node.operands[0], result=result)
-    return Emitted(context.emit(node.op, x, _indices(context, node), result=result), last=False)
+    return Emitted(context.emit(op, x, context.raw(node.operands[1]), result=result), last=False)
 
 
 def joins_or_computes(graph: Graph, node: Node, target: Target) -> str | None:
-    """Updates are written, not joined with what they are written to, at known places or those that an input names."""
+    """Updates replace elements, with no reduction, at known indices or those of an input of the network."""
     op = node.op
     assert isinstance(op, Scatter)
     if op.reduction != "none":
@@ -36,14 +36,7 @@ def joins_or_computes(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(ScatterNd, ScatterElements, obstacle=joins_or_computes, raw=(1,))
-def scatter(context: Context, node: Node, result: Result) -> Emitted:
-    """What is written and what it is written to are requantized to the result's scale where theirs is another."""
+def scatter(context: Context, op: Scatter, node: Node, result: Result) -> Emitted:
+    """Requantize data and updates to the result's scale where theirs differs."""
     x, updates = (context.take(node.operands[index], result=result) for index in (0, 2))
-    return Emitted(context.emit(node.op, x, _indices(context, node), updates, result=result), last=False)
-
-
-def _indices(context: Context, node: Node) -> str:
-    """The indices in the new graph."""
-    indices = node.operands[1]
-    constant = context.source.constants.get(indices)
-    return indices if constant is None else context.builder.constant(constant, indices)
+    return Emitted(context.emit(op, x, context.raw(node.operands[1]), updates, result=result), last=False)

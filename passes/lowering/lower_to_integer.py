@@ -1,4 +1,4 @@
-"""Lowering: the fake-quant graph becomes integers throughout, with marked host segments for what the target lacks."""
+"""Lowering: a fake-quant graph becomes an integer graph, with host segments for what the target lacks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..target import Target
 from . import LOWERINGS, Kind, activations
 from .context import Context, Emitted, Result, clamp_of
 from .plan import CLAMPS, Role, role
+from .pointwise import pointwise
 from .prove_accumulators import prove_accumulators
 from .registry import is_known
 from .tables import require_length
@@ -25,7 +26,7 @@ from .tables import require_length
 class Lowered:
     """The integer graph of a fake-quant graph `source`, and where each quantized float value lies in it.
 
-    `repairs` (place, repair) tell what the target's limits asked for, `tables` (place, note) how near tables are.
+    `repairs` (place, repair) are what the target's limits required, `tables` (place, note) the errors of tables.
     """
 
     source: Graph
@@ -46,9 +47,9 @@ def lower_to_integer(graph: Graph, *, target: Target = FOUND, lut_len: int | Non
 
 
 def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
-    """`lower_to_integer`, with what there is to say about it.
+    """Lower a graph: `lower_to_integer` as a function.
 
-    Convolutions and poolings are emitted channels last; transposes stand only where the layouts meet.
+    Convolutions and poolings are emitted channels last; transposes are added only where layouts differ.
     """
     require_length(lut_len, target)
     context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
@@ -58,8 +59,7 @@ def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
         node.operands[0]: emitted
         for node in graph.nodes
         if isinstance(node.op, Quantize) and not context.is_dequantized(node.operands[0])
-        for emitted in context.emitted(node.result)
-        if emitted.name in integers.types
+        if (emitted := context.emitted(node.result)) is not None and emitted.name in integers.types
     }
     return Lowered(graph, integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
 
@@ -84,7 +84,7 @@ class _Lowering:
         return builder.build(outputs)
 
     def input(self, name: str, type_: TensorType) -> None:
-        """An input that is quantized at once, and no other way, arrives as integers."""
+        """Add a graph input: integers where all its users quantize it in the same way."""
         users = self.context.source.users[name]
         builder = self.context.builder
         if type_.quant is not None:
@@ -101,23 +101,23 @@ class _Lowering:
                 self.edge(user)
 
     def quantize(self, node: Node) -> None:
-        """Emit the integer op that ends in this quantize; a host segment where there is none."""
+        """Emit the integer op that ends in this quantize, or the end of a host segment where there is none."""
         core, result = self.core(node)
-        if core is not None and isinstance(core.op, Dequantize):
-            self.context.give(node.result, self.converted(core, replace(result, name=node.result)))
-            return
         if core is None:
             self.edge(node)
             return
-        lowering = LOWERINGS[type(core.op)]
+        if isinstance(core.op, Dequantize):
+            self.context.give(node.result, self.converted(core, replace(result, name=node.result)))
+            return
+        emit = pointwise if self.role(core).kind is Kind.POINTWISE else LOWERINGS[type(core.op)].emit
         try:
-            emitted = lowering.emit(self.context, core, result)
+            emitted = emit(self.context, core.op, core, result)
         except NpuqError as error:
             raise type(error)(f"{core.place}: {error}" if core.place not in str(error) else str(error)) from None
         self.context.give(node.result, emitted)
 
     def core(self, node: Node) -> tuple[Node | None, Result]:
-        """The integer-capable node whose clamped result is quantized here, and what it must produce."""
+        """The node with an integer form whose clamped result is quantized here, and what it must produce."""
         graph, op = self.context.source, node.op
         assert isinstance(op, Quantize)
         core = graph.producers[node.operands[0]]
@@ -146,13 +146,14 @@ class _Lowering:
         return op.axis is None and integers.dtype.bits <= 32 and core.op.axis is None  # type: ignore[attr-defined]
 
     def converted(self, core: Node, result: Result) -> Emitted:
-        """The integers behind a dequantize at another scale or width, in the layout in which they are at hand."""
-        (at_hand,) = self.context.emitted(core.operands[0])
-        old = self.context.builder.types[at_hand.name]
+        """The integers behind a dequantize at another scale or width, in the layout that exists."""
+        emitted = self.context.emitted(core.operands[0])
+        assert emitted is not None
+        old = self.context.builder.types[emitted.name]
         whole = within(old.dtype.range, (result.low, result.high))
         if whole and (old.quant, old.dtype) == (result.quant, result.dtype):
-            return at_hand
-        return Emitted(self.context.rescaled(at_hand.name, result), at_hand.last)
+            return emitted
+        return Emitted(self.context.rescaled(emitted.name, result), emitted.last)
 
     def lowerable(self, node: Node) -> bool:
         """Whether a node has an integer form and all its data are integers."""
@@ -199,22 +200,20 @@ class _Lowering:
         self.context.give(node.result, Emitted(name, last=False))
 
     def float(self, value: str) -> str:
-        """The float value on the host: dequantized where the NPU makes it, computed where it does not."""
+        """The float value on the host: dequantized where the NPU computes it, else computed there."""
         if value in self.floats:
             return self.floats[value]
         graph, builder = self.context.source, self.context.builder
         if value in graph.constants:
             self.floats[value] = builder.constant(graph.constants[value], value)
-            return self.floats[value]
-        node = graph.producers[value]
-        if isinstance(node.op, Dequantize):
+        elif isinstance((node := graph.producers[value]).op, Dequantize):
             integers = self.context.take(value)
             self.floats[value] = builder.add(node.op, integers, name=value, loc=node.loc, host=HOST_EDGE)
-            return self.floats[value]
-        operands = tuple(self.float(operand) for operand in node.operands)
-        reason = node.host or self.role(node).reason or "an operand has no scale"
-        results = builder.copy(replace(node, host=reason), operands)
-        self.floats.update(zip(node.results, results, strict=True))
+        else:
+            operands = tuple(self.float(operand) for operand in node.operands)
+            reason = node.host or self.role(node).reason or "an operand has no scale"
+            results = builder.copy(replace(node, host=reason), operands)
+            self.floats.update(zip(node.results, results, strict=True))
         return self.floats[value]
 
     def output(self, value: str) -> str:
@@ -226,12 +225,12 @@ class _Lowering:
         if node is not None and self.role(node).kind is Kind.INDEX and self.lowerable(node):
             quant, dtype = self.context.quant(node.operands[0]), self.context.dtype(node.operands[0])
             result = Result(quant, dtype, 0, 0, value, node.loc)
-            return LOWERINGS[type(node.op)].emit(self.context, node, result).name
+            return LOWERINGS[type(node.op)].emit(self.context, node.op, node, result).name
         return self.float(value)
 
 
 def _roles(graph: Graph, target: Target) -> dict[str, Role]:
-    """The role of every node by its first result; its width is that of the integers that it goes back to."""
+    """The role of every node by its first result, at the width of the integers that it comes from."""
     bits: dict[str, int] = {}
     found: dict[str, Role] = {}
     for node in graph.nodes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import DType, Graph, Node
-from npuq.ir.arithmetic import common_multipliers
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
 from npuq.ir.ops.npu.matrix import BatchMatMul
@@ -15,7 +14,7 @@ from npuq.ir.ops.npu.pointwise import Mul as NpuMul
 
 from ..target import Target
 from .context import Context, Emitted, Result
-from .pointwise import as_table, pointwise
+from .pointwise import as_table
 from .registry import Kind, is_weight, lowers, moves_or_computes, product_of_scales
 from .tflite import shifted_addition
 
@@ -39,18 +38,15 @@ def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
     bias=2,
     gain=product_of_scales,
 )
-def matrix_product(context: Context, node: Node, result: Result) -> Emitted:
+def matrix_product(context: Context, op: MatMul, node: Node, result: Result) -> Emitted:
     """Known weights: a scale per column and a bias; two activations: one scale each."""
     if is_weight(context.source, node, 1):
         return _linear(context, node, result)
     quants = [context.quant(operand) for operand in node.operands]
-    op = BatchMatMul(
-        zero_points=(quants[0].zero_point, quants[1].zero_point),
-        **context.tail(result),
-    )
+    integer = BatchMatMul(zero_points=(quants[0].zero_point, quants[1].zero_point), **context.tail(result))
     factors = context.rescale(np.array([quants[0].scale * quants[1].scale / result.quant.scale]), node)
     operands = (context.take(operand) for operand in node.operands)
-    return Emitted(context.emit(op, *operands, *factors, result=result), last=False)
+    return Emitted(context.emit(integer, *operands, *factors, result=result), last=False)
 
 
 def _linear(context: Context, node: Node, result: Result) -> Emitted:
@@ -72,45 +68,30 @@ def table_if_known(graph: Graph, node: Node) -> Kind:
 
 
 @lowers(Add, Sub, kind=table_if_known, becomes="npu.add")
-def addition(context: Context, node: Node, result: Result) -> Emitted:
+def addition(context: Context, op: Add | Sub, node: Node, result: Result) -> Emitted:
     """Both operands at one shift, so that the sum is rounded once."""
-    if as_table(context.source, node):
-        return pointwise(context, node, result)
     first, second = (context.quant(operand) for operand in node.operands)
-    sign = -1.0 if isinstance(node.op, Sub) else 1.0
+    sign = -1.0 if isinstance(op, Sub) else 1.0
     if context.is_tflite and {context.dtype(operand) for operand in node.operands} == {DType.I8}:
-        return shifted_addition(context, node, result)
-    multipliers, shift = common_multipliers(
-        np.array([first.scale, sign * second.scale]) / result.quant.scale, context.target.rescale_shift_range
-    )
-    op = NpuAdd(
-        zero_points=(first.zero_point, second.zero_point),
-        **context.tail(result),
-    )
-    constants = (context.builder.constant(multipliers, "m"), context.builder.constant(shift, "s"))
+        return shifted_addition(context, op, node, result)
+    factors = context.common_rescale(np.array([first.scale, sign * second.scale]) / result.quant.scale)
+    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), **context.tail(result))
     operands, last = context.pair(node)
-    return Emitted(context.emit(op, *operands, *constants, result=result), last=last)
+    return Emitted(context.emit(integer, *operands, *factors, result=result), last=last)
 
 
 @lowers(Mul, kind=table_if_known, becomes="npu.mul", gain=product_of_scales)
-def multiplication(context: Context, node: Node, result: Result) -> Emitted:
+def multiplication(context: Context, op: Mul, node: Node, result: Result) -> Emitted:
     """The product of the centred integers, requantized once."""
-    if as_table(context.source, node):
-        return pointwise(context, node, result)
     first, second = (context.quant(operand) for operand in node.operands)
-    op = NpuMul(
-        zero_points=(first.zero_point, second.zero_point),
-        **context.tail(result),
-    )
+    integer = NpuMul(zero_points=(first.zero_point, second.zero_point), **context.tail(result))
     factors = context.rescale(np.array([first.scale * second.scale / result.quant.scale]), node)
     operands, last = context.pair(node)
-    return Emitted(context.emit(op, *operands, *factors, result=result), last=last)
+    return Emitted(context.emit(integer, *operands, *factors, result=result), last=last)
 
 
 @lowers(Maximum, Minimum, kind=table_if_known)
-def extreme(context: Context, node: Node, result: Result) -> Emitted:
+def extreme(context: Context, op: Maximum | Minimum, node: Node, result: Result) -> Emitted:
     """At one scale the greater integer is the greater real."""
-    if as_table(context.source, node):
-        return pointwise(context, node, result)
     operands, last = context.pair(node, result=result)
-    return Emitted(context.emit(node.op, *operands, result=result), last=last)
+    return Emitted(context.emit(op, *operands, result=result), last=last)

@@ -25,7 +25,7 @@ def per_axis(values: Sequence[T], *, last: bool) -> tuple[T, ...]:
     return tuple(values[axis] for axis in order(len(values), last=True)) if last else tuple(values)
 
 
-def _one(context: Context, node: Node, result: Result, op: Op, *, last: bool) -> Emitted:
+def _one(context: Context, op: Op, node: Node, result: Result, *, last: bool) -> Emitted:
     x = context.take(node.operands[0], last=last, result=result)
     return Emitted(context.emit(op, x, result=result), last)
 
@@ -35,7 +35,7 @@ def _is_last(context: Context, node: Node) -> bool:
 
 
 @lowers(Reshape)
-def reshape(context: Context, node: Node, result: Result) -> Emitted:
+def reshape(context: Context, op: Reshape, node: Node, result: Result) -> Emitted:
     """Free from channels last too, where each pixel's channels are all there is.
 
     One that moves axes of size 1 alone, as from channels last to channels first, leaves the integers in their layout.
@@ -44,10 +44,9 @@ def reshape(context: Context, node: Node, result: Result) -> Emitted:
     rank, last = len(shape), _is_last(context, node)
     if 3 <= rank <= 5 and not last and _moves_ones(shape, node.type.shape):
         return Emitted(context.take(node.operands[0], result=result), last=True)
-    op = Reshape(shape=node.type.shape)
     flat = len(shape) >= 3 and all(size == 1 for size in shape[2:])
     x = context.take(node.operands[0], last=flat and context.is_last(node.operands[0]), result=result)
-    return Emitted(context.emit(op, x, result=result), last=False)
+    return Emitted(context.emit(Reshape(shape=node.type.shape), x, result=result), last=False)
 
 
 def _moves_ones(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
@@ -58,10 +57,8 @@ def _moves_ones(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
 
 
 @lowers(Transpose)
-def transpose(context: Context, node: Node, result: Result) -> Emitted:
+def transpose(context: Context, op: Transpose, node: Node, result: Result) -> Emitted:
     """From whichever layout is at hand; nothing to do where that is the wanted one."""
-    op = node.op
-    assert isinstance(op, Transpose)
     rank, last = len(op.order), _is_last(context, node)
     axes = tuple(moved_axis(axis, rank, last=last) for axis in op.order)
     x = context.take(node.operands[0], last=last, result=result)
@@ -71,21 +68,17 @@ def transpose(context: Context, node: Node, result: Result) -> Emitted:
 
 
 @lowers(Slice)
-def slice_(context: Context, node: Node, result: Result) -> Emitted:
-    op = node.op
-    assert isinstance(op, Slice)
+def slice_(context: Context, op: Slice, node: Node, result: Result) -> Emitted:
     last = _is_last(context, node)
     moved = Slice(
         starts=per_axis(op.starts, last=last), stops=per_axis(op.stops, last=last), steps=per_axis(op.steps, last=last)
     )
-    return _one(context, node, result, moved, last=last)
+    return _one(context, moved, node, result, last=last)
 
 
 @lowers(Concat)
-def concat(context: Context, node: Node, result: Result) -> Emitted:
+def concat(context: Context, op: Concat, node: Node, result: Result) -> Emitted:
     """Operands of other scales are requantized to the result's first."""
-    op = node.op
-    assert isinstance(op, Concat)
     last = node.type.rank >= 3 and any(map(context.is_last, node.operands))
     operands = [context.take(operand, last=last, result=result) for operand in node.operands]
     moved = Concat(axis=moved_axis(op.axis, node.type.rank, last=last))
@@ -93,31 +86,25 @@ def concat(context: Context, node: Node, result: Result) -> Emitted:
 
 
 @lowers(Pad)
-def pad(context: Context, node: Node, result: Result) -> Emitted:
+def pad(context: Context, op: Pad, node: Node, result: Result) -> Emitted:
     """The padding's value becomes the integer that stands for it."""
-    op = node.op
-    assert isinstance(op, Pad)
     last = _is_last(context, node)
     value = to_integers(np.float64(op.value), result.quant, *context.limits(result.dtype))
     moved = replace(op, padding=per_axis(op.padding, last=last), value=float(value) if op.mode == "constant" else 0.0)
-    return _one(context, node, result, moved, last=last)
+    return _one(context, moved, node, result, last=last)
 
 
 @lowers(Tile)
-def tile(context: Context, node: Node, result: Result) -> Emitted:
-    op = node.op
-    assert isinstance(op, Tile)
+def tile(context: Context, op: Tile, node: Node, result: Result) -> Emitted:
     last = _is_last(context, node)
-    return _one(context, node, result, Tile(repeats=per_axis(op.repeats, last=last)), last=last)
+    return _one(context, Tile(repeats=per_axis(op.repeats, last=last)), node, result, last=last)
 
 
 @lowers(Expand)
-def expand(context: Context, node: Node, result: Result) -> Emitted:
-    op = node.op
-    assert isinstance(op, Expand)
+def expand(context: Context, op: Expand, node: Node, result: Result) -> Emitted:
     same_rank = context.source.types[node.operands[0]].rank == len(op.shape)
     last = same_rank and _is_last(context, node)
-    return _one(context, node, result, Expand(shape=per_axis(op.shape, last=last)), last=last)
+    return _one(context, Expand(shape=per_axis(op.shape, last=last)), node, result, last=last)
 
 
 def not_resizable(graph: Graph, node: Node, target: Target) -> str | None:
@@ -138,10 +125,8 @@ def not_resizable(graph: Graph, node: Node, target: Target) -> str | None:
     return None
 
 
-def select(context: Context, node: Node, result: Result) -> Emitted:
-    """A selection of rows and columns."""
-    op = node.op
-    assert isinstance(op, Resize)
+def select(context: Context, op: Resize, node: Node, result: Result) -> Emitted:
+    """Select rows and columns."""
     last = _is_last(context, node)
     moved = replace(op, shape=per_axis(op.shape, last=last), scales=per_axis(op.scales, last=last))
-    return _one(context, node, result, moved, last=last)
+    return _one(context, moved, node, result, last=last)

@@ -34,17 +34,9 @@ def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
     return f"statistics of {count} elements, at most {LONGEST}" if count > LONGEST else None
 
 
-@lowers(
-    LayerNorm,
-    RmsNorm,
-    becomes=lambda graph, node: f"npu.{node.op.name}",
-    obstacle=cannot_normalize,
-    raw=(1, 2),
-)
-def normalization(context: Context, node: Node, result: Result) -> Emitted:
+@lowers(LayerNorm, RmsNorm, becomes=lambda graph, node: f"npu.{node.op.name}", obstacle=cannot_normalize, raw=(1, 2))
+def normalization(context: Context, op: LayerNorm | RmsNorm, node: Node, result: Result) -> Emitted:
     """Exact sums and one reciprocal root a row, then one multiplier and one bias an element, rounded once."""
-    op = node.op
-    assert isinstance(op, (LayerNorm, RmsNorm))
     quant = context.quant(node.operands[0])
     x = context.take(node.operands[0])
     type_ = context.builder.types[x]
@@ -55,20 +47,14 @@ def normalization(context: Context, node: Node, result: Result) -> Emitted:
     integer = (NpuLayerNorm if isinstance(op, LayerNorm) else NpuRmsNorm)(
         axis=axis, fraction=fraction, epsilon=epsilon, input_zero_point=quant.zero_point, **context.tail(result)
     )
-    scale = _known(context, node.operands[1])
-    bias = _known(context, node.operands[2]) if len(node.operands) > 2 else np.zeros_like(scale)
+    scale = context.floats(node.operands[1])
+    bias = context.floats(node.operands[2]) if len(node.operands) > 2 else np.zeros_like(scale)
     factors = _factors(context.target, scale / result.quant.scale, bias / result.quant.scale, normal_fraction(count))
     names = ("gain", "bias", "s")
     constants = (
         context.builder.constant(array, f"{result.name}.{name}") for array, name in zip(factors, names, strict=True)
     )
     return Emitted(context.emit(integer, x, *constants, result=result), last=False)
-
-
-def _known(context: Context, value: str) -> np.ndarray:
-    array = context.source.constant(value)
-    assert array is not None
-    return array.astype(np.float64)
 
 
 def _epsilon(context: Context, node: Node, count: int, real: float, scale: float, most: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from npuq.ir import Node
-from npuq.ir.arithmetic import MULTIPLIERS, common_multipliers
+from npuq.ir.arithmetic import MULTIPLIERS
 from npuq.ir.ops.activation import Clip, LeakyRelu, Relu
 from npuq.ir.ops.elementwise import Abs, Maximum, Minimum, Neg
 from npuq.ir.ops.npu.pointwise import Add
@@ -57,11 +57,10 @@ def _line(context: Context, source: str, slope: float, result: Result) -> Emitte
     """slope * x: a sum of x and nothing else, whose multipliers may be negative."""
     quant, last = context.quant(source), context.is_last(source)
     reals = np.array([slope * quant.scale / result.quant.scale, 0.0])
-    multipliers, shift = common_multipliers(reals, context.target.rescale_shift_range)
-    constants = (context.builder.constant(multipliers, "m"), context.builder.constant(shift, "s"))
+    factors = context.common_rescale(reals)
     x = context.take(source, last=last)
     op = Add(zero_points=(quant.zero_point, quant.zero_point), **context.tail(result))
-    return Emitted(context.emit(op, x, x, *constants, result=result), last)
+    return Emitted(context.emit(op, x, x, *factors, result=result), last)
 
 
 def _two_lines(context: Context, source: str, slope: float, result: Result) -> Emitted:

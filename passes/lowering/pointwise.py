@@ -100,13 +100,12 @@ def known(context: Context, value: str, rank: int) -> np.ndarray:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
-def pointwise(context: Context, node: Node, result: Result) -> Emitted:
+def pointwise(context: Context, op: Op, node: Node, result: Result) -> Emitted:
     """One table for the node and all the pointwise nodes before it; of 16 bits, points to draw lines between."""
     nodes, source = region(context.source, node.result)
     if context.dtype(source) is DType.I16:
         return pieces(context, nodes, source, result) or interpolate(context, nodes, source, result)
-    entries = table(context, nodes, source, result)
-    return _look_up(context, Lut(), entries, source, result)
+    return _look_up(context, Lut(), table(context, nodes, source, result), source, result)
 
 
 def interpolate(context: Context, nodes: list[Node], source: str, result: Result) -> Emitted:

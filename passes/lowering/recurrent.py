@@ -1,8 +1,9 @@
-"""Recurrent layers: weights become integers row by row, gates tables, and each result gets a scale of its own."""
+"""Recurrent layers: a scale per row of weights, a table per gate, and a scale per result."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from .context import Context, Emitted, Result
 from .registry import is_known, lowers
 
 LENGTHS = {"lstm": 7, "gru": 6, "rnn": 5}
-"""The positions of the lengths; all raw operands before them are known arrays."""
+"""The positions of the lengths; the raw operands before them are known arrays."""
 
 RAW = {"lstm": (1, 2, 3, 6, 7), "gru": (1, 2, 3, 4, 6), "rnn": (1, 2, 3, 5)}
 TABLE_BITS = 12
@@ -63,20 +64,17 @@ def input_fraction(text: str) -> int | None:
 
 
 @lowers(Lstm, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
-def lstm(context: Context, node: Node, result: Result) -> Emitted:
+def lstm(context: Context, op: Lstm, node: Node, result: Result) -> Emitted:
     """The cell has a scale of its own outside; peepholes are in the unit of the sums."""
-    op = node.op
-    assert isinstance(op, Lstm)
-    made = _made(context, node, result)
-    if made is not None:
+    if (made := _made(context, node, result)) is not None:
         return made
-    x, _, _, b, h0, c0, *rest = node.operands
-    hidden, cell = _hidden(context, node, h0), _result(context, node, 2)
-    cell = cell or replace(hidden, quant=context.quant(c0))
-    bias = _known(context, b)
-    common = _common(context, node, hidden, bias, np.zeros_like(bias))
+    _, _, _, b, h0, c0, *rest = node.operands
+    hidden = _hidden(context, node, h0)
+    cell = _result(context, node, 2) or replace(hidden, quant=context.quant(c0))
+    bias = context.floats(b)
+    fields, arrays = _common(context, op, node, hidden, bias, np.zeros_like(bias))
     integer = npu_recurrent.Lstm(
-        **common.fields,
+        **fields,
         hidden_out=factor(2.0 ** (-2 * UNIT_FRACTION) / hidden.quant.scale),
         cell_in=factor(cell.quant.scale * 2.0**SUM_FRACTION),
         cell_out=factor(2.0**-SUM_FRACTION / cell.quant.scale),
@@ -85,45 +83,41 @@ def lstm(context: Context, node: Node, result: Result) -> Emitted:
     )
     states = [context.take(h0, result=hidden), context.take(c0, result=cell)]
     if rest:
-        holes = np.clip(np.rint(_known(context, rest[0]) * 2.0**SUM_FRACTION), -(2**31) + 1, 2**31 - 1)
+        holes = np.clip(np.rint(context.floats(rest[0]) * 2.0**SUM_FRACTION), -(2**31) + 1, 2**31 - 1)
         states.append(context.builder.constant(holes.astype(np.int32), f"{result.name}.peepholes"))
-    states += [_lengths(context, name) for name in rest[1:]]
-    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden, cell), result)
+    states += map(context.raw, rest[1:])
+    return _emit(context, node, integer, arrays, states, (hidden, hidden, cell), result)
 
 
 @lowers(Gru, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
-def gru(context: Context, node: Node, result: Result) -> Emitted:
+def gru(context: Context, op: Gru, node: Node, result: Result) -> Emitted:
     """Both biases stay apart: the reset gate may stand between them."""
-    op = node.op
-    assert isinstance(op, Gru)
-    made = _made(context, node, result)
-    if made is not None:
+    if (made := _made(context, node, result)) is not None:
         return made
-    x, _, _, wb, rb, h0, *lengths = node.operands
+    _, _, _, wb, rb, h0, *lengths = node.operands
     hidden = _hidden(context, node, h0)
-    common = _common(context, node, hidden, _known(context, wb), _known(context, rb))
+    fields, arrays = _common(context, op, node, hidden, context.floats(wb), context.floats(rb))
     integer = npu_recurrent.Gru(
-        **common.fields,
+        **fields,
         hidden_in=factor(hidden.quant.scale * 2.0**SUM_FRACTION),
         hidden_out=factor(2.0**-SUM_FRACTION / hidden.quant.scale),
         linear_before_reset=op.linear_before_reset,
     )
-    states = [context.take(h0, result=hidden), *(_lengths(context, name) for name in lengths)]
-    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden), result)
+    states = [context.take(h0, result=hidden), *map(context.raw, lengths)]
+    return _emit(context, node, integer, arrays, states, (hidden, hidden), result)
 
 
 @lowers(Rnn, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
-def rnn(context: Context, node: Node, result: Result) -> Emitted:
+def rnn(context: Context, op: Rnn, node: Node, result: Result) -> Emitted:
     """One gate, whose function gives the state."""
-    made = _made(context, node, result)
-    if made is not None:
+    if (made := _made(context, node, result)) is not None:
         return made
-    x, _, _, b, h0, *lengths = node.operands
-    hidden, bias = _hidden(context, node, h0), _known(context, b)
-    common = _common(context, node, hidden, bias, np.zeros_like(bias))
-    integer = npu_recurrent.Rnn(**common.fields, hidden_out=factor(2.0**-UNIT_FRACTION / hidden.quant.scale))
-    states = [context.take(h0, result=hidden), *(_lengths(context, name) for name in lengths)]
-    return _emit(context, node, integer, common.operands(context, x, *states), (hidden, hidden), result)
+    _, _, _, b, h0, *lengths = node.operands
+    hidden, bias = _hidden(context, node, h0), context.floats(b)
+    fields, arrays = _common(context, op, node, hidden, bias, np.zeros_like(bias))
+    integer = npu_recurrent.Rnn(**fields, hidden_out=factor(2.0**-UNIT_FRACTION / hidden.quant.scale))
+    states = [context.take(h0, result=hidden), *map(context.raw, lengths)]
+    return _emit(context, node, integer, arrays, states, (hidden, hidden), result)
 
 
 def factor(real: float) -> Factor:
@@ -133,10 +127,9 @@ def factor(real: float) -> Factor:
 
 
 def _made(context: Context, node: Node, result: Result) -> Emitted | None:
-    """The wanted result, where the node has been emitted for another one."""
+    """The wanted result, where the node has been emitted for another result."""
     quantize = _quantize(context, node, node.results.index(result.name))
-    emitted = context.emitted(quantize.result) if quantize is not None else ()
-    return emitted[0] if emitted else None
+    return None if quantize is None else context.emitted(quantize.result)
 
 
 def _quantize(context: Context, node: Node, place: int) -> Node | None:
@@ -145,7 +138,7 @@ def _quantize(context: Context, node: Node, place: int) -> Node | None:
 
 
 def _result(context: Context, node: Node, place: int) -> Result | None:
-    """What a result of the node must be; None where nothing reads it."""
+    """What a result of the node must be; None where nothing quantizes it."""
     quantize = _quantize(context, node, place)
     if quantize is None:
         return None
@@ -155,7 +148,7 @@ def _result(context: Context, node: Node, place: int) -> Result | None:
 
 
 def _hidden(context: Context, node: Node, initial: str) -> Result:
-    """What y and h must be, which are one value at different times."""
+    """What y and h must be, which are one value at different steps."""
     every, last = (_result(context, node, place) for place in (0, 1))
     if every is not None and last is not None and every.quant != last.quant:
         raise NpuqError(
@@ -164,44 +157,22 @@ def _hidden(context: Context, node: Node, initial: str) -> Result:
     found = every or last
     if found is not None:
         return found
-    # Nobody reads the state: it keeps what it starts with.
+    # Nothing reads the state: it keeps the scale of its initial value.
     dtype = context.dtype(initial)
     return Result(context.quant(initial), dtype, *context.limits(dtype), node.results[0], node.loc)
 
 
-def _known(context: Context, value: str) -> np.ndarray:
-    array = context.source.constant(value)
-    assert array is not None
-    return array.astype(np.float64)
-
-
-def _lengths(context: Context, value: str) -> str:
-    constant = context.source.constants.get(value)
-    return value if constant is None else context.builder.constant(constant, value)
-
-
-class _Common:
-    """What all cells have: attributes, and the constant operands between x and the states."""
-
-    def __init__(self, fields: dict[str, Any], constants: tuple[tuple[str, np.ndarray], ...], name: str) -> None:
-        self.fields, self.constants, self.name = fields, constants, name
-
-    def operands(self, context: Context, x: str, *states: str) -> tuple[str, ...]:
-        named = (context.builder.constant(array, f"{self.name}.{what}") for what, array in self.constants)
-        return (context.take(x), *named, *states)
-
-
-def _common(context: Context, node: Node, hidden: Result, *biases: np.ndarray) -> _Common:
-    """Integers of weights, biases, factors and tables."""
-    op = node.op
-    assert isinstance(op, Recurrent)
+def _common(
+    context: Context, op: Recurrent, node: Node, hidden: Result, *biases: np.ndarray
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The attributes that all cells have, and their constant operands between x and the states."""
     quants = (context.quant(node.operands[0]), hidden.quant)
     width = context.width(node.operands[0])
     dtype = width.weight_dtype()
     most = float(1 << (min(width.bias_bits, width.accumulator_bits) - 2))
     weights, offsets, reals = [], [], []
     for operand, quant, bias in zip(node.operands[1:3], quants, biases, strict=True):
-        array = _known(context, operand)
+        array = context.floats(operand)
         rows = array.reshape(-1, array.shape[-1])
         least = np.abs(bias).reshape(-1) / (quant.scale * most)
         scales = np.asarray(weight_quantization(rows, 0, dtype, least=least).scales, np.float64)
@@ -212,8 +183,7 @@ def _common(context: Context, node: Node, hidden: Result, *biases: np.ndarray) -
         centre = quant.zero_point * integers.sum(-1)
         offsets.append((np.rint(bias / (quant.scale * scales)) - centre).astype(np.int64))
         reals.append(quant.scale * scales * 2.0**SUM_FRACTION)
-    multipliers, shifts, repairs = multipliers_and_shifts(np.stack(reals, 1), context.target.rescale_shift_range)
-    context.repairs.extend((node.place, repair) for repair in repairs)
+    multipliers, shifts = context.multipliers(np.stack(reals, 1), node, context.target.rescale_shift_range)
     texts = [text for direction in range(op.directions) for text in op.named(direction)]
     inputs = tuple(input_fraction(text) or 0 for text in texts)
     tables = np.stack([function_table(text, bits) for text, bits in zip(texts, inputs, strict=True)])
@@ -224,15 +194,15 @@ def _common(context: Context, node: Node, hidden: Result, *biases: np.ndarray) -
         "clip": min(round(op.clip * (1 << SUM_FRACTION)), SUM_LIMIT),
         "accumulator": (-(1 << 52), 1 << 52),
     }
-    constants = (
-        ("w", weights[0]),
-        ("r", weights[1]),
-        ("b", np.stack(offsets, 1)),
-        ("m", multipliers),
-        ("s", shifts),
-        ("table", tables.reshape(op.directions, -1, tables.shape[-1])),
-    )
-    return _Common(fields, constants, node.results[0])
+    arrays = {
+        "w": weights[0],
+        "r": weights[1],
+        "b": np.stack(offsets, 1),
+        "m": multipliers,
+        "s": shifts,
+        "table": tables.reshape(op.directions, -1, tables.shape[-1]),
+    }
+    return fields, arrays
 
 
 def function_table(text: str, fraction: int) -> np.ndarray:
@@ -244,12 +214,20 @@ def function_table(text: str, fraction: int) -> np.ndarray:
 
 
 def _emit(
-    context: Context, node: Node, op: Op, operands: tuple[str, ...], results: tuple[Result, ...], wanted: Result
+    context: Context,
+    node: Node,
+    op: Op,
+    arrays: Mapping[str, np.ndarray],
+    states: Sequence[str],
+    results: tuple[Result, ...],
+    wanted: Result,
 ) -> Emitted:
-    """Add the op, let its results stand for the node's, and give the wanted one."""
+    """Add the op, let its results stand for the node's, and return the wanted one."""
+    x = context.take(node.operands[0])
+    constants = [context.builder.constant(array, f"{node.results[0]}.{name}") for name, array in arrays.items()]
     context.builder.reserved.difference_update(node.results)
     made = context.builder.add_all(
-        op, *operands, names=node.results, loc=node.loc, quant=tuple(one.quant for one in results)
+        op, x, *constants, *states, names=node.results, loc=node.loc, quant=tuple(one.quant for one in results)
     )
     for place, name in enumerate(made):
         quantize = _quantize(context, node, place)

@@ -33,7 +33,7 @@ def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) 
 
 
 def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
-    """The scale; of a mean the part of it that an element has."""
+    """The scale, of a mean divided by the number of elements."""
     return scales[0] / _divisor(node, graph.types[node.operands[0]].shape)
 
 
@@ -42,18 +42,11 @@ def _divisor(node: Node, shape: Shape) -> int:
 
 
 @lowers(ReduceMean, ReduceSum, becomes="npu.reduce_sum", gain=share)
-def total(context: Context, node: Node, result: Result) -> Emitted:
+def total(context: Context, op: ReduceMean | ReduceSum, node: Node, result: Result) -> Emitted:
     """The mean's division is part of the requantization."""
-    op = node.op
-    assert isinstance(op, (ReduceMean, ReduceSum))
     x_quant = context.quant(node.operands[0])
     last, axes = _layout(context, node, op.axes, keep=op.keep)
-    reduce = NpuReduceSum(
-        axes=axes,
-        keep=op.keep,
-        input_zero_point=x_quant.zero_point,
-        **context.tail(result),
-    )
+    reduce = NpuReduceSum(axes=axes, keep=op.keep, input_zero_point=x_quant.zero_point, **context.tail(result))
     divisor = _divisor(node, context.source.types[node.operands[0]].shape)
     factors = context.rescale(np.array([x_quant.scale / (divisor * result.quant.scale)]), node)
     if context.is_tflite and divisor > 1:
@@ -63,20 +56,16 @@ def total(context: Context, node: Node, result: Result) -> Emitted:
 
 
 @lowers(ReduceMax, ReduceMin)
-def extreme(context: Context, node: Node, result: Result) -> Emitted:
+def extreme(context: Context, op: ReduceMax | ReduceMin, node: Node, result: Result) -> Emitted:
     """The greatest integer is the greatest real."""
-    op = node.op
-    assert isinstance(op, (ReduceMax, ReduceMin))
     last, axes = _layout(context, node, op.axes, keep=op.keep)
     x = context.take(node.operands[0], last=last, result=result)
     return Emitted(context.emit(replace(op, axes=axes), x, result=result), last and op.keep)
 
 
 @lowers(ArgMax, ArgMin, kind=Kind.INDEX)
-def position(context: Context, node: Node, result: Result) -> Emitted:
+def position(context: Context, op: ArgMax | ArgMin, node: Node, result: Result) -> Emitted:
     """The order of the integers is that of the reals."""
-    op = node.op
-    assert isinstance(op, (ArgMax, ArgMin))
     x = context.take(node.operands[0])
     return Emitted(context.builder.add(op, x, name=result.name, loc=result.loc), last=False)
 
@@ -93,16 +82,14 @@ SOFTMAX_LONGEST = 1 << 16
 
 
 @lowers(Softmax, becomes="npu.softmax", obstacle=too_long_for_softmax)
-def softmax(context: Context, node: Node, result: Result) -> Emitted:
+def softmax(context: Context, op: Softmax, node: Node, result: Result) -> Emitted:
     """Exponentials of x - max(x) by table, then one exact division that takes the result's scale in."""
-    op = node.op
-    assert isinstance(op, Softmax)
     rank = node.type.rank
     last = rank >= 3 and context.is_last(node.operands[0])
     scale = context.quant(node.operands[0]).scale
     axis = moved_axis(op.axis, rank, last=last)
     integer: Op
-    if context.is_tflite and fixed_softmax(context, node, result):
+    if context.is_tflite and fixed_softmax(context, op, node, result):
         table = fixed_exponentials(scale, context.target.rounding)
         integer = SoftmaxFixed(axis=axis, **context.clamp(result))
     else:
@@ -138,20 +125,15 @@ def weighted(graph: Graph, node: Node, scales: Sequence[float]) -> float:
 
 
 @lowers(Resize, becomes=resized, obstacle=not_resizable, gain=weighted)
-def resize(context: Context, node: Node, result: Result) -> Emitted:
+def resize(context: Context, op: Resize, node: Node, result: Result) -> Emitted:
     """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
-    op = node.op
-    assert isinstance(op, Resize)
     if op.mode == "nearest":
-        return select(context, node, result)
+        return select(context, op, node, result)
     x_quant = context.quant(node.operands[0])
     height, width = context.source.types[node.operands[0]].shape[2:]
     one = 1 << RESIZE_BITS[context.dtype(node.operands[0]).bits > 8]
     weights = [np.rint(op.weights(axis, size) * one) for axis, size in ((2, height), (3, width))]
-    integer = ResizeLinear(
-        input_zero_point=x_quant.zero_point,
-        **context.tail(result),
-    )
+    integer = ResizeLinear(input_zero_point=x_quant.zero_point, **context.tail(result))
     tables = (context.builder.constant(along.astype(np.int16), "interpolation") for along in weights)
     factors = context.rescale(np.array([x_quant.scale / (one**2 * result.quant.scale)]), node)
     x = context.take(node.operands[0], last=True)

@@ -1,4 +1,4 @@
-"""Which float ops become integer ops, what may stand in the way, and who emits them: one row per op."""
+"""Which float ops become integer ops, under which conditions, and the functions that emit them: one row per op."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from npuq.ir import Graph, Node, Op
+from npuq.ir.ops.quant import Dequantize
 
 from ..target import Target
 
 if TYPE_CHECKING:
-    from .context import Context, Emitted, Result
+    from .context import Emitted
 
 
 class Kind(StrEnum):
-    """How an op deals with integers."""
+    """How an op computes on integers."""
 
     COMPUTE = "compute"
     """accumulates and requantizes; a clamp that follows is free"""
     POINTWISE = "pointwise"
-    """a function of one element: a table, alone or composed with its like"""
+    """a function of one element: a table, alone or composed with its neighbours"""
     MOVE = "move"
     """moves or selects elements: operands and result share one scale"""
     INDEX = "index"
-    """reads quantized values, gives bare integers"""
+    """reads quantized values, makes integers without a scale"""
     HOST = "host"
     """runs in float on the host"""
 
@@ -34,7 +35,8 @@ class Kind(StrEnum):
 Obstacle = Callable[[Graph, Node, Target], "str | None"]
 KindOf = Kind | Callable[[Graph, Node], Kind]
 Becomes = str | Callable[[Graph, Node], str]
-Emit = Callable[["Context", Node, "Result"], "Emitted"]
+Emit = Callable[..., "Emitted"]
+"""A function of a `Context`, the op, its node and a `Result`."""
 Gain = Callable[[Graph, Node, Sequence[float]], float]
 """The real number that one unit of an op's sums stands for, from the scales of data and weights."""
 
@@ -51,12 +53,12 @@ def product_of_scales(graph: Graph, node: Node, scales: Sequence[float]) -> floa
 
 @dataclass(frozen=True)
 class Lowering:
-    """The way of one float op to the integer level.
+    """How one float op becomes an integer op.
 
     `weights` maps a weight operand, where it is known and of `weight_rank`, to its axis of output channels; `bias` is
-    the position of the bias; `raw` operands stay what they are; all others are activations. `becomes` names the integer
-    op, where it is not the float op's own name. `obstacle` gives the reason why a node must run on the host. `gain`
-    belongs to an integer op that requantizes its sums.
+    the position of the bias; `raw` operands are not quantized; all others are activations. `becomes` names the integer
+    op where its name differs. `obstacle` returns the reason why a node must run on the host. Integer ops that
+    requantize their sums have a `gain`.
     """
 
     kind: KindOf
@@ -100,7 +102,7 @@ def lowers(
     raw: tuple[int, ...] = (),
     gain: Gain | None = None,
 ) -> Callable[[E], E]:
-    """Register the function that emits the integer form of `ops`; the fields of `Lowering` say the rest."""
+    """Register the function that emits the integer form of `ops`; the options are the fields of `Lowering`."""
 
     def register(emit: E) -> E:
         for op in ops:
@@ -112,21 +114,21 @@ def lowers(
 
 
 def kind_of(graph: Graph, node: Node) -> Kind:
-    """How the op of a node deals with integers, whatever the target is."""
+    """The kind of a node, for every target."""
     lowering = LOWERINGS.get(type(node.op))
     return Kind.HOST if lowering is None else lowering.kind_of(graph, node)
 
 
 def activations(graph: Graph, node: Node) -> tuple[str, ...]:
-    """The operands of a node that carry data: neither weights, bias nor raw operands, nor what a table takes in."""
+    """The operands of a node that are data: neither weights, bias and raw operands nor known operands of a table."""
     lowering = LOWERINGS.get(type(node.op))
     if lowering is None:
         return node.operands
     skipped = {*lowering.raw, *(index for index in lowering.parameters if is_weight(graph, node, index))}
-    kept = tuple(operand for index, operand in enumerate(node.operands) if index not in skipped)
+    data = tuple(operand for index, operand in enumerate(node.operands) if index not in skipped)
     if lowering.kind_of(graph, node) is Kind.POINTWISE:
-        return tuple(operand for operand in kept if not is_known(graph, operand))
-    return kept
+        return tuple(operand for operand in data if not is_known(graph, operand))
+    return data
 
 
 def is_weight(graph: Graph, node: Node, index: int) -> bool:
@@ -139,8 +141,11 @@ def is_weight(graph: Graph, node: Node, index: int) -> bool:
 
 
 def is_known(graph: Graph, value: str) -> bool:
-    """Whether a value is a constant, as it is or dequantized."""
+    """Whether a value is a constant or a dequantized one."""
+    return value in graph.constants or is_dequantized_constant(graph, value)
+
+
+def is_dequantized_constant(graph: Graph, value: str) -> bool:
+    """Whether a value is the dequantize of a constant."""
     producer = graph.producers.get(value)
-    if producer is not None and producer.op.name == "dequantize":
-        value = producer.operands[0]
-    return value in graph.constants
+    return producer is not None and isinstance(producer.op, Dequantize) and producer.operands[0] in graph.constants

@@ -8,9 +8,10 @@ import numpy as np
 
 from npuq.ir import DType, Node
 from npuq.ir.arithmetic import INT32, MULTIPLIERS, multiplier_and_shift, multipliers_and_shifts
-from npuq.ir.ops.elementwise import Sub
-from npuq.ir.ops.npu.pointwise import Add
+from npuq.ir.ops.elementwise import Add, Sub
+from npuq.ir.ops.npu.pointwise import Add as NpuAdd
 from npuq.ir.ops.npu.softmax import LONGEST
+from npuq.ir.ops.reduce import Softmax
 from npuq.ir.requantize import high_product, requantize
 
 from .context import Context, Emitted, Result
@@ -19,21 +20,21 @@ LEFT_SHIFT = 20
 """How far the 8-bit operands of a sum are shifted before they are rescaled."""
 
 
-def shifted_addition(context: Context, node: Node, result: Result) -> Emitted:
+def shifted_addition(context: Context, op: Add | Sub, node: Node, result: Result) -> Emitted:
     """T1: both operands in units of twice the greater scale, shifted left; then their sum or difference."""
     scales = [context.quant(operand).scale for operand in node.operands]
     twice = 2 * max(scales)
     reals = np.array([*(scale / twice for scale in scales), twice / (result.quant.scale * (1 << LEFT_SHIFT))])
     multipliers, shifts, _ = multipliers_and_shifts(reals, context.target.rescale_shift_range)
-    multipliers[1] *= -1 if isinstance(node.op, Sub) else 1
+    multipliers[1] *= -1 if isinstance(op, Sub) else 1
     first, second = (context.quant(operand) for operand in node.operands)
-    op = Add(zero_points=(first.zero_point, second.zero_point), left_shift=LEFT_SHIFT, **context.tail(result))
+    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), left_shift=LEFT_SHIFT, **context.tail(result))
     operands, last = context.pair(node)
-    return Emitted(context.emit(op, *operands, *context.factors(multipliers, shifts), result=result), last=last)
+    return Emitted(context.emit(integer, *operands, *context.factors(multipliers, shifts), result=result), last=last)
 
 
 def quotient_factors(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """T2: M / 2^s of 1 / count, M rounded up, so that a half stays one; a single element has none."""
+    """T2: M / 2^s of 1 / count, M rounded up, so that a half stays a half; a single element needs none."""
     each = [int(count) for count in counts.flat]
     shifts = [max(30 + (count - 1).bit_length(), 31) for count in each]
     multipliers = [min(-(-(1 << shift) // count), MULTIPLIERS[1]) for shift, count in zip(shifts, each, strict=True)]
@@ -47,20 +48,20 @@ def mean_factors(real: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array([(multiplier << extra) // count]), np.array([shift + extra])
 
 
-def fixed_softmax(context: Context, node: Node, result: Result) -> bool:
-    """Whether a softmax is one of TFLite's: of 8 bits, so many elements, and results of 0 to 255/256."""
-    operand, axis = node.operands[0], node.op.axis  # type: ignore[attr-defined]  # of a softmax
+def fixed_softmax(context: Context, op: Softmax, node: Node, result: Result) -> bool:
+    """Whether TFLite's kernel computes a softmax: 8 bits, few enough elements, results of 0 to 255/256."""
+    operand = node.operands[0]
     known = result.quant.scale == 2.0**-8 and result.quant.zero_point == -128
     narrow = context.dtype(operand) is result.dtype is DType.I8 and context.quant(operand).scale < GREATEST_SCALE
-    return known and narrow and node.type.shape[axis] <= LONGEST
+    return known and narrow and node.type.shape[op.axis] <= LONGEST
 
 
 GREATEST_SCALE = 8.0
-"""From here on, steps of a softmax's operand leave the shifts of its table."""
+"""At this scale and above, a softmax's operand leaves the shifts of its table."""
 
 
 def fixed_exponentials(scale: float, rounding: str) -> np.ndarray:
-    """T5's table: exp(i * scale) in 31 fraction bits for i of -255 to 0, by TFLite's own series; 0 where it stops."""
+    """T5's table: exp(i * scale) in 31 fraction bits for i of -255 to 0, by TFLite's series; 0 beyond its reach."""
     multiplier, shift = multiplier_and_shift(scale * (1 << 26))
     below = np.arange(-255, 1)
     with jax.enable_x64(True):
@@ -76,8 +77,7 @@ def fixed_exponentials(scale: float, rounding: str) -> np.ndarray:
             dtype=DType.I32,
         )
     radius = (31 << 26) >> (31 - shift)
-    values = np.where(below >= -radius, _exp(np.asarray(rescaled, np.int64)), 0)
-    return values.astype(np.int32)
+    return np.where(below >= -radius, _exp(np.asarray(rescaled, np.int64)), 0).astype(np.int32)
 
 
 _EIGHTH, _THIRD = 1895147668, 715827883
@@ -91,11 +91,10 @@ def _exp(a: np.ndarray) -> np.ndarray:
     """exp(a) in 31 fraction bits of a <= 0 in 26: a series on [-1/4, 0), then a product for each higher bit."""
     quarter = 1 << 24
     rest = (a & (quarter - 1)) - quarter
-    found = _series(rest << 5)
-    left = rest - a
+    result = _series(rest << 5)
     for bit, power in enumerate(_POWERS, start=24):
-        found = np.where(left >> bit & 1, high_product(found, np.full_like(found, power)), found)
-    return np.where(a == 0, np.int64((1 << 31) - 1), found)
+        result = np.where((rest - a) >> bit & 1, high_product(result, np.full_like(result, power)), result)
+    return np.where(a == 0, np.int64((1 << 31) - 1), result)
 
 
 def _series(a: np.ndarray) -> np.ndarray:
@@ -104,11 +103,9 @@ def _series(a: np.ndarray) -> np.ndarray:
     square = high_product(x, x)
     cube, fourth = high_product(square, x), high_product(square, square)
     sum_ = high_product(_halved(fourth, 2) + cube, np.full_like(a, _THIRD)) + square
-    found: np.ndarray = high_product(np.full_like(a, _EIGHTH), x + _halved(sum_, 1)) + _EIGHTH
-    return found
+    return np.asarray(high_product(np.full_like(a, _EIGHTH), x + _halved(sum_, 1)) + _EIGHTH)
 
 
 def _halved(x: np.ndarray, times: int) -> np.ndarray:
     """x / 2^times, halves away from zero."""
-    halved: np.ndarray = np.sign(x) * ((np.abs(x) + (1 << (times - 1))) >> times)
-    return halved
+    return np.asarray(np.sign(x) * ((np.abs(x) + (1 << (times - 1))) >> times))

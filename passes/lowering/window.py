@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,32 +20,19 @@ from .registry import is_known, lowers, product_of_scales
 from .tflite import quotient_factors
 
 Pair = tuple[int, int]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Window:
-    """A sliding window over exactly two spatial axes; one axis becomes a plane of height 1."""
+def on_plane(values: Sequence[T], height: T) -> tuple[T, T]:
+    """A number per spatial axis as two numbers: `height` stands for the missing axis of a plane of height 1."""
+    first, second = (height,) * (2 - len(values)) + tuple(values)
+    return first, second
 
-    stride: Pair
-    padding: tuple[Pair, Pair]
-    dilation: Pair
-    expand: Pair = (1, 1)
 
-    @classmethod
-    def of(
-        cls,
-        stride: tuple[int, ...],
-        padding: tuple[Pair, ...],
-        dilation: tuple[int, ...],
-        expand: tuple[int, ...] | None = None,
-    ) -> Window:
-        """Put a height of 1 before a single axis."""
-        missing = 2 - len(stride)
-        ones = (1,) * missing
-        stride, dilation = (*ones, *stride), (*ones, *dilation)
-        expand = (*ones, *(expand or (1,) * (2 - missing)))
-        padding = (*(((0, 0),) * missing), *padding)
-        return cls((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), (expand[0], expand[1]))
+def _slide(op: Conv | ConvTranspose | MaxPool | AveragePool) -> dict[str, Any]:
+    """The attributes of an op's window over a plane."""
+    stride, dilation = on_plane(op.stride, 1), on_plane(op.dilation, 1)
+    return {"stride": stride, "padding": on_plane(op.padding, (0, 0)), "dilation": dilation}
 
 
 def too_many_axes(graph: Graph, node: Node, target: Target) -> str | None:
@@ -74,29 +62,24 @@ def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(Conv, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2, gain=product_of_scales)
-def convolution(context: Context, node: Node, result: Result) -> Emitted:
+def convolution(context: Context, op: Conv, node: Node, result: Result) -> Emitted:
     """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
-    op = node.op
-    assert isinstance(op, Conv)
-    window = Window.of(op.stride, op.padding, op.dilation)
     weights = context.integers(node.operands[1])
     scales = np.asarray(context.quant(node.operands[1]).scales)
-    return _convolve(context, node, result, weights, scales, op.groups, window)
+    return _convolve(context, node, result, weights, scales, groups=op.groups, **_slide(op))
 
 
 @lowers(ConvTranspose, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2, gain=product_of_scales)
-def transposed_convolution(context: Context, node: Node, result: Result) -> Emitted:
-    """A convolution of the input spread out by the stride, with the window turned around."""
-    op = node.op
-    assert isinstance(op, ConvTranspose)
+def transposed_convolution(context: Context, op: ConvTranspose, node: Node, result: Result) -> Emitted:
+    """A convolution of the input spread out by the stride, with the window reversed."""
     weights = context.integers(node.operands[1])
     inputs, outputs, *window = weights.shape
     spatial = tuple(range(2, weights.ndim))
     per_group = weights.reshape(op.groups, inputs // op.groups, outputs, *window)
     turned = np.flip(per_group.swapaxes(1, 2).reshape(op.groups * outputs, inputs // op.groups, *window), spatial)
     scales = np.tile(np.asarray(context.quant(node.operands[1]).scales), op.groups)
-    slide = Window.of((1,) * len(window), _transposed_padding(op, tuple(window)), op.dilation, op.stride)
-    return _convolve(context, node, result, turned, scales, op.groups, slide)
+    slide = {**_slide(op), "stride": (1, 1), "padding": on_plane(_transposed_padding(op, tuple(window)), (0, 0))}
+    return _convolve(context, node, result, turned, scales, groups=op.groups, expand=on_plane(op.stride, 1), **slide)
 
 
 def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pair, ...]:
@@ -108,22 +91,14 @@ def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pai
 
 
 def _convolve(
-    context: Context, node: Node, result: Result, weights: np.ndarray, scales: np.ndarray, groups: int, window: Window
+    context: Context, node: Node, result: Result, weights: np.ndarray, scales: np.ndarray, **attributes: Any
 ) -> Emitted:
     """Emit the integer convolution of OI(H)W weights."""
     x_quant = context.quant(node.operands[0])
     if weights.ndim == 3:
         weights = weights[:, :, None]
     hwio = weights.transpose(2, 3, 1, 0)
-    op = Conv2d(
-        stride=window.stride,
-        padding=window.padding,
-        dilation=window.dilation,
-        expand=window.expand,
-        groups=groups,
-        pad_value=x_quant.zero_point,
-        **context.tail(result),
-    )
+    op = Conv2d(pad_value=x_quant.zero_point, **attributes, **context.tail(result))
     w_quant = Quantization(tuple(map(float, np.asarray(scales, np.float32))), (0,) * len(scales), axis=3)
     if len(scales) == 1:
         w_quant = Quantization.per_tensor(float(scales[0]))
@@ -137,30 +112,22 @@ def _convolve(
 
 
 @lowers(MaxPool, becomes="npu.max_pool2d", obstacle=too_many_axes)
-def max_pool(context: Context, node: Node, result: Result) -> Emitted:
+def max_pool(context: Context, op: MaxPool, node: Node, result: Result) -> Emitted:
     """The scale stays, so the greatest integer is the greatest real."""
-    op = node.op
-    assert isinstance(op, MaxPool)
-    window = Window.of(op.stride, op.padding, op.dilation)
-    size = (1,) * (2 - len(op.window)) + op.window
-    pool = MaxPool2d(window=(size[0], size[1]), stride=window.stride, padding=window.padding, dilation=window.dilation)
+    pool = MaxPool2d(window=on_plane(op.window, 1), **_slide(op))
     x = context.plane(node.operands[0], result=result)
     return _from_plane(context, pool, (x,), node, result)
 
 
 def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
-    """The part of the scale that an element has in the smallest window."""
+    """The scale divided by the elements of the smallest window."""
     assert isinstance(node.op, AveragePool)
     return scales[0] / float(node.op.counts(graph.types[node.operands[0]].shape[2:]).min())
 
 
 @lowers(AveragePool, becomes="npu.average_pool2d", obstacle=too_many_axes, gain=share)
-def average_pool(context: Context, node: Node, result: Result) -> Emitted:
+def average_pool(context: Context, op: AveragePool, node: Node, result: Result) -> Emitted:
     """The division by the number of elements is part of the requantization, per position where it varies."""
-    op = node.op
-    assert isinstance(op, AveragePool)
-    window = Window.of(op.stride, op.padding, op.dilation)
-    size = (1,) * (2 - len(op.window)) + op.window
     x_quant = context.quant(node.operands[0])
     one_scale = x_quant == result.quant and context.dtype(node.operands[0]) is result.dtype is DType.I8
     rounds = context.is_tflite and one_scale
@@ -170,17 +137,15 @@ def average_pool(context: Context, node: Node, result: Result) -> Emitted:
         counts = counts.flat[:1]
     x = context.plane(node.operands[0])
     pool = AveragePool2d(
-        window=(size[0], size[1]),
-        stride=window.stride,
-        padding=window.padding,
-        dilation=window.dilation,
+        window=on_plane(op.window, 1),
+        **_slide(op),
         input_zero_point=0 if rounds else x_quant.zero_point,
         **context.tail(result, AveragePool2d.name),
     )
     if rounds:
         pool, factors = replace(pool, zero_point=0), context.factors(*quotient_factors(counts))
     else:
-        # A window that meets one element at an edge hands it on, which the greatest factor below 1 does as well.
+        # A window with one element at an edge returns it, which the greatest factor below 1 does as well.
         reals = x_quant.scale / (counts * result.quant.scale)
         factors = context.rescale(np.where(reals == 1, 1 - 2.0**-31, reals), node)
     return _from_plane(context, pool, (x, *factors), node, result)
@@ -189,7 +154,7 @@ def average_pool(context: Context, node: Node, result: Result) -> Emitted:
 def _from_plane(
     context: Context, op: Conv2d | MaxPool2d | AveragePool2d, operands: tuple[str, ...], node: Node, result: Result
 ) -> Emitted:
-    """Add a 2-D op and take its plane of height 1 away again where the user's op has one spatial axis."""
+    """Add a 2-D op and drop the height of 1 where the user's op has one spatial axis."""
     one_axis = node.type.rank == 3
     y = context.emit(op, *operands, result=result, suffix=".plane" if one_axis else "")
     if one_axis:

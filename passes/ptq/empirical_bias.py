@@ -1,4 +1,4 @@
-"""Empirical bias correction: what a channel is off by on average, as a few samples measure it, goes into its bias."""
+"""Empirical bias correction: each channel's mean error over a few samples is subtracted from its bias."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
 
 from ..calibration.samples import Sample
+from ..lowering.registry import is_dequantized_constant
 from ..pipeline import FOUND, graph_pass
 
 SAMPLES = "samples"
@@ -54,17 +55,16 @@ def _has_bias(graph: Graph, node: Node) -> bool:
     """Whether a node sums products and adds a known bias that nothing else reads."""
     if not isinstance(node.op, (Conv, ConvTranspose, MatMul)) or len(node.operands) < 3:
         return False
-    held = graph.producers.get(node.operands[2])
-    known = held is not None and isinstance(held.op, Dequantize) and held.operands[0] in graph.constants
-    return known and len(graph.users[node.operands[2]]) == 1
+    return is_dequantized_constant(graph, node.operands[2]) and len(graph.users[node.operands[2]]) == 1
 
 
 def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mapping[str, Node]) -> dict[str, np.ndarray]:
-    """By how many steps each bias must move, i64[channels].
-
-    All samples go through both graphs side by side.
-    """
-    scales = {name: np.asarray(_scales(held), np.float32) for name, held in biases.items()}
+    """By how many steps each bias must move, i64[channels]; all samples run through both graphs in one batch."""
+    scales = {
+        name: np.asarray(dequantize.op.quant.scales, np.float32)
+        for name, dequantize in biases.items()
+        if isinstance(dequantize.op, Dequantize)
+    }
 
     def run(known: Parameters, real: Parameters, inputs: Sequence[jax.Array]) -> dict[str, jax.Array]:
         right = dict(zip(biases, function(exact, tuple(biases))(real, inputs), strict=True))
@@ -89,8 +89,3 @@ def _steps(graph: Graph, exact: Graph, samples: Sequence[Sample], biases: Mappin
         stacked = [np.stack(arrays) for arrays in zip(*samples, strict=True)]
         found = compiled(parameters(graph), parameters(exact), stacked)
         return {name: np.asarray(counts[0], np.int64) for name, counts in found.items()}
-
-
-def _scales(held: Node) -> Sequence[float]:
-    assert isinstance(held.op, Dequantize)
-    return held.op.quant.scales

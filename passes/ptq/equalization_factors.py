@@ -1,4 +1,4 @@
-"""The factors of an equalization: of a few ways to bring channels to like ranges, the one of least noise."""
+"""The factors of an equalization: the candidate with the least noise."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..target import Width, weight_range
 from .channel_ties import Ties
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""How far ranges are equalized: a factor is the channel's share of the range to this power, and that of the weights."""
+"""The powers of the channels' shares of activation and weight ranges that are tried as factors."""
 
-LEAST = 2.0**-4
-"""The least factor: what hardly moves in the calibration may move more in other data."""
+LEAST_FACTOR = 2.0**-4
+"""The least factor: channels that are small in the calibration set may be greater in other data."""
 
-WORTH = 0.9
-"""Factors must bring the noise at least down to this part of what it is without them."""
+MOST_NOISE = 0.9
+"""Factors are used where they reduce the noise at least to this part."""
 
 Arrays = Mapping[str, np.ndarray]
 """A number per channel, by value."""
@@ -28,10 +28,10 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the calibration saw of a value, f64 per channel.
+    """Statistics of a value over the calibration set, f64 per channel.
 
-    `peaks` are the greatest magnitudes of all samples, `usual` the means of each sample's own greatest, `squares` the
-    mean squares; a sample has `elements` in each channel.
+    `peaks` are the greatest magnitudes, `usual` the means over samples of each one's greatest, `squares` the mean
+    squares; a sample has `elements` in each channel.
     """
 
     peaks: np.ndarray
@@ -41,10 +41,10 @@ class Seen:
     elements: int
 
     def clipped(self, limit: np.ndarray) -> np.ndarray:
-        """The mean squared error per element, where a further sample goes beyond `limit`, at least the peaks.
+        """The expected squared error per element of a new sample that exceeds `limit`, which is at least the peaks.
 
-        The greatest of S exponential excesses is expected H - 1 of their means above the mean, H = 1 + ... + 1 / S;
-        so the peaks tell that mean, b, and beyond the limit lie 2 b^2 exp(-excess / b), in one element.
+        The greatest of S exponential excesses with mean b is expected at (H - 1) b above b, H = 1 + ... + 1 / S; this
+        gives b, and the expected squared error of one element beyond the limit is 2 b^2 exp(-excess / b).
         """
         harmonic = float((1 / np.arange(1, self.samples + 1)).sum())
         mean = np.maximum(self.peaks - self.usual, 1e-30) / max(harmonic - 1, 0.5)
@@ -55,8 +55,8 @@ class Seen:
 class Block:
     """Values whose channels are tied, directly or through others, with the indices of their channels in the block.
 
-    `readers` are the nodes whose weights sum over channels of the block, each with the value that it reads; `apart` the
-    values that something reads channel by channel.
+    `readers` are the nodes whose weights sum over channels of the block, each with its operand; `apart` the values that
+    are read channel by channel.
     """
 
     size: int
@@ -74,7 +74,7 @@ def choose_factors(graph: Graph, ties: Ties, seen: Mapping[str, Seen], width: Wi
         options = [np.ones(block.size), *candidates(graph, block, shares)]
         noises = [noise(graph, block, factors, seen, width) for factors in options]
         best = int(np.argmin(noises))
-        if noises[best] < WORTH * noises[0]:
+        if noises[best] < MOST_NOISE * noises[0]:
             chosen[roots] = options[best]
     return {
         value: factors
@@ -127,10 +127,10 @@ def _depthwise(graph: Graph, node: Node) -> bool:
 
 
 def _shares(block: Block, peaks: Arrays) -> np.ndarray:
-    """Each channel's part of the whole range: the geometric mean over the block's values."""
+    """Each channel's share of the range: the geometric mean over the block's values."""
     logs, counts = np.zeros(block.size), np.zeros(block.size)
     for value, index in block.values.items():
-        share = np.maximum(peaks[value] / max(peaks[value].max(), 1e-30), LEAST)
+        share = np.maximum(peaks[value] / max(peaks[value].max(), 1e-30), LEAST_FACTOR)
         np.add.at(logs, index, np.log(share))
         np.add.at(counts, index, 1)
     return np.asarray(np.exp(logs / np.maximum(counts, 1)))
@@ -143,33 +143,33 @@ def candidates(graph: Graph, block: Block, shares: np.ndarray) -> Iterator[np.nd
         weights = np.abs(graph.constants[node.operands[1]].array.astype(np.float64))
         relative = weights / np.maximum(by_result(node, weights, _rows(node, weights)), 1e-30)
         np.maximum.at(columns, block.values[value], _columns(node, relative))
-    columns = np.maximum(columns, LEAST)
+    columns = np.maximum(columns, LEAST_FACTOR)
     for power in EXPONENTS:
         for other in EXPONENTS if block.readers else (0.0,):
             factors = shares**power / columns**other
-            yield np.clip(factors / factors.max(), LEAST, 1.0)
+            yield np.clip(factors / factors.max(), LEAST_FACTOR, 1.0)
 
 
 def _rows(node: Node, weights: np.ndarray) -> np.ndarray:
     """The greatest weight of each result channel."""
-    match node.op:
-        case Conv():
-            return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
-        case ConvTranspose(groups=groups):
-            grouped = weights.reshape(groups, -1, *weights.shape[1:])
-            return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
-    return np.asarray(weights.max(axis=0))
+    if not isinstance(node.op, (Conv, ConvTranspose)):
+        return np.asarray(weights.max(axis=0))
+    return _greatest(node.op, weights, first=isinstance(node.op, Conv))
 
 
 def _columns(node: Node, weights: np.ndarray) -> np.ndarray:
     """The greatest weight of each input channel."""
-    match node.op:
-        case Conv(groups=groups):
-            grouped = weights.reshape(groups, -1, *weights.shape[1:])
-            return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
-        case ConvTranspose():
-            return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
-    return np.asarray(weights.max(axis=1))
+    if not isinstance(node.op, (Conv, ConvTranspose)):
+        return np.asarray(weights.max(axis=1))
+    return _greatest(node.op, weights, first=isinstance(node.op, ConvTranspose))
+
+
+def _greatest(op: Conv | ConvTranspose, weights: np.ndarray, *, first: bool) -> np.ndarray:
+    """The greatest weight of a convolution for each channel of its first axis, or of its second in each group."""
+    if first:
+        return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
+    grouped = weights.reshape(op.groups, -1, *weights.shape[1:])
+    return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
 
 
 def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Seen], width: Width) -> float:
@@ -201,23 +201,22 @@ def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Se
 
 def by_input(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """One number per input channel, shaped to multiply the weights."""
-    window = (1,) * (weights.ndim - 2)
-    match node.op:
-        case Conv(groups=groups):
-            grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
-            return grouped.reshape(*grouped.shape, *window)
-        case ConvTranspose():
-            return numbers.reshape(-1, 1, *window)
-    return numbers[:, None]
+    if not isinstance(node.op, (Conv, ConvTranspose)):
+        return numbers[:, None]
+    return _along(node.op, weights, numbers, first=isinstance(node.op, ConvTranspose))
 
 
 def by_result(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """One number per result channel, shaped to multiply the weights."""
-    window = (1,) * (weights.ndim - 2)
-    match node.op:
-        case Conv():
-            return numbers.reshape(-1, 1, *window)
-        case ConvTranspose(groups=groups):
-            grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
-            return grouped.reshape(*grouped.shape, *window)
-    return numbers
+    if not isinstance(node.op, (Conv, ConvTranspose)):
+        return numbers
+    return _along(node.op, weights, numbers, first=isinstance(node.op, Conv))
+
+
+def _along(op: Conv | ConvTranspose, weights: np.ndarray, numbers: np.ndarray, *, first: bool) -> np.ndarray:
+    """Numbers along the first axis of a convolution's weights, or along the second in each group."""
+    window, groups = (1,) * (weights.ndim - 2), op.groups
+    if first:
+        return numbers.reshape(-1, 1, *window)
+    grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
+    return grouped.reshape(*grouped.shape, *window)

@@ -10,16 +10,16 @@ import numpy as np
 from jax import lax
 
 BLOCK = 64
-"""The columns that are decided one by one before all others hear of it, in one product."""
+"""The columns that are decided one by one before one product updates all others."""
 
 SWEEPS = 20
-"""How often the search goes over all columns; it mostly rests before."""
+"""The most passes of the search over all columns; it mostly converges earlier."""
 
 ON_GRID = 1e-3
-"""A weight that is so near to a step has no other choice."""
+"""A weight this near to a step is rounded to it."""
 
-WORTH = 1e-6
-"""A change must win this share of what it costs by itself: less is float32's own rounding."""
+LEAST_GAIN = 1e-6
+"""A change must gain this share of its own cost: less is float32 rounding."""
 
 Pair = tuple[jax.Array, jax.Array]
 
@@ -66,9 +66,9 @@ def _one_after_another(limits: Pair, steps: jax.Array, wanted: jax.Array, factor
 def _descended(
     chosen: jax.Array, limits: Pair, steps: jax.Array, squares: jax.Array, products: jax.Array, *, block: int
 ) -> jax.Array:
-    """Go over the columns, each row changing to its other integer where that makes its error less, until none does.
+    """Change each row of each column to its other integer where that reduces its error, until nothing changes.
 
-    `left` is y x less what the chosen integers make of it: a change by d wins 2 d left - d^2 squares.
+    `left` is y x less the products of the chosen integers: a change by d gains 2 d left - d^2 squares.
     """
 
     def column(index: jax.Array, carry: tuple[Pair, Pair, jax.Array]) -> tuple[Pair, Pair, jax.Array]:
@@ -77,7 +77,7 @@ def _descended(
         other = _column(both, index) - one
         change = (other - one) * steps
         cost = jnp.square(change) * _column(row, index)
-        better = 2 * change * _column(left, index) > (1 + WORTH) * cost
+        better = 2 * change * _column(left, index) > (1 + LEAST_GAIN) * cost
         q = lax.dynamic_update_slice_in_dim(q, jnp.where(better, other, one), index, 1)
         return (q, left - jnp.where(better, change, 0) * row), (both, inside), changes + better.sum()
 

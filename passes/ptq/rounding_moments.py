@@ -1,4 +1,4 @@
-"""What learned rounding knows of a node with weights: second moments of its inputs and of its exact results."""
+"""Second moments of the inputs and exact results of a node with weights, for learned rounding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from npuq.ir import Node
 from npuq.ir.ops.conv import Conv, MatMul
 
 POSITIONS = 512
-"""The most positions of a sample that are looked at, evenly spread: neighbours tell the same."""
+"""The most positions of a sample that are used, evenly spread: neighbours are alike."""
 
 Inputs = tuple[jax.Array, jax.Array, jax.Array]
 """Of one sample: the input as the rounded weights see it, the exact input, the exact result."""
@@ -23,8 +23,8 @@ Inputs = tuple[jax.Array, jax.Array, jax.Array]
 class Moments:
     """Means and second moments over positions and samples, f64, by group of channels.
 
-    `squares` [groups, k, k] are those of what a row of weights is multiplied with, `products` [groups, o, k] those of
-    the exact results with it, `inputs` [groups, k] and `results` [groups, o] the means; `count` positions were seen.
+    `squares` [groups, k, k] are the moments of the inputs of a row of weights, `products` [groups, o, k] those of exact
+    results and inputs, `inputs` [groups, k] and `results` [groups, o] the means, `count` the number of positions.
     """
 
     squares: np.ndarray
@@ -34,14 +34,14 @@ class Moments:
     count: int
 
     def centred(self) -> Moments:
-        """The moments about the means, for a node whose bias takes what the means differ by."""
+        """The moments about the means, for a node whose bias absorbs the difference of means."""
         squares = self.squares - self.inputs[:, :, None] * self.inputs[:, None, :]
         products = self.products - self.results[:, :, None] * self.inputs[:, None, :]
         return Moments(squares, products, self.inputs, self.results, self.count)
 
 
 def moments(node: Node, weights: np.ndarray, samples: Iterable[Inputs], drop: float) -> Moments:
-    """The moments of a convolution or a matrix product over samples, read one after another.
+    """The moments of a convolution or a matrix product over samples.
 
     With `drop` each element of the quantized input is the exact one with that probability (Wei et al., QDrop: randomly
     dropping quantization, 2022). The mean over all draws needs no draw: the input is x + drop (exact - x), and each
@@ -52,10 +52,10 @@ def moments(node: Node, weights: np.ndarray, samples: Iterable[Inputs], drop: fl
     totals: list[np.ndarray] = []
     count = 0
     for sample in samples:
-        *found, seen = run(*sample)
-        parts = [np.asarray(part, np.float64) for part in found]
+        *sums, positions = run(*sample)
+        parts = [np.asarray(part, np.float64) for part in sums]
         totals = [total + part for total, part in zip(totals, parts, strict=True)] if totals else parts
-        count += int(seen)
+        count += int(positions)
     squares, products, inputs, results = (total / count for total in totals)
     return Moments(squares, products, inputs, results, count)
 
@@ -67,16 +67,16 @@ def rows(node: Node, weights: np.ndarray) -> np.ndarray:
     return weights.T[None]
 
 
-def from_rows(node: Node, found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def from_rows(node: Node, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Rows as the node's weights."""
-    return found.reshape(shape) if isinstance(node.op, Conv) else found[0].T
+    return rows.reshape(shape) if isinstance(node.op, Conv) else rows[0].T
 
 
-def _sums(node: Node, window: tuple[int, ...], groups: int, drop: float) -> Callable[..., tuple[jax.Array, ...]]:
-    """The sums of one sample as a function of its `Inputs`, and how many positions they are of."""
+def _sums(node: Node, shape: tuple[int, ...], groups: int, drop: float) -> Callable[..., tuple[jax.Array, ...]]:
+    """A function of the `Inputs` of one sample to their sums and the number of positions."""
 
-    def run(seen: jax.Array, exact: jax.Array, result: jax.Array) -> tuple[jax.Array, ...]:
-        arrays = _columns(node, window, seen), _columns(node, window, exact), _results(node, result)
+    def run(rounded: jax.Array, exact: jax.Array, result: jax.Array) -> tuple[jax.Array, ...]:
+        arrays = _columns(node, shape, rounded), _columns(node, shape, exact), _results(node, result)
         at = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), POSITIONS)).astype(np.int32)
         x, real, y = (array[at].reshape(len(at), groups, -1).swapaxes(0, 1) for array in arrays)
         apart = drop * (1 - drop) * jnp.square(real - x).sum(axis=1)
@@ -91,14 +91,14 @@ def _product(one: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.einsum("gpo,gpk->gok", one, other, precision=jax.lax.Precision.HIGHEST)
 
 
-def _columns(node: Node, window: tuple[int, ...], x: jax.Array) -> jax.Array:
-    """What each row of weights is multiplied with at each position of the result, [positions, groups * k]."""
+def _columns(node: Node, shape: tuple[int, ...], x: jax.Array) -> jax.Array:
+    """The inputs of the rows of weights at each position of the result, [positions, groups * k]."""
     if isinstance(node.op, MatMul):
         return x.reshape(-1, x.shape[-1])
     assert isinstance(node.op, Conv)
     found = jax.lax.conv_general_dilated_patches(
         x,
-        window[2:],
+        shape[2:],
         node.op.stride,
         node.op.padding,
         rhs_dilation=node.op.dilation,

@@ -1,4 +1,4 @@
-"""A graph run piece by piece on a few samples, so that what is found at one node can change what runs behind it."""
+"""A graph that runs piece by piece on a few samples, so that constants can change between pieces."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from npuq.ir import Graph, Node, compiler_options, run_nodes
-from npuq.ir.ops.quant import Dequantize
 
 from ..calibration.observe import MOST_WORKERS
 from ..calibration.samples import Sample
+from ..lowering.registry import is_dequantized_constant
 
 Values = dict[str, Any]
 
@@ -24,8 +24,8 @@ Values = dict[str, Any]
 class Stepwise:
     """A float or fake-quant graph that has run up to `at` on each of `samples`.
 
-    `known` has the constants, dequantized ones by the name of the dequantized value; what runs later sees its changes.
-    `held` are each sample's values that something still reads.
+    `known` has the constants, dequantized ones by the name of the dequantized value; later pieces see its changes.
+    `held` has each sample's values that later nodes read.
     """
 
     graph: Graph
@@ -42,7 +42,7 @@ class Stepwise:
         self.held = [dict(zip(self.graph.inputs, sample, strict=True)) for sample in self.samples]
 
     def run(self, stop: int, wanted: Collection[str]) -> list[Values]:
-        """Run all nodes before `stop`; give, per sample, the values of `wanted` and all that is read from there on."""
+        """Run all nodes before `stop`; return, per sample, the values of `wanted` and those that later nodes read."""
         nodes = [node for node in self.graph.nodes[self.at : stop] if not self._is_known(node)]
         made = (*self.held[0], *(result for node in nodes for result in node.results))
         kept = tuple(name for name in made if name in wanted or self._last.get(name, -1) >= stop)
@@ -54,21 +54,20 @@ class Stepwise:
 
         compiled = jax.jit(piece, compiler_options=compiler_options(one_thread=True))
 
-        def one(values: Values) -> Values:
+        def run(values: Values) -> Values:
             with jax.enable_x64(True):
-                found: Values = compiled(known, values)
-                return found
+                return dict(compiled(known, values))
 
-        first = one(self.held[0])
+        first = run(self.held[0])
         with ThreadPoolExecutor(MOST_WORKERS) as pool:
-            self.held = [first, *pool.map(one, self.held[1:])]
+            self.held = [first, *pool.map(run, self.held[1:])]
         self.at = stop
         return self.held
 
     def _is_known(self, node: Node) -> bool:
-        return isinstance(node.op, Dequantize) and node.operands[0] in self.graph.constants
+        return is_dequantized_constant(self.graph, node.results[0])
 
     @cached_property
     def _last(self) -> dict[str, int]:
-        """Where each value is read last."""
+        """The index of the last node that reads each value."""
         return {name: index for index, node in enumerate(self.graph.nodes) for name in node.operands}
