@@ -341,9 +341,11 @@ def _workers(devices: Sequence[jax.Device] | None) -> list[Any]:
         return list(devices)
     local: list[Any] = jax.local_devices()
     if len(local) == 1 and local[0].platform == "cpu":
-        return local * min(_cores(), MOST_WORKERS)
+        return local * cpu_workers()
     return local
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cpu_workers() -> int:
+    """How many threads run samples on the CPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)

@@ -15,12 +15,12 @@ from .points import Point, instrumented, measured_values
 from .variants import NARROW, Variants, on_grid
 
 Loss = Callable[..., Any]
-"""Outputs, and the sample's label where there are labels, to a scalar."""
+"""A function of the outputs and, where there are labels, the sample's label to a scalar."""
 
 Arrays = dict[str, jax.Array]
 
 AT_ONCE = 4
-"""Probes that run as one: each has its own copy of every value."""
+"""Probes that run together: each has its own copy of every value."""
 
 
 def hessian_traces(
@@ -28,9 +28,9 @@ def hessian_traces(
 ) -> Arrays:
     """Hutchinson's estimate of the trace of each diagonal block of a Hessian: the mean of v . H v over the probes.
 
-    `at` has the arrays at which `function` is taken; `draw` makes a probe v of each key: an array of +1 and -1 for each
-    of them (of +s and -s for s^2 times the trace). H v is the derivative of the gradient along v, for all blocks at
-    once: what one block adds to another's estimate has the mean zero.
+    `at` has the arguments of `function`; `draw` makes a probe v from each key: arrays of +1 and -1 (of +s and -s for
+    s^2 times the trace). H v is the derivative of the gradient along v, for all blocks at once: the share of one block
+    in another's estimate has the mean zero.
     """
 
     def along(key: Any) -> Arrays:
@@ -50,15 +50,14 @@ def predicted_rise(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """The mean rise of the loss that each point causes where it is narrow, f64[points].
+    """The mean rise of the loss that each narrow point causes, f64[points].
 
-    It is tr(H) / n * |d|^2 / 2 with the trace of the loss's Hessian over the n numbers at the point and d, what
-    rounding does to them (Dong et al., HAWQ-V2: Hessian aware trace-weighted quantization, 2020; there for weights,
-    here for results too). Probes are scaled by |d| / sqrt(n), so that blocks disturb each other's estimates no more
-    than their rises are. Biases are left alone, negative traces count as zero. `loss` takes the tuple of float
-    outputs of one sample and, with `labels`, one for each of the variants' samples, the sample's label. Without a loss
-    it is the squared distance of the outputs from where they are, over their mean power: its Hessian is that of Gauss
-    and Newton, its rise the predicted error.
+    It is tr(H) / n * |d|^2 / 2 with the trace of the loss's Hessian over the n numbers at the point and their rounding
+    error d (Dong et al., HAWQ-V2: Hessian aware trace-weighted quantization, 2020; there for weights, here for results
+    too). Probes are scaled by |d| / sqrt(n), so that blocks disturb each other's estimates no more than their rises.
+    Biases have no part, negative traces count as zero. `loss` takes the tuple of float outputs of one sample and, with
+    `labels`, one per sample, the sample's label. The default loss is the squared distance of the outputs from the exact
+    ones over their mean power: its Hessian is that of Gauss and Newton, its rise the predicted error.
     """
     one = jax.jit(_for_one(variants, loss, probes), compiler_options=compiler_options(one_thread=True))
     total = np.zeros(len(variants.points))
@@ -115,14 +114,14 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
 
 
 def _step(variants: Variants, index: int, name: str, x: jax.Array) -> jax.Array:
-    """The root mean square of what narrow integers do to the numbers at a point."""
+    """The root mean square of the rounding error of narrow integers at a point."""
     known = variants.known.get(index)
     narrow = on_grid(x, variants.grids[index, NARROW]) if known is None else known[name][NARROW]
     return jnp.sqrt(jnp.square(narrow - x).mean())
 
 
 def _signs(key: jax.Array, steps: Arrays, like: Arrays) -> Arrays:
-    """Arrays of each step with random signs; one draw for all, since many take longer to compile than a network."""
+    """Arrays of each step with random signs; one draw for all, as many draws take long to compile."""
     ends = np.cumsum([array.size for array in like.values()])
     signs = jnp.split(jax.random.rademacher(key, (int(ends[-1]),), jnp.float32), ends[:-1].tolist())
     pairs = zip(signs, like.items(), strict=True)

@@ -10,12 +10,12 @@ import numpy as np
 from npuq.ir import require
 
 SLACK = 2e-6
-"""The share of the whole span by which a saving may fall short: twice the solver's tolerance, no op is that cheap."""
+"""The share of the span by which a saving may fall short: twice the solver's tolerance, less than any op."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One op that reads another's result: what a narrow reading of a wide result adds to the error."""
+    """An op that reads another's result: `noise` is what a narrow reader of a wide result adds to the error."""
 
     source: int
     reader: int
@@ -24,7 +24,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A value that ops read: what it costs to make it narrower, or wider, once for all readers of that width."""
+    """A value that ops read: the cost to make it narrower, or wider, once for all readers of that width."""
 
     source: int
     readers: tuple[int, ...]
@@ -34,11 +34,11 @@ class Conversion:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Ops that are narrow (1) or wide (0), what each choice adds to the error and to the cost, and what ties them.
+    """Ops that are narrow (1) or wide (0), with the error and the cost of each width, and their ties.
 
-    `noise` f64[n] is the error that an op adds where it is narrow, `narrow` and `wide` f64[n] its costs. `ties` are
-    (first, second, at_most): the same width or, with at_most, the first no wider than the second. The error of a choice
-    is that of all wide, `floor`, and the sum of what is added.
+    `noise` f64[n] is the error that a narrow op adds, `narrow` and `wide` f64[n] are its costs. `ties` are (first,
+    second, at_most): the same width or, with at_most, the first no wider than the second. The error of a choice is
+    `floor`, that of all wide, and the sum of the errors added.
     """
 
     noise: np.ndarray
@@ -55,7 +55,7 @@ class Problem:
 
     @property
     def span(self) -> float:
-        """What all narrow saves over all wide."""
+        """The cost of all wide above that of all narrow."""
         return float(self.wide.sum() - self.narrow.sum())
 
     def error(self, choice: np.ndarray) -> float:
@@ -99,8 +99,8 @@ def curve(problem: Problem, ratios: Sequence[float]) -> list[np.ndarray]:
 def solve(problem: Problem, ratio: float) -> np.ndarray:
     """The choice, bool[n], of least predicted error that saves at least `ratio` of the span.
 
-    The errors of ops spread over many orders of magnitude, a solver's tolerance does not: whatever alone is worse
-    than a choice at hand is excluded, the rest scaled to it, and the program solved again, until nothing is gained.
+    The errors of ops span many orders of magnitude, a solver's tolerance does not: ops whose own error exceeds that of
+    the best known choice are excluded, the rest are scaled to it, and the program is solved until it gains nothing.
     """
     require(0.0 <= ratio <= 1.0, f"ratio {ratio}, 0 to 1 wanted")
     best = np.ones(problem.size, bool)
@@ -121,45 +121,38 @@ def _solve_below(problem: Problem, ratio: float, bound: float) -> np.ndarray | N
     """Solve the program among the choices that add no more than `bound` to the error.
 
     Variables: a bit per op, then per edge whether a narrow op reads a wide one, then per value whether it is made
-    narrower and whether wider. All but the first are no integers: they are bounded from below by differences of bits
-    and from above by what they cost.
+    narrower and whether wider. Only the first are integers: the others are bounded from below by differences of bits
+    and from above by their cost.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
     n, e, v = problem.size, len(problem.edges), len(problem.conversions)
     noise = np.concatenate([problem.noise, [edge.noise for edge in problem.edges], np.zeros(2 * v)])
-    rows: list[dict[int, float]] = []
-    lows: list[float] = []
-    for index, edge in enumerate(problem.edges):
-        rows.append({n + index: 1.0, edge.reader: -1.0, edge.source: 1.0})
-        lows.append(0.0)
+    rows = [{n + index: 1.0, edge.reader: -1.0, edge.source: 1.0} for index, edge in enumerate(problem.edges)]
     for index, value in enumerate(problem.conversions):
         for reader in value.readers:
             for column, sign in ((n + e + index, 1.0), (n + e + v + index, -1.0)):
                 rows.append({column: 1.0, reader: -sign, value.source: sign})
-                lows.append(0.0)
     for first, second, at_most in problem.ties:
         rows.append({first: 1.0, second: -1.0})
-        lows.append(0.0)
         if not at_most:
             rows.append({first: -1.0, second: 1.0})
-            lows.append(0.0)
     saving = dict(enumerate(((problem.wide - problem.narrow) / problem.span).tolist()))
     for index, value in enumerate(problem.conversions):
         saving[n + e + index] = -value.down / problem.span
         saving[n + e + v + index] = -value.up / problem.span
     rows.append(saving)
-    lows.append(ratio)
+    lows = np.zeros(len(rows))
+    lows[-1] = ratio
     data = [(number, row, column) for row, terms in enumerate(rows) for column, number in terms.items()]
     numbers, at_rows, at_columns = (list(part) for part in zip(*data, strict=True))
     matrix = csr_array((numbers, (at_rows, at_columns)), shape=(len(rows), len(noise)))
-    upper = np.where(noise > bound, 0.0, 1.0)
     result = milp(
         np.where(noise > bound, 0.0, noise) / bound,
         integrality=np.concatenate([np.ones(n), np.zeros(e + 2 * v)]),
-        bounds=Bounds(np.zeros(len(noise)), upper),
-        constraints=LinearConstraint(matrix, np.asarray(lows), np.inf),
+        bounds=Bounds(np.zeros(len(noise)), np.where(noise > bound, 0.0, 1.0)),
+        constraints=LinearConstraint(matrix, lows, np.inf),
         options={"mip_rel_gap": 0.0},
     )
     if result.x is None:

@@ -1,4 +1,4 @@
-"""Where the width of an op touches a number: the points of a float graph at which quantization adds noise."""
+"""The points of a float graph at which the width of an op adds quantization noise."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Place(StrEnum):
     KNOWN = "known"
     """the constants of an op: weights, bias, known data"""
     MADE = "made"
-    """a result, for all that read it"""
+    """a result, for all its readers"""
     READ = "read"
-    """what one op reads, where others may read it at another width"""
+    """an operand of one op, which others may read at another width"""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place of one unit; `value` is the value there, empty for the constants, which have one width together."""
+    """One place of one unit; `value` is empty for the constants, which have one width together."""
 
     place: Place
     unit: str
@@ -43,7 +43,7 @@ Instrumented = Callable[[Parameters, Sequence[jax.Array], Touch], Arrays]
 
 
 def points_of(units: Units) -> tuple[Point, ...]:
-    """All points of a graph in order; a value that one op alone reads has none but that of its making."""
+    """All points of a graph in order; a value with a single reader has only the point MADE."""
     found: dict[Point, None] = {}
     for unit in units:
         reads = (Point(Place.READ, unit.name, value) for value in unit.reads if not read_alone(units, value))
@@ -56,7 +56,7 @@ def points_of(units: Units) -> tuple[Point, ...]:
 
 
 def known_values(graph: Graph, node: Node) -> tuple[str, ...]:
-    """The constants of a node that are integers of its width: weights, bias and data, nothing that a table takes in."""
+    """The constants of a node that become integers of its width: weights, bias and data, not those of a table."""
     lowering = LOWERINGS[type(node.op)]
     data = activations(graph, node)
     weights = [node.operands[index] for index in lowering.parameters if is_weight(graph, node, index)]
@@ -64,7 +64,7 @@ def known_values(graph: Graph, node: Node) -> tuple[str, ...]:
 
 
 def read_alone(units: Units, value: str) -> bool:
-    """Whether a value comes from a unit and nothing but one unit reads it, whatever moves its elements on the way."""
+    """Whether a unit makes a value and a single unit reads it, directly or through ops that move its elements."""
     maker = units.sources[value]
     if maker is None:
         return False
@@ -92,8 +92,8 @@ def origin_of(units: Units, value: str) -> str:
 def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -> Instrumented:
     """The float graph as a function of (parameters, inputs, touch) to the values of `wanted`.
 
-    Every number at a point passes through `touch(point, name of the value, array)`. The function is pure where `touch`
-    is, to be jitted, differentiated and vmapped at will.
+    Every value at a point passes through `touch(point, name of the value, array)`. The function is pure where `touch`
+    is, and can be jitted, differentiated and vmapped.
     """
     graph, there = units.graph, frozenset(points)
     unit_of = {member: unit.name for unit in units for member in unit.members}
@@ -121,7 +121,7 @@ def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -
 
 
 def measured_values(graph: Graph) -> tuple[str, ...]:
-    """The real values that errors are measured at: graph outputs or, where those are no floats, what they come from."""
+    """The values at which errors are measured: float graph outputs, and the float sources of the others."""
     found: dict[str, None] = {}
     waiting = list(graph.outputs.values())[::-1]
     while waiting:

@@ -1,4 +1,4 @@
-"""From measured noise and costs to the integer program, and from its choices back to points and precisions."""
+"""From measured noise and costs to the integer program, and from its choices to precisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .units import Units
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What units cost where they are narrow and wide, by name, and what it costs to convert a value, by name."""
+    """The costs of narrow and of wide units and of conversions of values, by name."""
 
     narrow: Mapping[str, float]
     wide: Mapping[str, float]
@@ -24,20 +24,20 @@ class Costs:
 
 
 def op_costs(units: Units) -> Costs:
-    """A wide op costs one, all else nothing: what is saved is the share of narrow ops."""
+    """A wide op costs one, all else nothing: the saving is the share of narrow ops."""
     return Costs(dict.fromkeys(units.by_name, 0.0), dict.fromkeys(units.by_name, 1.0), {})
 
 
 def problem_of(
     units: Units, points: Sequence[Point], noise: np.ndarray, costs: Costs, *, floor: float = 0.0
 ) -> Problem:
-    """The integer program of a graph; `noise` f64[points] is what each point adds to the error where it is narrow.
+    """The integer program of a graph; `noise` f64[points] is the error that each narrow point adds.
 
-    A narrow op adds the noise of its constants and its results. What it reads adds to that only where it is made wide:
-    an edge. Graph inputs and results of the host have the width of their readers.
+    A narrow op adds the noise of its constants and its results, and that of operands that are made wide: the edges.
+    Graph inputs and results of the host have the width of their readers.
     """
     index = {name: number for number, name in enumerate(units.by_name)}
-    at = dict(zip(points, np.asarray(noise, np.float64).tolist(), strict=True))
+    at = dict(zip(points, noise.tolist(), strict=True))
     own = np.zeros(len(units))
     for point, added in at.items():
         if point.place is not Place.READ or units.sources[point.value] is None:
@@ -75,14 +75,14 @@ def reading(units: Units, reader: str, value: str) -> Point:
 
 
 def precisions_of(units: Units, choice: Iterable[bool], narrow: Precision, wide: Precision) -> dict[str, Precision]:
-    """The precision of each node of each unit, with what is fused into it."""
+    """The precision of each node of each unit."""
     return {member: narrow if bit else wide for unit, bit in zip(units, choice, strict=True) for member in unit.members}
 
 
 def outer_first(units: Units, ratio: float, fixed: Sequence[tuple[int, int, bool]]) -> np.ndarray:
     """Wide at both ends, narrow in between (bool[units]): at least `ratio` of the units are narrow.
 
-    From the ends inwards each unit becomes wide with all that is tied to it, as long as enough narrow ones are left.
+    From the ends inwards each unit becomes wide with its ties, as long as enough narrow ones remain.
     """
     count = len(units)
     choice = np.ones(count, bool)

@@ -1,7 +1,6 @@
-"""Which widths may stand beside each other: each rule is a function whose docstring is the rule.
+"""Which widths neighbours may have: each rule is a function whose docstring is the rule.
 
-A rule gives ties between two units. The check of a template and the integer program of an assignment both come from
-them.
+A rule yields ties between two units, for the check of a template and for the integer program of an assignment.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .units import Unit, Units
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """Two units of one width or, with `at_most`, a first one of no greater width than the second; `at` is the cause."""
+    """Two units of one width or, with `at_most`, a first one no wider than the second; unit `at` is the reason."""
 
     at: str
     first: str
@@ -76,12 +75,12 @@ RULES: tuple[Rule, ...] = (
 
 
 def ties(units: Units) -> tuple[Tie, ...]:
-    """What all rules ask of the widths."""
+    """The ties of all rules."""
     return tuple(dict.fromkeys(tie for rule in RULES for tie in rule(units)))
 
 
 def unit_ties(units: Units) -> tuple[tuple[int, int, bool], ...]:
-    """The ties as (first, second, at_most) with the positions of units."""
+    """The ties as (first, second, at_most) by the positions of units."""
     index = {name: number for number, name in enumerate(units.by_name)}
     return tuple((index[tie.first], index[tie.second], tie.at_most) for tie in ties(units))
 
@@ -89,12 +88,11 @@ def unit_ties(units: Units) -> tuple[tuple[int, int, bool], ...]:
 def violations(units: Units, bits: Mapping[str, int]) -> Iterator[str]:
     """One line for each tie that the widths of the units break."""
     for rule in RULES:
-        said = (rule.__doc__ or "").split("\n")[0].rstrip(".")
-        said = said[0].lower() + said[1:]
+        text = (rule.__doc__ or "").split("\n")[0].rstrip(".")
         for tie in rule(units):
             if not tie.holds(bits):
                 pair = f"%{tie.first} has {bits[tie.first]} bits, %{tie.second} {bits[tie.second]}"
-                yield f"{units.by_name[tie.at].place}: {said}: {pair}"
+                yield f"{units.by_name[tie.at].place}: {text[0].lower()}{text[1:]}: {pair}"
 
 
 def _to_neighbours(units: Units, unit: Unit) -> Iterator[Tie]:
@@ -103,7 +101,7 @@ def _to_neighbours(units: Units, unit: Unit) -> Iterator[Tie]:
 
 
 def _is_joining_recurrent(units: Units, unit: Unit) -> bool:
-    """Whether a unit is a concat that reads a recurrent op or a layer normalization, which has a rule of its own."""
+    """Whether a unit is a concat that reads a recurrent op or a layer normalization, which another rule covers."""
     return unit.op == "concat" and any(units.by_name[parent].op in UNMIXED for parent in units.parents(unit))
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from npuq.ir import Graph, Node
 
 from ..lowering import Kind, activations
-from ..lowering.plan import Plan, plan_of
+from ..lowering.plan import plan_of
 from ..precision import Precision, Precisions
 from ..target import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One integer op to be: `members` are the float nodes that become it, by their first results, the first its core.
+    """A future integer op: `members` are the float nodes that become it, by their first results, core first.
 
-    `reads` are the quantized values that it takes, constants aside, `makes` those that it gives.
+    `reads` are its quantized operands, without constants, `makes` its quantized results.
     """
 
     name: str
@@ -32,12 +32,11 @@ class Unit:
 class Units:
     """The units of a float graph in order, and the unit that each quantized value has its width from.
 
-    An op that only moves elements of one value is no unit: it has its operand's width. What comes from elsewhere (graph
-    inputs, host ops, ops that cannot have every width of the target) has no source.
+    An op that only moves elements of one value is no unit: it has its operand's width. Graph inputs and results of host
+    ops and of ops that lack a width of the target have no source.
     """
 
     graph: Graph
-    plan: Plan
     by_name: Mapping[str, Unit]
     sources: Mapping[str, str | None]
 
@@ -49,8 +48,8 @@ class Units:
 
     def parents(self, unit: Unit) -> tuple[str, ...]:
         """The units whose results a unit reads, in order, each once."""
-        found = (self.sources[value] for value in unit.reads)
-        return tuple(dict.fromkeys(name for name in found if name is not None and name != unit.name))
+        sources = (self.sources[value] for value in unit.reads)
+        return tuple(dict.fromkeys(name for name in sources if name is not None and name != unit.name))
 
     def children(self, unit: Unit) -> tuple[str, ...]:
         """The units that read a unit's results, in order."""
@@ -75,10 +74,8 @@ def units_of(graph: Graph, target: Target) -> Units:
         found[name] = _joined(found.get(name), node, [value for value in data if value in quantized], quantized)
         sources.update(dict.fromkeys(node.results, name))
     fixed = _fixed(graph, target)
-    chosen = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
-    return Units(
-        graph, plan, chosen, {value: source if source in chosen else None for value, source in sources.items()}
-    )
+    mixed = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
+    return Units(graph, mixed, {value: source if source in mixed else None for value, source in sources.items()})
 
 
 def _fixed(graph: Graph, target: Target) -> frozenset[str]:

@@ -1,8 +1,7 @@
-"""Every choice of widths in one compiled function: grids are its arguments, so that no choice compiles anew."""
+"""All choices of widths in one compiled function: grids are its arguments, so that no choice is compiled again."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from npuq.ir import Graph, compiler_options, function, parameters
 from npuq.ir.op import Arrays
 from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 
-from ..calibration.observe import MOST_WORKERS
+from ..calibration.observe import cpu_workers
 from ..calibration.samples import Sample
 from ..lowering import LOWERINGS
 from .points import Place, Point, instrumented, known_values, measured_values, points_of
 from .units import Units
 
 NARROW = 1
-"""The place of the narrow one wherever both widths stand in a row."""
+"""The index of the narrow one in pairs of widths."""
 
 Known = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -34,7 +33,7 @@ class Variants:
     """A float graph whose points are narrow or wide: fake quantization in float32, with traced scales and limits.
 
     `grids` f32[points, 2, 4] has scale, zero point, least and greatest integer of each, wide first; `known` the
-    constants of each KNOWN point by name, wide first. `reference` is the float graph that errors are measured against.
+    constants of each KNOWN point by name, wide first. `reference` is the float graph for errors.
     """
 
     units: Units
@@ -49,7 +48,7 @@ class Variants:
         """Read both grids of every point from the fake-quant graphs in which all ops are wide, or narrow."""
         points = points_of(units)
         grids, known = np.ones((len(points), 2, 4), np.float32), {}
-        pairs = [
+        quantizes = [
             {node.operands[0]: node.op for node in graph.nodes if isinstance(node.op, Quantize)}
             for graph in (wide, narrow)
         ]
@@ -58,7 +57,7 @@ class Variants:
                 one, other = (_known(units, point.unit, graph) for graph in (wide, narrow))
                 known[index] = {name: (array, other[name]) for name, array in one.items()}
                 continue
-            for width, ops in enumerate(pairs):
+            for width, ops in enumerate(quantizes):
                 op = ops[point.value]
                 grids[index, width] = op.quant.scale, op.quant.zero_point, op.low, op.high
         return cls(units, points, grids, known, reference, tuple(samples))
@@ -74,20 +73,18 @@ class Variants:
         return self._ratio(self.outputs(narrow), self._exact)
 
     def alone(self, progress: Callable[[int], None] | None = None) -> np.ndarray:
-        """What each point alone adds to the error, f64[points]: one at a time narrow, all others wide.
+        """The error that each point alone adds, f64[points]: one at a time narrow, all others wide.
 
-        So its own noise is not buried under that of others; small independent noises add up in power.
+        Its own noise is not hidden under that of others; small independent noises add up in power.
         """
         base = self.outputs(np.zeros(len(self.points), bool))
-        done = 0
-        found = []
-        with ThreadPoolExecutor(_workers()) as pool:
-            for outputs in pool.map(self.outputs, np.eye(len(self.points), dtype=bool)):
-                found.append(self._ratio(outputs, base))
-                done += 1
+        errors = np.zeros(len(self.points))
+        with ThreadPoolExecutor(cpu_workers()) as pool:
+            for index, outputs in enumerate(pool.map(self.outputs, np.eye(len(self.points), dtype=bool))):
+                errors[index] = self._ratio(outputs, base)
                 if progress is not None:
-                    progress(done)
-        return np.asarray(found, np.float64)
+                    progress(index + 1)
+        return errors
 
     def _ratio(self, outputs: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
         ratios = [
@@ -121,7 +118,7 @@ class Variants:
 
     @cached_property
     def _exact(self) -> list[np.ndarray]:
-        """What the float graph itself gives."""
+        """The measured values of the float graph."""
         mapped = jax.vmap(function(self.reference, measured_values(self.reference)), in_axes=(None, 0))
         run = jax.jit(mapped, compiler_options=compiler_options(one_thread=True))
         with jax.enable_x64(True):
@@ -174,8 +171,3 @@ def _known(units: Units, unit: str, quantized: Graph) -> dict[str, np.ndarray]:
             assert isinstance(producer.op, Dequantize)
             found[name] = to_reals(quantized.constants[producer.operands[0]].array, producer.op.quant)
     return found
-
-
-def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)

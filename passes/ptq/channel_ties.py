@@ -1,4 +1,4 @@
-"""Which channels of which values must be scaled by the same factor, so that scaling them changes no result."""
+"""Which channels of which values must be scaled by the same factor, so that no result changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Abs, Add, Identity, Maximum, Minimum, Mul, Neg, Sub
 from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
 from npuq.ir.ops.pool import AveragePool, MaxPool
-from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum
+from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reduction
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
 
@@ -23,29 +23,27 @@ from ..precision import Precisions
 from ..target import Target
 
 HOMOGENEOUS = (Relu, LeakyRelu, PRelu, Abs, Neg, Identity, MaxPool, AveragePool)
-"""Ops of one computed operand, each channel apart, that give k times as much for k times the operand, k > 0."""
-
+"""Ops f of one computed operand, each channel apart, with f(k x) = k f(x) for k > 0."""
 
 TABLE_BITS = 8
-"""Wider values have interpolated tables, too large to be made for each channel, and steps too fine to need it."""
+"""Wider values have interpolated tables, too large for one per channel, and steps too fine to need it."""
 
 
 @dataclass
 class Ties:
     """One number per channel of every value: channels of equal numbers are scaled together, `pinned` ones never.
 
-    `ids[value]` are the numbers along `axes[value]`; a value without entry keeps its scale. `weighted` lists the nodes
-    whose known weights take the factors in, `tables` those whose table does, by their first results; `limited` the
-    values that a clip from 0 to `limit` gives.
+    `ids[value]` are the numbers along `axes[value]`; a value without entry keeps its scale. `weighted`, `tables` and
+    `normalized` are the results of nodes whose weights, tables, or scale and bias include the factors.
     """
 
     axes: dict[str, int] = field(default_factory=dict)
     ids: dict[str, np.ndarray] = field(default_factory=dict)
     parents: list[int] = field(default_factory=list)
     pinned: set[int] = field(default_factory=set)
-    weighted: list[Node] = field(default_factory=list)
-    tables: list[Node] = field(default_factory=list)
-    normalized: list[Node] = field(default_factory=list)
+    weighted: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    normalized: set[str] = field(default_factory=set)
 
     def root(self, one: int) -> int:
         while self.parents[one] != one:
@@ -82,10 +80,10 @@ class Ties:
 def channel_ties(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Ties:
     """The ties of a float graph as `target` will run it.
 
-    A convolution or matrix product with known weights takes factors in on both sides; a pointwise function of channels
-    does too, as one table per channel; a normalization does on its result; homogeneous ops, sums and moves hand them
-    on; all else pins. Clips do: a channel that never comes near the limit would have to be clipped at what the data
-    reached, and new data reach further.
+    A convolution or matrix product with known weights includes factors of its operand and its result; so does a
+    pointwise function, as one table per channel; a normalization includes those of its result. Homogeneous ops, sums
+    and moves propagate factors; all other ops pin. Clips pin too: a channel that stays below the limit would have to be
+    clipped at the range of the calibration set, which new data exceed.
     """
     ties, plan = Ties(), plan_of(graph, target, precision)
     for node in graph.nodes:
@@ -107,7 +105,7 @@ def _visit(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
     if isinstance(op, (LayerNorm, RmsNorm)) and all(known[1:]) and op.axis % node.type.rank == node.type.rank - 1:
         ties.pin(x)
         ties.fresh(graph, node.result, node.type.rank - 1)
-        ties.normalized.append(node)
+        ties.normalized.add(node.result)
         return True
     if isinstance(op, HOMOGENEOUS) and (x in plan.quantized or _absorbed(graph, x, plan)):
         return _same(ties, node, x)
@@ -116,7 +114,7 @@ def _visit(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
     if isinstance(op, Mul) and not any(known):
         return _gated(ties, graph, node)
     if isinstance(op, (ReduceMean, ReduceSum, ReduceMax, ReduceMin)):
-        return _reduced(ties, node)
+        return _reduced(ties, op, node)
     if isinstance(op, (Concat, Slice, Pad, Transpose, Reshape, Resize)):
         return _moved(ties, graph, node)
     if kind is Kind.POINTWISE and not isinstance(op, Clip):
@@ -125,20 +123,19 @@ def _visit(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
 
 
 def _absorbed(graph: Graph, x: str, plan: Plan) -> bool:
-    """Whether a clamp's operand is the inside of an op that accumulates."""
+    """Whether an op that accumulates computes a clamp's operand."""
     producer = graph.producers.get(x)
     return producer is not None and plan.of(producer).kind is Kind.COMPUTE
 
 
 def _weights(ties: Ties, graph: Graph, node: Node) -> bool:
-    known = node.operands[0] not in graph.constants and all(operand in graph.constants for operand in node.operands[1:])
-    if not known or not is_weight(graph, node, 1):
+    x, *known = node.operands
+    if x in graph.constants or not graph.constants.keys() >= set(known) or not is_weight(graph, node, 1):
         return False
-    axis = node.type.rank - 1 if isinstance(node.op, MatMul) else 1
-    ties.fresh(graph, node.result, axis)
-    ties.weighted.append(node)
-    x = node.operands[0]
-    if x in ties.ids and ties.axes[x] != (graph.types[x].rank - 1 if isinstance(node.op, MatMul) else 1):
+    is_product = isinstance(node.op, MatMul)
+    ties.fresh(graph, node.result, node.type.rank - 1 if is_product else 1)
+    ties.weighted.add(node.result)
+    if x in ties.ids and ties.axes[x] != (graph.types[x].rank - 1 if is_product else 1):
         ties.pin(x)
     return True
 
@@ -161,7 +158,7 @@ def _sum(ties: Ties, graph: Graph, node: Node) -> bool:
 
 
 def _gated(ties: Ties, graph: Graph, node: Node) -> bool:
-    """A product with a gate per channel: the gate stays, the value and the result are scaled together."""
+    """A product with a gate per channel: the gate keeps its scale, value and result share their factors."""
     full = [operand for operand in node.operands if graph.types[operand].shape == node.type.shape]
     if len(full) != 1:
         return False
@@ -169,10 +166,8 @@ def _gated(ties: Ties, graph: Graph, node: Node) -> bool:
     return _same(ties, node, full[0])
 
 
-def _reduced(ties: Ties, node: Node) -> bool:
+def _reduced(ties: Ties, op: Reduction, node: Node) -> bool:
     x = node.operands[0]
-    op = node.op
-    assert isinstance(op, (ReduceMean, ReduceSum, ReduceMax, ReduceMin))
     if x not in ties.ids or ties.axes[x] in op.axes:
         return False
     axis = ties.axes[x]
@@ -182,9 +177,9 @@ def _reduced(ties: Ties, node: Node) -> bool:
 
 
 def _moved(ties: Ties, graph: Graph, node: Node) -> bool:
-    """Follow the channels through an op that moves elements; False where they are torn apart."""
+    """Follow the channels through an op that moves elements; False where it splits them."""
     x, op, shape = node.operands[0], node.op, node.type.shape
-    if any(operand not in ties.ids for operand in node.operands[: 1 if not isinstance(op, Concat) else None]):
+    if any(operand not in ties.ids for operand in (node.operands if isinstance(op, Concat) else (x,))):
         return False
     axis, ids = ties.axes[x], ties.ids[x]
     match op:
@@ -206,10 +201,9 @@ def _moved(ties: Ties, graph: Graph, node: Node) -> bool:
         case Reshape():
             before = graph.types[x].shape
             lead = int(np.prod(before[:axis]))
-            found = [at for at, size in enumerate(shape) if size == len(ids) and int(np.prod(shape[:at])) == lead]
-            if not found:
+            axes = (at for at, size in enumerate(shape) if size == len(ids) and int(np.prod(shape[:at])) == lead)
+            if (axis := next(axes, -1)) < 0:
                 return False
-            axis = found[0]
     if shape[axis] != len(ids):
         return False
     ties.axes[node.result], ties.ids[node.result] = axis, ids
@@ -217,7 +211,7 @@ def _moved(ties: Ties, graph: Graph, node: Node) -> bool:
 
 
 def _table(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
-    """Free on both sides, as one table per channel takes any factors; where channels are not on axis 1, on none."""
+    """One table per channel includes any factors of operand and result, where channels are on axis 1."""
     computed = {operand for operand in node.operands if operand not in graph.constants}
     if len(computed) != 1 or node.type.rank < 3 or plan.bits[node.result] > TABLE_BITS:
         return False
@@ -226,5 +220,5 @@ def _table(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
         return False
     if node.result in plan.quantized:
         ties.fresh(graph, node.result, 1)
-    ties.tables.append(node)
+    ties.tables.add(node.result)
     return True

@@ -1,4 +1,4 @@
-"""Bias correction: what the rounding of weights adds to each output channel on average is taken from its bias."""
+"""Bias correction: the mean error of rounded weights per output channel is subtracted from the bias."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def correct_bias(
 
     The mean error of a sum of products is the error of its weights times the mean of its input, (W - Wq) E[x] (Nagel
     et al., Data-free quantization through weight equalization and bias correction, 2019, section 4.2), with one mean
-    per channel and zeros for padding. `means` holds E[x] of what `weighted_inputs` names; `ranges`, `target` and
-    `precision` are those of `insert_fake_quant`, whose weights these are. Nodes without a bias get one. Raises
+    per channel and zeros for padding. `means` holds E[x] of the values of `weighted_inputs`; `ranges`, `target` and
+    `precision` are the options of `insert_fake_quant`, which rounds the weights. Nodes without a bias get one. Raises
     PassError where a mean is missing.
     """
     rounded = insert_fake_quant(ranges=ranges, target=target, precision=precision)(graph)
@@ -63,8 +63,7 @@ def _dequantized(graph: Graph, name: str) -> np.ndarray:
     assert isinstance(node.op, Dequantize)
     array, quant = graph.constants[node.operands[0]].array, node.op.quant
     along = [-1 if index == quant.axis else 1 for index in range(array.ndim)]
-    scales = np.asarray(quant.scales).reshape(along) if quant.axis is not None else np.asarray(quant.scale)
-    return np.asarray(array.astype(np.float64) * scales)
+    return np.asarray(array.astype(np.float64) * np.asarray(quant.scales).reshape(along))
 
 
 def expected(op: Op, x: TensorType, y: TensorType, means: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -75,15 +74,13 @@ def expected(op: Op, x: TensorType, y: TensorType, means: np.ndarray, weights: n
     shares = reduce(np.multiply.outer, [_shares(op, axis, x, y, weights.shape[axis + 2]) for axis in axes])
     sums = (weights * shares).sum(axis=tuple(axis + 2 for axis in axes))
     grouped = means.reshape(op.groups, -1)
-    if isinstance(op, Conv):
-        per_group = sums.reshape(op.groups, -1, sums.shape[1])
-        return np.asarray(np.einsum("gi,goi->go", grouped, per_group)).reshape(-1)
     per_group = sums.reshape(op.groups, -1, sums.shape[1])
-    return np.asarray(np.einsum("gi,gio->go", grouped, per_group)).reshape(-1)
+    axes_of = "gi,goi->go" if isinstance(op, Conv) else "gi,gio->go"
+    return np.asarray(np.einsum(axes_of, grouped, per_group)).reshape(-1)
 
 
 def _shares(op: Conv | ConvTranspose, axis: int, x: TensorType, y: TensorType, width: int) -> np.ndarray:
-    """For each tap of a window along a spatial axis: its meetings with an element, not with padding, per result."""
+    """For each tap of a window along a spatial axis, the share of results for which it is not on padding."""
     size, results = x.shape[axis + 2], y.shape[axis + 2]
     steps, reached = (results, size) if isinstance(op, Conv) else (size, results)
     taps = np.arange(width)[:, None] * op.dilation[axis] - op.padding[axis][0]

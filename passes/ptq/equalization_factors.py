@@ -111,11 +111,10 @@ def blocks(graph: Graph, ties: Ties, peaks: Arrays) -> Iterator[tuple[np.ndarray
 
 
 def _block(graph: Graph, ties: Ties, size: int, indices: Arrays) -> Block:
-    weighted = {node.result for node in ties.weighted}
     readers, apart = [], set()
     for value in indices:
         for node in graph.users[value]:
-            if node.result in weighted and not _depthwise(graph, node):
+            if node.result in ties.weighted and not _depthwise(graph, node):
                 readers.append((node, value))
             else:
                 apart.add(value)

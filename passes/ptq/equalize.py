@@ -1,4 +1,4 @@
-"""Equalization: channels of one value are brought to like ranges, by factors that weights and tables take in."""
+"""Equalization: factors in weights and tables bring the channels of a value to like ranges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .equalization_factors import Seen, by_input, by_result, choose_factors
 from .saturation import saturation
 
 EQUALIZED_BITS = 8
-"""Wider activations have steps to spare."""
+"""Equalization helps up to this width; wider activations have steps enough."""
 
 
 @graph_pass("equalize", gives=("precision",))
@@ -37,46 +37,42 @@ def equalize(
     target: Target = FOUND,
     precision: Precisions = EVERYWHERE,
 ) -> Result:
-    """Divide channels by factors that bring them to like ranges, and multiply what reads them by the same.
+    """Divide channels by factors that bring them to like ranges, and multiply their readers by the same.
 
     Cross-layer equalization (Nagel et al., Data-free quantization through weight equalization and bias correction,
     2019, section 4.1), with the ranges of activations measured instead of assumed, and through any pointwise function,
-    whose table becomes one per channel. Behind a normalization it is the migration of SmoothQuant (Xiao et al., 2023):
-    its scale and bias hand outliers on to the matrix products that read it. The factors are those of a small set that
-    make the least noise: that of the activations' steps and of the weights'. `channels` holds the statistics of what
-    `equalizable` names.
+    whose table becomes one per channel. After a normalization it is the migration of SmoothQuant (Xiao et al., 2023):
+    scale and bias move outliers into the matrix products that read it. The factors are those of a small set with the
+    least noise of activations and weights. `channels` holds the statistics of the values that `equalizable` returns.
 
-    The graph computes the same as before up to float rounding; only where a function saturates is its operand cut at
-    what the calibration reached, where its integers would end too. A value `v` with factors is named `v.equalized`.
-    Nodes around a node have its precision, and what has no method of its own is calibrated by mse.
+    The graph computes the same as before up to float rounding, except that the operand of a function that saturates is
+    clipped at the range of the calibration set, where its integers would end too. A value `v` with factors is named
+    `v.equalized`. Nodes that are added around a node have its precision; values without a method use mse.
     """
     ties = channel_ties(graph, target, precision)
     seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}
     factors = choose_factors(graph, ties, seen, target.width(target.default_bits))
-    tables = {node.result for node in ties.tables}
-    weighted = {node.result for node in ties.weighted}
-    normalized = {node.result for node in ties.normalized}
 
     def scale(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         if not any(name in factors for name in (*node.operands, *node.results)):
             return None
         after = factors.get(node.result)
         name = node.result if after is None else f"{node.result}.equalized"
-        if node.result in weighted:
+        if node.result in ties.weighted:
             return _reweighted(graph, builder, node, operands, factors.get(node.operands[0]), after, name)
-        if node.result in normalized and after is not None:
+        if node.result in ties.normalized and after is not None:
             divided = [graph.constants[one].array / after for one in node.operands[1:]]
             constants = [builder.constant(one.astype(node.type.dtype.numpy), f"{name}.factors") for one in divided]
             return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)
-        if node.result not in tables:
+        if node.result not in ties.tables:
             return builder.add(node.op, *operands, name=name, loc=node.loc)
-        chosen = list(operands)
+        restored = list(operands)
         for index, operand in enumerate(node.operands):
             if operand in factors:
                 limit = float((seen[operand].peaks / factors[operand]).max())
                 cut = _cut(builder, node, operands[index], limit) if _clamps(graph, operand) else operands[index]
-                chosen[index] = _times(builder, cut, factors[operand], node, f"{operand}.restored")
-        inner = builder.add(node.op, *chosen, name=node.result, loc=node.loc)
+                restored[index] = _times(builder, cut, factors[operand], node, f"{operand}.restored")
+        inner = builder.add(node.op, *restored, name=node.result, loc=node.loc)
         return inner if after is None else _times(builder, inner, 1.0 / after, node, name)
 
     result = rewrite(graph, scale)
@@ -93,32 +89,32 @@ def collect_channels(
     precision: Precisions = EVERYWHERE,
     progress: Callable[[int], None] | None = None,
 ) -> Mapping[str, Any]:
-    """Run the calibration data and collect the statistics per channel that `equalize` wants."""
+    """Collect the statistics per channel that `equalize` reads from the calibration set."""
     wanted = equalizable(graph, target, precision)
     found = observe_channels(graph, read(graph, data), wanted, progress=progress) if wanted else {}
     return {"channels": found}
 
 
 def equalizable(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
-    """The values, with the axes of their channels, whose statistics `equalize` wants."""
+    """The values, with the axes of their channels, whose statistics `equalize` reads."""
     ties, plan = channel_ties(graph, target, precision), plan_of(graph, target, precision)
     return tuple((value, axis) for value, axis in ties.axes.items() if value in plan.quantized)
 
 
 def by_source(precision: Mapping[str, Precision], source: Graph) -> dict[str, Precision]:
-    """The precision by the names of the graph before its equalization, whichever of both named the nodes."""
+    """The precision by the names of the graph before its equalization, from names of either graph."""
     found: dict[str, Precision] = {}
-    for name, said in precision.items():
+    for name, one in precision.items():
         stem = name.partition(".equalized")[0]
         if name in source.producers or not name.endswith((".equalized", ".cut", ".restored")):
-            found[name] = said
+            found[name] = one
         elif name == f"{stem}.equalized" and stem in source.producers:
-            found.setdefault(stem, said)
+            found.setdefault(stem, one)
     return found
 
 
 def inherited(precision: Mapping[str, Precision], before: Graph, after: Graph) -> dict[str, Precision]:
-    """The precision of an equalized graph's nodes: what equalization has put around a node has the node's own."""
+    """The precision of an equalized graph's nodes: nodes that equalization added around a node have its precision."""
     found = dict(precision)
     for node in reversed(after.nodes):
         name = node.results[0]
@@ -128,11 +124,11 @@ def inherited(precision: Mapping[str, Precision], before: Graph, after: Graph) -
         source = name.partition(".equalized")[0] if ".equalized" in name else user.results[0] if user else name
         if source in found:
             found[name] = found[source]
-    return {name: said for name, said in found.items() if name in after.producers or name not in before.producers}
+    return {name: one for name, one in found.items() if name in after.producers or name not in before.producers}
 
 
 def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
-    """What the calibration saw of a value, as far as the function that alone reads it tells its elements apart."""
+    """The statistics of a value, clipped to the range in which its only reader is not constant."""
     user = graph.only_user(name)
     low, high = (-math.inf, math.inf) if user is None else saturation(user.op)
 
@@ -145,13 +141,13 @@ def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
 
 
 def _clamps(graph: Graph, name: str) -> bool:
-    """Whether weights make the value, so that a clamp behind it is free, and a single function reads it."""
+    """Whether a convolution makes the value, so that a clamp after it is free, and a single function reads it."""
     producer = graph.producers.get(name)
     return graph.only_user(name) is not None and producer is not None and isinstance(producer.op, (Conv, ConvTranspose))
 
 
 def _cut(builder: Builder, node: Node, x: str, limit: float) -> str:
-    """What a saturating function tells apart of its operand."""
+    """The operand of a saturating function, clipped at `limit`."""
     low, high = saturation(node.op)
     if math.isinf(low) and math.isinf(high):
         return x

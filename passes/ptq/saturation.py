@@ -1,4 +1,4 @@
-"""Where pointwise functions stop changing: operands beyond need no integers of their own."""
+"""The ranges outside which pointwise functions are constant: operands beyond need no integers of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS: dict[type[Op], Range] = {
 
 
 def saturation(op: Op) -> Range:
-    """The range outside which the function is constant, or so nearly that 8 bits cannot tell."""
+    """The range outside which the function is constant at 8 bits."""
     if isinstance(op, HardSigmoid):
         ends = (-op.beta / op.alpha, (1 - op.beta) / op.alpha) if op.alpha else (0.0, 0.0)
         return min(ends), max(ends)
