@@ -21,7 +21,8 @@ from npuq.ir import DType, Op, compiler_options
 from npuq.ir.arithmetic import accumulator_interval, common_multipliers, multipliers_and_shifts
 from npuq.ir.ops.npu.matrix import MatMul
 from npuq.ir.ops.npu.pointwise import Add, Lut, Requantize, Softmax
-from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum
+from npuq.ir.ops.npu.reduce import ReduceSum
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d
 
 ROUNDS = 15
 RNG = np.random.default_rng(0)

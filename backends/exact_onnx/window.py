@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from npuq.ir import DType
-from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+from npuq.ir.ops.npu.reduce import CumSum, ReduceSum
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ResizeLinear
 
 from ..qdq.writer import pads
 from .products import convolution, matrix_product
@@ -66,6 +67,14 @@ def reduce_sum(write: ExactWriter, op: ReduceSum) -> None:
     if op.input_zero_point:
         zero = math.prod(shape[axis] for axis in op.axes) * op.input_zero_point
         sums = write.step("Sub", sums, write.scalar(zero))
+    write.store(clamped(write, requantized(write, sums, op, *write.factors(1))))
+
+
+@emits(CumSum)
+def cumsum(write: ExactWriter, op: CumSum) -> None:
+    """Rule P3."""
+    axis, ways = write.scalar(op.axis), {"exclusive": int(op.exclusive), "reverse": int(op.reverse)}
+    sums = write.step("CumSum", write.centred(0, op.input_zero_point, DType.I64), axis, **ways)
     write.store(clamped(write, requantized(write, sums, op, *write.factors(1))))
 
 

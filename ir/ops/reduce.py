@@ -185,11 +185,15 @@ class CumSum(Op):
         return x
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        """An exclusive sum leaves out the last element before it adds, so that it does not take it away again."""
-        ordered = jnp.flip(x, self.axis) if self.reverse else x
-        if self.exclusive:
-            before = [(0, 0)] * x.ndim
-            before[self.axis] = (1, 0)
-            ordered = jax.lax.slice_in_dim(jnp.pad(ordered, before), 0, x.shape[self.axis], axis=self.axis)
-        sums = jnp.cumsum(ordered, self.axis, dtype=x.dtype)
-        return jnp.flip(sums, self.axis) if self.reverse else sums
+        return cumulative_sum(x, self.axis, exclusive=self.exclusive, reverse=self.reverse)
+
+
+def cumulative_sum(x: jax.Array, axis: int, *, exclusive: bool, reverse: bool) -> jax.Array:
+    """The sums of `cumsum`; an exclusive one leaves out the last element before it adds, not behind."""
+    ordered = jnp.flip(x, axis) if reverse else x
+    if exclusive:
+        before = [(0, 0)] * x.ndim
+        before[axis] = (1, 0)
+        ordered = jax.lax.slice_in_dim(jnp.pad(ordered, before), 0, x.shape[axis], axis=axis)
+    sums = jnp.cumsum(ordered, axis, dtype=x.dtype)
+    return jnp.flip(sums, axis) if reverse else sums

@@ -11,16 +11,17 @@ import numpy as np
 from npuq.ir import DType, Graph, Node, Op, Quantization, Shape
 from npuq.ir.ops.npu.pointwise import SOFTMAX_FRACTION
 from npuq.ir.ops.npu.pointwise import Softmax as NpuSoftmax
+from npuq.ir.ops.npu.reduce import CumSum as NpuCumSum
+from npuq.ir.ops.npu.reduce import ReduceSum as NpuReduceSum
 from npuq.ir.ops.npu.softmax import SoftmaxFixed
-from npuq.ir.ops.npu.window import ReduceSum as NpuReduceSum
 from npuq.ir.ops.npu.window import ResizeLinear
-from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
+from npuq.ir.ops.reduce import ArgMax, ArgMin, CumSum, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
 from npuq.ir.ops.resize import Resize
 
 from ..target import Target, Width
 from .context import Context, Emitted, Result, moved_axis
 from .movement import not_resizable, select
-from .registry import Kind, lowers
+from .registry import Kind, lowers, product_of_scales
 from .tflite import fixed_exponentials, fixed_softmax, mean_factors
 
 
@@ -53,6 +54,25 @@ def total(context: Context, op: ReduceMean | ReduceSum, node: Node, result: Resu
         factors = context.factors(*mean_factors(x_quant.scale / result.quant.scale, divisor))
     x = context.take(node.operands[0], last=last)
     return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
+
+
+@lowers(CumSum, becomes="npu.cumsum", gain=product_of_scales)
+def cumulative_sum(context: Context, node: Node, result: Result) -> Emitted:
+    """Every partial sum is an element of the result."""
+    op = node.op
+    assert isinstance(op, CumSum)
+    quant = context.quant(node.operands[0])
+    last, (axis,) = _layout(context, node, (op.axis,), keep=True)
+    integer = NpuCumSum(
+        axis=axis,
+        exclusive=op.exclusive,
+        reverse=op.reverse,
+        input_zero_point=quant.zero_point,
+        **context.tail(result),
+    )
+    factors = context.rescale(np.array([quant.scale / result.quant.scale]), node)
+    x = context.take(node.operands[0], last=last)
+    return Emitted(context.emit(integer, x, *factors, result=result), last)
 
 
 @lowers(ReduceMax, ReduceMin)

@@ -11,7 +11,8 @@ from npuq.ir.ops.npu.division import Div
 from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
 from npuq.ir.ops.npu.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.npu.pointwise import Add, Lut, Mul, Requantize, Softmax
-from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+from npuq.ir.ops.npu.reduce import ReduceSum
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ResizeLinear
 from npuq.ir.ops.reduce import ArgMax
 from npuq.ir.ops.shape import Concat, Reshape, Transpose
 

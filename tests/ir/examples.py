@@ -31,6 +31,7 @@ from npuq.ir.ops.npu import matrix as npu_matrix
 from npuq.ir.ops.npu import norm as npu_norm
 from npuq.ir.ops.npu import pointwise as npu_pointwise
 from npuq.ir.ops.npu import recurrent as npu_recurrent
+from npuq.ir.ops.npu import reduce as npu_reduce
 from npuq.ir.ops.npu import softmax as npu_softmax
 from npuq.ir.ops.npu import window as npu_window
 
@@ -346,7 +347,8 @@ INTEGER = (
     example(npu_pointwise.Add(zero_points=(-1, 2), left_shift=20), "i8[2,1,3]", "i8[4,1]", "i32[3]", "i32[3]"),
     example(npu_window.MaxPool2d(window=(2, 3), stride=(2, 1), padding=((0, 1), (0, 2))), "q8<0.5:3>[1,5,4,2]"),
     example(npu_window.AveragePool2d(window=(2, 2)), "i8[1,3,4,2]", "i32[2,3]", "i32[2,3]"),
-    example(npu_window.ReduceSum(axes=(1, 2), keep=True, input_zero_point=-5), "i8[2,3,4,5]", "i32[1]", "i32[1]"),
+    example(npu_reduce.ReduceSum(axes=(1, 2), keep=True, input_zero_point=-5), "i8[2,3,4,5]", "i32[1]", "i32[1]"),
+    example(npu_reduce.CumSum(axis=1, reverse=True, input_zero_point=7), "q8<0.5:7>[2,3,4]", "i32[1]", "i32[1]"),
     example(npu_window.ResizeLinear(), "i8[1,3,4,2]", "i16[6,3]", "i16[5,4]", "i32[1]", "i32[1]"),
 )
 

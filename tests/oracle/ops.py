@@ -225,6 +225,19 @@ def reduce_sum(attributes: Attributes, x: Array, multiplier: Array, shift: Array
     return requantize(attributes, acc, multiplier, shift)
 
 
+def cumsum(attributes: Attributes, x: Array, multiplier: Array, shift: Array) -> Array:
+    """Term by term, from the end that the sums start at."""
+    axis = attributes["axis"]
+    terms = np.moveaxis(x - attributes.get("input_zero_point", 0), axis, 0)
+    acc, so_far = np.zeros_like(terms), np.zeros_like(terms[0])
+    places = range(len(terms))
+    for place in reversed(places) if attributes.get("reverse", False) else places:
+        after = so_far + terms[place]
+        acc[place] = so_far if attributes.get("exclusive", False) else after
+        so_far = after
+    return requantize(attributes, np.moveaxis(acc, 0, axis), multiplier, shift)
+
+
 def resize_linear(
     attributes: Attributes, x: Array, rows: Array, columns: Array, multiplier: Array, shift: Array
 ) -> Array:
@@ -283,6 +296,7 @@ ORACLE: dict[str, Callable[..., Any]] = {
     "npu.max_pool2d": max_pool2d,
     "npu.average_pool2d": average_pool2d,
     "npu.reduce_sum": reduce_sum,
+    "npu.cumsum": cumsum,
     "npu.resize_linear": resize_linear,
     "npu.softmax": softmax,
     "npu.softmax_fixed": softmax_fixed,

@@ -200,39 +200,6 @@ class AveragePool2d(Requantized):
         return total(centred(x, self.input_zero_point), math.prod(self.window))
 
 
-@op("npu.reduce_sum")
-class ReduceSum(Requantized):
-    """The sum of x - input_zero_point over `axes`, requantized by one M and s: a mean has 1/n in M."""
-
-    axes: tuple[int, ...]
-    keep: bool = False
-    input_zero_point: int = 0
-    macs = no_products
-
-    def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        require_integers(x, zero_points=(self.input_zero_point,))
-        known = sorted(set(self.axes)) == sorted(self.axes) and all(0 <= axis < x.rank for axis in self.axes)
-        require(known, f"axes {self.axes} of rank {x.rank}")
-        sizes = ((1 if axis in self.axes else size) for axis, size in enumerate(x.shape))
-        shape = tuple(size for axis, size in enumerate(sizes) if self.keep or axis not in self.axes)
-        bound = self._sums(x.dtype.range, x.shape)
-        return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
-
-    def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        """Sum the integers as they are, then take out the zero points."""
-        count = math.prod(x.shape[axis] for axis in self.axes)
-        bound = self._sums(DType.of(x.dtype).range, x.shape)
-        wide = jnp.int32 if within(bound, INT32) else jnp.int64
-        sums = x.sum(self.axes, dtype=wide, keepdims=self.keep) - self.input_zero_point * count
-        return self.finish(sums, multiplier, shift, bound)
-
-    def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
-        return self._sums(x.bounds, x.type.shape)
-
-    def _sums(self, x: Interval, shape: Shape) -> Interval:
-        return total(centred(x, self.input_zero_point), math.prod(shape[axis] for axis in self.axes))
-
-
 @op("npu.resize_linear")
 class ResizeLinear(Requantized):
     """rows [OH, H] times (x - input_zero_point) [N, H, W, C] times columns [OW, W], requantized by one M and s."""

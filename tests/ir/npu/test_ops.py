@@ -16,9 +16,10 @@ from npuq.ir.arithmetic import INT32, accumulator_interval, common_multipliers, 
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
 from npuq.ir.ops.npu.pointwise import Add, Lut, Mul, Requantize, Softmax
+from npuq.ir.ops.npu.reduce import CumSum, ReduceSum
 from npuq.ir.ops.npu.result import Requantized
 from npuq.ir.ops.npu.softmax import SoftmaxFixed
-from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ReduceSum, ResizeLinear
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, ResizeLinear
 
 from ...oracle.ops import ORACLE, conv2d_sums
 
@@ -330,6 +331,23 @@ def test_reduce_sum(axes: tuple[int, ...], keep: bool) -> None:
             agree(op, filled(rng, (2, 7, 5, 4), dtype, fill), *rescaling((-20000, 20000), 1))
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_cumsum(axis: int, exclusive: bool, reverse: bool) -> None:
+    rng = np.random.default_rng(13)
+    for dtype in (I8, I16):
+        for fill in FILLS:
+            op = CumSum(axis=axis, exclusive=exclusive, reverse=reverse, input_zero_point=-100, zero_point=2)
+            agree(op, filled(rng, (5, 2, 7), dtype, fill), *rescaling((-20000, 20000), 1))
+
+
+def test_a_long_cumsum_leaves_32_bits() -> None:
+    op = CumSum(axis=0, accumulator=(0, 1 << 40), low=0, high=2**31 - 1, dtype=DType.I32)
+    x = np.full(70_000, 32767, I16)
+    assert agree(op, x, *multipliers_and_shifts(np.array([0.5]))[:2])[-1] == 70_000 * 32767 // 2
+
+
 def test_resize_linear() -> None:
     rng = np.random.default_rng(12)
     for fill in FILLS:
@@ -432,6 +450,9 @@ REFUSED: tuple[tuple[Op, tuple[str, ...], str], ...] = (
     (MaxPool2d(window=(2, 2), padding=((2, 0), (0, 0))), ("i8[1,4,4,1]",), "padding (2, 0) of a window that reaches 1"),
     (AveragePool2d(window=(2, 2)), ("i8[1,4,4,1]", "i32[2,3]", "i32[2,3]"), "(1,) or (3, 3) wanted"),
     (ReduceSum(axes=(1, 1)), ("i8[2,3]", "i32[1]", "i32[1]"), "axes (1, 1) of rank 2"),
+    (CumSum(axis=2), ("i8[2,3]", "i32[1]", "i32[1]"), "axis 2 of 2 axes"),
+    (CumSum(axis=0), ("i32[2,3]", "i32[1]", "i32[1]"), "i32 operand, an integer of at most 16 bits wanted"),
+    (CumSum(axis=0, input_zero_point=128), ("i8[2]", "i32[1]", "i32[1]"), "input zero point 128 outside i8's"),
     (ResizeLinear(), ("i8[1,4,4,1]", "i16[8,3]", "i16[8,4]", "i32[1]", "i32[1]"), "rows i16[8,3], i16[..., 4] wanted"),
     (Softmax(axis=2, steps=1), ("i8[2,3]", "i32[256]"), "axis 2 of rank 2"),
     (SoftmaxFixed(axis=2), ("i8[2,3]", "i32[256]"), "axis 2 of rank 2"),
