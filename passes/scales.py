@@ -11,7 +11,7 @@ from npuq.ir import DType, Quantization, require
 from .target import Width, weight_range
 
 Range = tuple[float, float]
-LEAST = float(np.finfo(np.float32).tiny)
+LEAST_SCALE = float(np.finfo(np.float32).tiny)
 """The least scale: a normal float32 number, so that no product with it is flushed to zero."""
 
 
@@ -31,8 +31,8 @@ def spread(range_: Range, least: int, greatest: int, *, symmetric: bool) -> Quan
     if low == high:
         return Quantization.per_tensor(1.0, 0)
     if symmetric:
-        return Quantization.per_tensor(max(max(-low, high) / greatest, LEAST))
-    scale = float(np.float32(max((high - low) / (greatest - least), LEAST)))
+        return Quantization.per_tensor(max(max(-low, high) / greatest, LEAST_SCALE))
+    scale = float(np.float32(max((high - low) / (greatest - least), LEAST_SCALE)))
     zero_point = int(np.rint(least - low / scale))
     return Quantization.per_tensor(scale, min(max(zero_point, least), greatest))
 
@@ -50,5 +50,5 @@ def weight_quantization(
     else:
         peaks = absolute.max(axis=tuple(index for index in range(weights.ndim) if index != axis), initial=0.0)
     scales = np.maximum(peaks / weight_range(dtype)[1], least)
-    scales = np.where(scales > 0, np.maximum(scales, LEAST), 1.0)
+    scales = np.where(scales > 0, np.maximum(scales, LEAST_SCALE), 1.0)
     return Quantization(tuple(float(scale) for scale in scales.astype(np.float32)), (0,) * len(scales), axis)

@@ -1,4 +1,4 @@
-"""The range of every value: by the method that was asked for, or by default a better one where a value shows that."""
+"""The range of every value: by the chosen method, or by the default one unless least squares are clearly better."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .masked_ranges import masked_ranges
 from .statistics import Statistics
 from .thresholds import Grid, Histogram, squared_errors, thresholds
 
-ENOUGH = 34.0
-"""A value that keeps so many dB is left to the default method, which heeds more than squared errors."""
+GOOD_DB = 34.0
+"""A value of this SQNR keeps the range of the default method, which regards more than squared errors."""
 
-WORTH = 1.0
-"""What another method must win, in dB."""
+LEAST_GAIN_DB = 1.0
+"""The gain for which the range of least squared error replaces that of the default method."""
 
 threshold = lru_cache(maxsize=512)(thresholds)
 """`thresholds`, searched once for several programs of the same statistics."""
@@ -48,14 +48,14 @@ def choose_ranges(
 ) -> Mapping[str, Any]:
     """Choose the range of every observed value, at each width that holds it, by the method of the node that makes it.
 
-    What reaches an output keeps its whole range, masked scores that of what is not masked, and nothing reaches beyond
-    what its op can give. Where nobody asked for a method and the default one leaves a value, by its own histogram,
-    fewer than `ENOUGH` dB, the range of least squared error takes its place if it wins `WORTH`: products of a gate and
-    the feature that it weighs, and sums over many layers, have few great elements that clipping costs too much.
-    `layer_threshold` is how far, in reals, what layer normalizations read and give reaches at most. Ranges that are
-    `given` replace what the statistics say. `range_notes` are (place, change) of values that got another method.
+    Values that reach an output keep their whole range, masked scores that of the unmasked ones, and no range exceeds
+    the bounds of its op. Without a chosen method, a value whose histogram keeps fewer than `GOOD_DB` takes the range of
+    least squared error if that gains `LEAST_GAIN_DB`: products of a gate and its feature, and sums over many layers,
+    have a few great elements that must not be clipped. `layer_threshold` limits the magnitudes of what layer
+    normalizations read and give. `given` ranges replace calibrated ones. `range_notes` are (place, change) of values
+    with another method.
     """
-    cut = math.inf if layer_threshold is None else layer_threshold
+    limit = math.inf if layer_threshold is None else layer_threshold
     normalized = {
         name for node in graph.nodes if isinstance(node.op, LayerNorm) for name in (node.operands[0], node.result)
     }
@@ -72,15 +72,15 @@ def choose_ranges(
             range_ = _range(statistics[name], method, grid, percentile)
             if name not in whole and bits <= CALIBRATED_BITS and not precision.is_asked(maker):
                 kept = kept_db(statistics[name], range_, grid)
-                least = _range(statistics[name], "mse", grid, percentile) if kept < ENOUGH else range_
+                least = _range(statistics[name], "mse", grid, percentile) if kept < GOOD_DB else range_
                 better = kept_db(statistics[name], least, grid)
-                if better >= kept + WORTH:
+                if better >= kept + LEAST_GAIN_DB:
                     place = maker.place if maker is not None else name
                     notes.append((place, f"calibrated by mse, not {method}: keeps {better:.1f} dB, not {kept:.1f}"))
                     range_ = least
             factor = precision.headroom(maker, bits)
             low, high = range_[0] * factor, range_[1] * factor
-            found[name, bits] = (max(low, -cut), min(high, cut)) if name in normalized else (low, high)
+            found[name, bits] = (max(low, -limit), min(high, limit)) if name in normalized else (low, high)
     extremes = {name: one.range for name, one in statistics.items()}
     ranges = masked_ranges(graph, bounded_ranges(graph, found), extremes) | dict(given)
     extremes |= {name: range_ for (name, _), range_ in given.items()}
@@ -90,7 +90,7 @@ def choose_ranges(
 def output_values(graph: Graph) -> frozenset[str]:
     """Graph outputs, and the values that reach one through ops that move elements, or through a softmax.
 
-    A histogram method that clips them would tie the greatest, so they keep their whole range.
+    The user compares their elements: clipping would make the greatest ones equal.
     """
     found = set(graph.returned)
     for node in reversed(graph.nodes):
@@ -101,13 +101,13 @@ def output_values(graph: Graph) -> frozenset[str]:
 
 
 def bounded_ranges(graph: Graph, ranges: Mapping[Held, Range]) -> dict[Held, Range]:
-    """The ranges, each cut to what its value can hold for any input: a clip's ends, a sigmoid's 0 and 1."""
+    """The ranges, each cut to the bounds of its value for any input, such as a clip's ends or a sigmoid's 0 and 1."""
     bounds = value_bounds(graph)
     return {held: (max(low, bounds[held[0]][0]), min(high, bounds[held[0]][1])) for held, (low, high) in ranges.items()}
 
 
 def kept_db(statistics: Statistics, range_: Range, grid: Grid) -> float:
-    """The SQNR of a value's elements, each at the centre of its histogram's cell, on a grid over a range."""
+    """The SQNR of a value's elements on a grid over a range, each element at the centre of its histogram's cell."""
     histogram = Histogram.of(statistics, grid.symmetric)
     low, high = (0.0 if grid.symmetric else range_[0] / histogram.width), range_[1] / histogram.width
     noise = float(squared_errors(histogram, np.asarray([low]), np.asarray([high]), grid)[0])

@@ -10,10 +10,9 @@ import numpy as np
 
 from npuq.ir import NpuqError
 
-from ..precision import METHODS, require_method
+from ..precision import require_method
+from ..scales import Range
 from .statistics import Statistics
-
-Range = tuple[float, float]
 
 CANDIDATES = 2048
 """The most thresholds that a search tries; a value's histogram has 2048 to 8192 cells."""
@@ -322,13 +321,3 @@ SEARCHES: Mapping[str, Callable[[Statistics, Grid, float], Range]] = {
     "kl_v2": kl_v2,
 }
 """The search of each calibration method; all need the same statistics only."""
-
-
-def sweep(
-    statistics: Statistics, *, bits: int = 8, symmetric: bool = True, percentile: float = 0.99999
-) -> dict[str, Range]:
-    """The range that every method gives, without another forward."""
-    return {
-        method: thresholds(statistics, method, bits=bits, symmetric=symmetric, percentile=percentile)
-        for method in METHODS
-    }

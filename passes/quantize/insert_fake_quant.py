@@ -17,7 +17,7 @@ from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import FOUND, READERS, Result, graph_pass
 from ..precision import Precisions
-from ..scales import LEAST, Range, activation_quantization, weight_quantization
+from ..scales import LEAST_SCALE, Range, activation_quantization, weight_quantization
 from ..target import Target, Width, weight_range
 from .repair_scales import Quants, repair_scales
 from .scale_file import given_scales, read_scales
@@ -165,7 +165,7 @@ def bias_quantization(weights: Quantization, x_scale: float, count: int) -> Quan
     """The scales of so many biases, those of the sums: input scale times weight scale."""
     repeats = count // len(weights.scales) if weights.axis is not None else count
     products = (x_scale * np.tile(np.asarray(weights.scales), repeats)).astype(np.float32).tolist()
-    return Quantization(tuple(max(product, LEAST) for product in products), (0,) * count, 0)
+    return Quantization(tuple(max(product, LEAST_SCALE) for product in products), (0,) * count, 0)
 
 
 @dataclass(frozen=True)

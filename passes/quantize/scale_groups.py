@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
-from npuq.ir import Builder, Graph, Node, Quantization, rewrite
+from npuq.ir import Graph, Node
 from npuq.ir.ops.elementwise import Maximum, Minimum
-from npuq.ir.ops.quant import Dequantize, Quantize
 from npuq.ir.ops.recurrent import Gru, Lstm, Rnn
 from npuq.ir.ops.shape import Concat
 
-from ..pipeline import graph_pass
+from ..scales import Range
 
-Range = tuple[float, float]
 Port = tuple[str, int]
 """A node, by its first result, and the index of an operand."""
 
@@ -32,7 +27,7 @@ def scale_groups(graph: Graph, apart: Collection[Port] = ()) -> list[frozenset[s
     group_of: dict[str, list[str]] = {name: [name] for name in graph.types}
     for node in graph.nodes:
         for together in (_tied(graph, node, apart), *_tied_states(node)):
-            tied = [name for name in together if _joins(graph, name)]
+            tied = [name for name in together if _takes_part(graph, name)]
             for other in tied[1:]:
                 first, second = group_of[tied[0]], group_of[other]
                 if first is not second:
@@ -87,55 +82,6 @@ def unify(ranges: Mapping[K, Range], groups: Iterable[Collection[K]]) -> dict[K,
     return found
 
 
-@graph_pass("unify-concat-scales")
-def unify_concat_scales(graph: Graph) -> Graph:
-    """Let the quantize/dequantize pairs around each Concat of a fake-quant graph share one scale.
-
-    Pairs are around it when only ops that move elements stand between; the shared scale covers what each pair
-    could represent. Pairs of other widths, per-channel ones and constants keep their own.
-    """
-    shared: dict[str, Quantization] = {}
-    concats = [node.result for node in graph.nodes if isinstance(node.op, Concat)]
-    for group in scale_groups(graph):
-        if group.isdisjoint(concats):
-            continue
-        pairs: dict[tuple[object, ...], list[Node]] = {}
-        for node in graph.nodes:
-            if isinstance(node.op, Quantize) and node.op.axis is None and node.result in group:
-                pairs.setdefault((node.op.dtype, node.op.low, node.op.high), []).append(node)
-        for alike in pairs.values():
-            ops = [node.op for node in alike if isinstance(node.op, Quantize)]
-            shared.update((node.result, covering(ops)) for node in alike)
-
-    def share(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        if isinstance(node.op, Quantize):
-            quant = shared.get(node.result, node.op.quant)
-        elif isinstance(node.op, Dequantize):
-            quant = builder.types[operands[0]].quant or node.op.quant
-        else:
-            return None
-        op = replace(node.op, scales=quant.scales, zero_points=quant.zero_points)
-        return builder.add(op, *operands, name=node.result, loc=node.loc, host=node.host)
-
-    return rewrite(graph, share)
-
-
-def covering(ops: Collection[Quantize]) -> Quantization:
-    """The per-tensor quantization that represents what each of the ops does, all of one width and clamp.
-
-    One zero point stays and takes the greatest scale; of several, a new one is made from the joint range, so that at
-    its ends up to half a step may be lost.
-    """
-    quants = [op.quant for op in ops]
-    if len({quant.zero_point for quant in quants}) == 1:
-        return max(quants, key=lambda quant: quant.scale)
-    least, greatest = next(iter(ops)).low, next(iter(ops)).high
-    low = min(quant.scale * (least - quant.zero_point) for quant in quants)
-    high = max(quant.scale * (greatest - quant.zero_point) for quant in quants)
-    scale = float(np.float32((high - low) / (greatest - least)))
-    return Quantization.per_tensor(scale, int(np.clip(np.rint(least - low / scale), least, greatest)))
-
-
 def _tied(graph: Graph, node: Node, apart: Collection[Port]) -> tuple[str, ...]:
     """The operands and results of a node that share one quantization: none where it runs in float on the host."""
     if node.host:
@@ -146,8 +92,6 @@ def _tied(graph: Graph, node: Node, apart: Collection[Port]) -> tuple[str, ...]:
             return (*tied, *node.results)
         case Maximum() | Minimum() if any(operand in graph.constants for operand in node.operands):
             return ()
-        case Quantize() | Dequantize():
-            return (node.operands[0], *node.results) if node.op.axis is None else ()
     moved = node.op.moved(node.operands)
     return (*moved, *node.results) if moved else ()
 
@@ -164,9 +108,6 @@ def _tied_states(node: Node) -> tuple[tuple[str, ...], ...]:
     return ()
 
 
-def _joins(graph: Graph, name: str) -> bool:
-    """Whether a value takes part: real or quantized numbers, and no constant that different groups could share."""
-    type_ = graph.types[name]
-    if not type_.dtype.is_float and type_.quant is None:
-        return False
-    return name not in graph.constants or len(graph.users[name]) == 1
+def _takes_part(graph: Graph, name: str) -> bool:
+    """Whether a value can share a scale: floats, except constants of several readers, which would tie their groups."""
+    return graph.types[name].dtype.is_float and (name not in graph.constants or len(graph.users[name]) == 1)

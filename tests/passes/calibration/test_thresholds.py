@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from npuq.ir import NpuqError
 from npuq.passes.calibration import thresholds as module
 from npuq.passes.calibration.statistics import Statistics
-from npuq.passes.calibration.thresholds import SEARCHES, Grid, Histogram, divergences, squared_errors, sweep, thresholds
+from npuq.passes.calibration.thresholds import SEARCHES, Grid, Histogram, divergences, squared_errors, thresholds
 from npuq.passes.precision import METHODS
 
 
@@ -192,7 +193,8 @@ EXTREMES = {
 def test_extremes_give_finite_ranges_around_zero(name: str, bits: int, symmetric: bool) -> None:
     values = np.where(np.abs(EXTREMES[name]) < 2.0**-126, 0.0, EXTREMES[name]).astype(np.float32)
     statistics = statistics_of(values, 2048)
-    for low, high in sweep(statistics, bits=bits, symmetric=symmetric).values():
+    for method in METHODS:
+        low, high = thresholds(statistics, method, bits=bits, symmetric=symmetric)
         assert low <= 0 <= high
         scale = np.float32((high - low) / Grid(bits, symmetric).steps / (2 if symmetric else 1))
         assert np.isfinite(scale)
@@ -217,9 +219,10 @@ def test_kl_v2_does_not_clip_the_tail_of_a_spike() -> None:
 
 
 def test_thresholds_scale_with_the_values() -> None:
-    for symmetric in (True, False):
-        one, other = (sweep(statistics_of(SHAPES["laplace"] * scale), symmetric=symmetric) for scale in (1.0, 2.0**20))
-        assert {name: (low * 2.0**20, high * 2.0**20) for name, (low, high) in one.items()} == other
+    one, other = (statistics_of(SHAPES["laplace"] * scale) for scale in (1.0, 2.0**20))
+    for method, symmetric in product(METHODS, (True, False)):
+        low, high = thresholds(one, method, symmetric=symmetric)
+        assert thresholds(other, method, symmetric=symmetric) == (low * 2.0**20, high * 2.0**20)
 
 
 def test_arguments_are_checked() -> None:

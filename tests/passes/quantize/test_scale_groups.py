@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 import npuq
 from npuq.ir import Builder, DType, Graph, TensorType, evaluate
 from npuq.ir.ops.elementwise import Add
-from npuq.ir.ops.quant import Quantize
 from npuq.ir.ops.shape import Concat, Reshape
-from npuq.passes.quantize.scale_groups import covering, parts_apart, scale_groups, unify, unify_concat_scales
+from npuq.passes.quantize.scale_groups import parts_apart, scale_groups, unify
 
 from ..rewriting import graph
 
@@ -138,71 +137,6 @@ def test_unified_ranges_hold_all_numbers_of_the_group_and_no_more(net: Graph, da
     alone = ranges.keys() - frozenset[str]().union(*groups)
     assert all(unified[name] == ranges[name] for name in alone)
     assert unify(unified, groups) == unified
-
-
-FAKE_QUANT = """
-graph @g(%x: f32[1,2], %z: f32[1,2]) {
-  %x.q = quantize %x {scales=(0.5,)} : q8<0.5>[1,2]
-  %x.dq = dequantize %x.q {scales=(0.5,)} : f32[1,2]
-  %z.q = quantize %z {scales=(0.25,)} : q8<0.25>[1,2]
-  %z.dq = dequantize %z.q {scales=(0.25,)} : f32[1,2]
-  %r = reshape %z.dq {shape=(2, 1)} : f32[2,1]
-  %t = transpose %r {order=(1, 0)} : f32[1,2]
-  %t.q = quantize %t {scales=(0.25,)} : q8<0.25>[1,2]
-  %t.dq = dequantize %t.q {scales=(0.25,)} : f32[1,2]
-  %c = concat %x.dq, %t.dq {axis=1} : f32[1,4]  loc("f:c")
-  %c.q = quantize %c {scales=(0.75,)} : q8<0.75>[1,4]
-  %c.dq = dequantize %c.q {scales=(0.75,)} : f32[1,4]
-  %y = tanh %c.dq : f32[1,4]
-  %y.q = quantize %y {scales=(0.0078125,)} : q8<0.0078125>[1,4]
-  %y.dq = dequantize %y.q {scales=(0.0078125,)} : f32[1,4]
-  return %y.dq
-}
-"""
-
-
-def test_pairs_around_a_concat_take_the_greatest_scale() -> None:
-    after = unify_concat_scales()(graph(FAKE_QUANT))
-    assert str(after) == str(graph(FAKE_QUANT)).replace("0.5,", "0.75,").replace("<0.5>", "<0.75>").replace(
-        "0.25", "0.75"
-    )
-
-
-def test_elements_pass_a_unified_concat_without_a_second_rounding() -> None:
-    x, z = np.array([[9.3, -60.0]]), np.array([[4.1, 0.3]])
-    values = evaluate(unify_concat_scales()(graph(FAKE_QUANT)), ["x.q", "z.q", "c.q"])(x, z)
-    one, two, joined = map(np.asarray, values)
-    np.testing.assert_array_equal(np.concatenate([one, two], 1), joined)
-
-
-def test_pairs_of_another_width_keep_their_scale() -> None:
-    narrow = "%z.q = quantize %z {scales=(0.25,)} : q8<0.25>[1,2]"
-    wide = "%z.q = quantize %z {scales=(0.25,), dtype=i16, low=-32768, high=32767} : q16<0.25>[1,2]"
-    after = str(unify_concat_scales()(graph(FAKE_QUANT.replace(narrow, wide))))
-    assert wide in after
-    assert "%x.q = quantize %x {scales=(0.75,)}" in after
-
-
-def test_a_fake_quant_graph_without_a_concat_stays() -> None:
-    text = FAKE_QUANT.replace("concat %x.dq, %t.dq {axis=1}", "add %x.dq, %t.dq").replace("[1,4]", "[1,2]")
-    assert str(unify_concat_scales()(graph(text))) == str(graph(text))
-
-
-pairs = st.builds(
-    lambda scale, zero_point: Quantize(scales=(float(np.float32(scale)),), zero_points=(zero_point,)),
-    st.floats(2.0**-10, 2.0**10),
-    st.integers(-128, 127),
-)
-
-
-@given(st.lists(pairs, min_size=1, max_size=5))
-def test_the_covering_scale_represents_what_each_pair_does(ops: list[Quantize]) -> None:
-    quant = covering(ops)
-    least, greatest = (quant.scale * (end - quant.zero_point) for end in (-128, 127))
-    slack = quant.scale * (0.5 + 255 * 2.0**-23)
-    for op in ops:
-        assert least - slack <= op.scales[0] * (-128 - op.zero_points[0])
-        assert op.scales[0] * (127 - op.zero_points[0]) <= greatest + slack
 
 
 def test_a_small_part_keeps_its_other_readers_precision() -> None:
