@@ -23,6 +23,8 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     types: dict[str, TensorType] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
+    renamed: dict[str, str] = field(default_factory=dict)
+    """The values of the graph that `rewrite` rebuilds, under their names in this one."""
     _known: dict[tuple[TensorType, str], str] = field(default_factory=dict)
     _places: dict[str, int] = field(default_factory=dict)
     _placed: int = 0
@@ -158,7 +160,7 @@ def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str]
     name)` gives the value that the nodes read in the place of a graph input.
     """
     builder = Builder(graph.name, reserved=set(graph.producers))
-    renamed: dict[str, str] = {}
+    renamed = builder.renamed
     for name, type_ in graph.inputs.items():
         renamed[name] = builder.input(name, type_)
     for name, constant in graph.constants.items():

@@ -1,8 +1,8 @@
-"""Per-channel affine functions beside the ops that hold weights: how they are read and how weights absorb them."""
+"""Per-channel affine functions next to ops with weights, and their fusion into the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,13 @@ from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """y = scale * x + offset, a float64 number of each per channel."""
+    """y = scale * x + offset, f64[channels] each."""
 
     scale: np.ndarray
     offset: np.ndarray
 
     def then(self, after: Affine) -> Affine:
-        """This one first, `after` on its result."""
+        """`after` of this function."""
         return Affine(self.scale * after.scale, self.offset * after.scale + after.offset)
 
 
@@ -43,11 +43,11 @@ def run_of(graph: Graph, node: Node, axis: int, step: Step) -> tuple[Affine, str
     return None
 
 
-def absorbed(graph: Graph, builder: Builder, node: Node, renamed: Mapping[str, str], step: Step) -> str | None:
-    """Append the op before the run of steps that ends in `node` with weights that hold the run too.
+def absorbed(graph: Graph, builder: Builder, node: Node, step: Step) -> str | None:
+    """Append the op before the run of steps that ends in `node` with the run in its weights; give its result's name.
 
-    Gives the name of the result, or None where there is no such op with constant weights, or where something else
-    reads what it computes. Weights are computed in float64 and rounded once.
+    None without such an op with constant weights, or if anything else reads its result. Weights are computed in float64
+    and rounded once.
     """
     for axis in dict.fromkeys((1, node.type.rank - 1)):
         found = run_of(graph, node, axis, step) if 0 <= axis < node.type.rank else None
@@ -59,9 +59,8 @@ def absorbed(graph: Graph, builder: Builder, node: Node, renamed: Mapping[str, s
             continue
         weights = graph.constants[made.operands[1]].array.astype(np.float64)
         bias = bias_of(graph, made, len(affine.scale)) * affine.scale + affine.offset
-        return with_weights(
-            builder, made, renamed[made.operands[0]], weights * _per_result(made.op, weights, affine.scale), bias, node
-        )
+        scaled = weights * _per_result(made.op, weights, affine.scale)
+        return with_weights(builder, made, builder.renamed[made.operands[0]], scaled, bias, node)
     return None
 
 
@@ -83,16 +82,13 @@ def bias_of(graph: Graph, node: Node, channels: int) -> np.ndarray:
     return graph.constants[node.operands[2]].array.astype(np.float64)
 
 
-def with_weights(
-    builder: Builder, node: Node, x: str, weights: np.ndarray, bias: np.ndarray, named: Node, op: Op | None = None
-) -> str:
-    """Append `node` (with another `op`, if given) over `x` with new weights, under the result's name of `named`."""
-    dtype = named.type.dtype.numpy
-    stem = named.result
+def with_weights(builder: Builder, node: Node, x: str, weights: np.ndarray, bias: np.ndarray, named: Node) -> str:
+    """Append `node` over `x` with new weights, under the result's name of `named`."""
+    dtype, stem = named.type.dtype.numpy, named.result
     operands = [x, builder.constant(weights.astype(dtype), f"{stem}.w")]
     if len(node.operands) > 2 or bool(np.any(bias)):
         operands.append(builder.constant(bias.astype(dtype), f"{stem}.b"))
-    return builder.add(op or node.op, *operands, name=stem, loc=node.loc)
+    return builder.add(node.op, *operands, name=stem, loc=node.loc)
 
 
 def _per_result(op: Op, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
-"""Normal forms of scalar arithmetic in a graph, so that a formula is known in whatever order it was written."""
+"""Normal forms of scalar arithmetic in a graph, so that formulas are recognized in any order of writing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from npuq.ir import Graph
+from npuq.ir import Builder, Graph, Node, Op, rewrite
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Neg, Pow, Sub
 
@@ -21,6 +22,22 @@ Polynomial = np.ndarray
 
 ONE: Polynomial = np.asarray([1.0, *(0.0,) * DEGREE])
 X: Polynomial = np.roll(ONE, 1)
+
+Formula = tuple[Op, tuple[str, ...]]
+"""The op that computes a value, and its operands."""
+
+
+def recognized(graph: Graph, find: Callable[[Graph, Node], Formula | None]) -> Graph:
+    """Replace each node whose result `find` reads as a formula by the formula's op."""
+
+    def replace(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        formula = find(graph, node)
+        if formula is None:
+            return None
+        op, names = formula
+        return builder.add(op, *(builder.renamed[name] for name in names), name=node.result, loc=node.loc)
+
+    return rewrite(graph, replace)
 
 
 def scalar(graph: Graph, name: str) -> float | None:
@@ -47,37 +64,32 @@ def polynomial(graph: Graph, name: str, x: str, depth: int = DEPTH) -> Polynomia
     parts = [polynomial(graph, operand, x, depth - 1) for operand in node.operands]
     if any(part is None for part in parts):
         return None
-    return _combined(type(node.op), [part for part in parts if part is not None])
+    return _combined(node.op, *(part for part in parts if part is not None))
 
 
-def _combined(kind: type, parts: list[Polynomial]) -> Polynomial | None:
-    if kind is Neg:
-        return np.asarray(-parts[0])
-    left, right = parts
-    if kind is Add:
-        return np.asarray(left + right)
-    if kind is Sub:
-        return np.asarray(left - right)
-    if kind is Mul:
-        return _product(left, right)
-    if np.any(right[1:]):
-        return None
-    if kind is Div:
-        return np.divide(left, right[0]) if right[0] else None
-    power = int(right[0]) if right[0] in (1, 2, 3) else 0
-    return _power(left, power) if power else None
+def _combined(op: Op, left: Polynomial, right: Polynomial = ONE) -> Polynomial | None:
+    match op:
+        case Neg():
+            return np.asarray(-left)
+        case Add():
+            return np.asarray(left + right)
+        case Sub():
+            return np.asarray(left - right)
+        case Mul():
+            return _product(left, right)
+        case Div() if right[0] and not np.any(right[1:]):
+            return np.asarray(left / right[0])
+        case Pow() if right[0] in (1, 2, 3) and not np.any(right[1:]):
+            power: Polynomial | None = left
+            for _ in range(int(right[0]) - 1):
+                power = None if power is None else _product(power, left)
+            return power
+    return None
 
 
 def _product(left: Polynomial, right: Polynomial) -> Polynomial | None:
     full = np.convolve(left, right)
     return None if np.any(full[DEGREE + 1 :]) else full[: DEGREE + 1]
-
-
-def _power(base: Polynomial, power: int) -> Polynomial | None:
-    found: Polynomial | None = base
-    for _ in range(power - 1):
-        found = None if found is None else _product(found, base)
-    return found
 
 
 def factors(graph: Graph, name: str, x: str = "", depth: int = DEPTH) -> tuple[float, tuple[str, ...]]:

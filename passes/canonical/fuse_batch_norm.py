@@ -19,10 +19,10 @@ from .fuse_bias import constant_step
 def fuse_batch_norm(graph: Graph) -> Graph:
     """Fold every batch_norm with constant parameters into weights.
 
-    Into the conv, conv_transpose or matmul before it, across constants that are added or multiplied between them, where
-    nothing else reads what is computed there; else into the one after it, where padding does not see the offset. One
-    that stands alone becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Several in a row fold as one; weights
-    are computed in float64 and rounded once.
+    It goes into the conv, conv_transpose or matmul before it, across added or multiplied constants, if nothing else
+    reads the values between; else into the one after it, if no padding would lack the offset. One that stands alone
+    becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Several in a row fold as one; weights are computed in
+    float64 and rounded once.
     """
     return _expand(_into_next(_into_previous(graph)))
 
@@ -45,22 +45,14 @@ def _step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
 
 
 def _into_previous(graph: Graph) -> Graph:
-    renamed: dict[str, str] = {}
-
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        if not isinstance(node.op, BatchNorm):
-            return None
-        return absorbed(graph, builder, node, renamed, _step)
+        return absorbed(graph, builder, node, _step) if isinstance(node.op, BatchNorm) else None
 
     return rewrite(graph, fuse)
 
 
 def _into_next(graph: Graph) -> Graph:
-    renamed: dict[str, str] = {}
-
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
         before = graph.producers.get(node.operands[0]) if node.operands else None
         if result_axis(graph, node) is None or before is None or graph.only_user(node.operands[0]) is None:
             return None
@@ -74,7 +66,7 @@ def _into_next(graph: Graph) -> Graph:
         bias = bias_of(graph, node, node.type.shape[-1 if isinstance(node.op, MatMul) else 1])
         if np.any(affine.offset):
             bias = bias + (weights * shift).sum(summed)
-        return with_weights(builder, node, renamed[source], weights * scale, bias, node)
+        return with_weights(builder, node, builder.renamed[source], weights * scale, bias, node)
 
     return rewrite(graph, fuse)
 
@@ -100,15 +92,14 @@ def _per_operand(node: Node, weights: np.ndarray, values: np.ndarray) -> np.ndar
 
 
 def _expand(graph: Graph) -> Graph:
-    """Write the batch_norms that are left as affine ops."""
+    """Write the remaining batch_norms as affine ops."""
 
     def expand(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         step = batch_norm_step(graph, node, 1)
         if step is None:
             return None
-        affine, _ = step
+        affine, x = step[0], operands[0]
         channels, dtype, stem = len(affine.scale), node.type.dtype.numpy, node.result
-        x = operands[0]
         if node.type.rank == 4:
             weights = builder.constant(affine.scale.astype(dtype).reshape(channels, 1, 1, 1), f"{stem}.w")
             bias = builder.constant(affine.offset.astype(dtype), f"{stem}.b")

@@ -16,16 +16,12 @@ from .arithmetic_forms import scalar
 def fuse_bias(graph: Graph) -> Graph:
     """Fold add, sub, mul and div by constants of one number per channel into the conv, conv_transpose or matmul before.
 
-    Only where nothing else reads what that computes. Several in a row fold as one; weights are computed in float64
-    and rounded once.
+    Nothing else may read that op's result. Several in a row fold as one; weights are computed in float64 and rounded
+    once.
     """
-    renamed: dict[str, str] = {}
 
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        if not isinstance(node.op, (Add, Sub, Mul, Div)):
-            return None
-        return absorbed(graph, builder, node, renamed, constant_step)
+        return absorbed(graph, builder, node, constant_step) if isinstance(node.op, (Add, Sub, Mul, Div)) else None
 
     return rewrite(graph, fuse)
 

@@ -19,6 +19,9 @@ from ..pipeline import graph_pass
 
 Pads = tuple[tuple[int, int], ...]
 
+SIGN_KEEPING = (Pad, Reshape, Transpose, Slice, Concat, MaxPool, AveragePool, ReduceMax, ReduceMean)
+"""Ops without negative results from operands that are not negative."""
+
 
 @graph_pass("fuse-pad")
 def fuse_pad(graph: Graph) -> Graph:
@@ -27,10 +30,8 @@ def fuse_pad(graph: Graph) -> Graph:
     Zeros go into a conv, and into an average_pool that can count them; into a max_pool goes -inf, and zero where
     no element is negative and every window sees one.
     """
-    renamed: dict[str, str] = {}
 
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
         op, source = node.op, node.operands[0] if node.operands else ""
         while True:
             made = graph.producers.get(source)
@@ -40,7 +41,7 @@ def fuse_pad(graph: Graph) -> Graph:
             op, source = joined, made.operands[0]
         if op is node.op:
             return None
-        return builder.add(op, renamed[source], *operands[1:], name=node.result, loc=node.loc, host=node.host)
+        return builder.add(op, builder.renamed[source], *operands[1:], name=node.result, loc=node.loc, host=node.host)
 
     return rewrite(graph, fuse)
 
@@ -103,16 +104,5 @@ def is_never_negative(graph: Graph, name: str, depth: int = 8) -> bool:
             return any(is_never_negative(graph, operand, depth - 1) for operand in node.operands)
         case Pad() if node.op.mode == "constant" and node.op.value < 0:
             return False
-        case (
-            Pad()
-            | Reshape()
-            | Transpose()
-            | Slice()
-            | Concat()
-            | MaxPool()
-            | AveragePool()
-            | ReduceMax()
-            | ReduceMean()
-        ):
-            return all(is_never_negative(graph, operand, depth - 1) for operand in node.operands)
-    return False
+    kept = isinstance(node.op, SIGN_KEEPING)
+    return kept and all(is_never_negative(graph, operand, depth - 1) for operand in node.operands)

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op, rewrite
+from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, Mish, Relu, Sigmoid, Silu, Softplus, Tanh
 from npuq.ir.ops.elementwise import Div, Erf, Maximum, Minimum, Mul, Neg
 
 from ..pipeline import graph_pass
-from .arithmetic_forms import affine_root, factors, limits, polynomial
+from .arithmetic_forms import Formula, affine_root, factors, limits, polynomial, recognized
 
 TOLERANCE = 2.0**-10
-"""How far, relatively, a constant may be off: two roundings to half precision, in which some files hold them."""
+"""The relative error that a constant may have: two roundings to half precision, in which some files store them."""
 
 TANH_SCALE = math.sqrt(2 / math.pi)
 """The tanh form of GELU is 0.5 x (1 + tanh(TANH_SCALE (x + TANH_CUBE x^3))): Hendrycks and Gimpel, arXiv:1606.08415."""
@@ -29,23 +29,10 @@ def recognize_activations(graph: Graph) -> Graph:
     The order of factors and terms, divisions for multiplications, powers for products, and minimum and maximum for
     clips do not matter.
     """
-    renamed: dict[str, str] = {}
-
-    def recognize(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        found = _hard_sigmoid(graph, node) or _gated(graph, node)
-        if found is None:
-            return None
-        op, x = found
-        return builder.add(op, renamed[x], name=node.result, loc=node.loc)
-
-    return rewrite(graph, recognize)
+    return recognized(graph, lambda graph, node: _hard_sigmoid(graph, node) or _gated(graph, node))
 
 
-Found = tuple[Op, str]
-
-
-def _hard_sigmoid(graph: Graph, node: Node) -> Found | None:
+def _hard_sigmoid(graph: Graph, node: Node) -> Formula | None:
     """scale * min(max(slope * x + start, 0), 1 / scale)."""
     if not isinstance(node.op, (Clip, Maximum, Minimum, Relu, Mul, Div)) or not node.type.dtype.is_float:
         return None
@@ -59,10 +46,10 @@ def _hard_sigmoid(graph: Graph, node: Node) -> Found | None:
         return None
     if graph.types[x] != node.type or line[1] == 0:
         return None
-    return HardSigmoid(alpha=float(scale * line[1]), beta=float(scale * line[0])), x
+    return HardSigmoid(alpha=float(scale * line[1]), beta=float(scale * line[0])), (x,)
 
 
-def _gated(graph: Graph, node: Node) -> Found | None:
+def _gated(graph: Graph, node: Node) -> Formula | None:
     """x times a function of x."""
     if not isinstance(node.op, (Mul, Div)) or not node.type.dtype.is_float:
         return None
@@ -71,7 +58,7 @@ def _gated(graph: Graph, node: Node) -> Found | None:
         if len(leaves) == 2 and x in leaves and graph.types[x] == node.type:
             op = _gate(graph, scale, leaves[1 if leaves[0] == x else 0], x)
             if op is not None:
-                return op, x
+                return op, (x,)
     return None
 
 

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from npuq.ir import Builder, Graph, Node, Op, rewrite
+from npuq.ir import Graph, Node, Op
 from npuq.ir.ops.activation import Elu, LeakyRelu
 from npuq.ir.ops.elementwise import Exp, Mul, Sub
 from npuq.ir.ops.logic import Greater, GreaterOrEqual, Less, LessOrEqual, Where
 
 from ..pipeline import graph_pass
-from .arithmetic_forms import polynomial, scalar
+from .arithmetic_forms import Formula, polynomial, recognized, scalar
 
 
 @graph_pass("recognize-branches")
 def recognize_branches(graph: Graph) -> Graph:
     """Replace where(x > 0, x, a * x) by a leaky relu, and where(x > 0, x, a * (exp(x) - 1)) by an ELU."""
-    renamed: dict[str, str] = {}
-
-    def recognize(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        parts = _by_sign(graph, node.result) if isinstance(node.op, Where) else None
-        if parts is None or not node.type.dtype.is_float or graph.types[parts[0]] != node.type:
-            return None
-        x, above, below = parts
-        op = _leaky(graph, x, below) or _elu(graph, x, below)
-        if above != x or op is None:
-            return None
-        return builder.add(op, renamed[x], name=node.result, loc=node.loc)
-
-    return rewrite(graph, recognize)
+    return recognized(graph, _branches)
 
 
-def _by_sign(graph: Graph, name: str) -> tuple[str, str, str] | None:
-    """The value whose sign a choice goes by, what it gives above 0, and what below."""
-    node = graph.producers.get(name)
+def _branches(graph: Graph, node: Node) -> Formula | None:
+    parts = _by_sign(graph, node)
+    if parts is None or not node.type.dtype.is_float:
+        return None
+    x, above, below = parts
+    op = _leaky(graph, x, below) or _elu(graph, x, below)
+    return (op, (x,)) if op is not None and above == x and graph.types[x] == node.type else None
+
+
+def _by_sign(graph: Graph, node: Node | None) -> tuple[str, str, str] | None:
+    """The value by whose sign a node chooses, its choice above 0, and that below."""
     if node is None or not isinstance(node.op, Where):
         return None
     test = graph.producers.get(node.operands[0])
@@ -48,13 +43,11 @@ def _by_sign(graph: Graph, name: str) -> tuple[str, str, str] | None:
 def _leaky(graph: Graph, x: str, below: str) -> Op | None:
     """The leaky relu with this line below 0."""
     line = polynomial(graph, below, x)
-    if line is None or line[0] or line[2] or line[3]:
-        return None
-    return LeakyRelu(alpha=float(line[1]))
+    return None if line is None or line[[0, 2, 3]].any() else LeakyRelu(alpha=float(line[1]))
 
 
 def _elu(graph: Graph, x: str, below: str) -> Op | None:
-    """The ELU with this curve below 0, where exp may see 0 in the place of what lies above."""
+    """The ELU with this curve below 0; its exp may read zeros in the place of positive elements."""
     alpha, node = 1.0, graph.producers.get(below)
     if node is not None and isinstance(node.op, Mul):
         factors = [scalar(graph, operand) for operand in node.operands]
@@ -68,6 +61,6 @@ def _elu(graph: Graph, x: str, below: str) -> Op | None:
     if power is None or not isinstance(power.op, Exp):
         return None
     inner = power.operands[0]
-    guarded = _by_sign(graph, inner)
+    guarded = _by_sign(graph, graph.producers.get(inner))
     fits = inner == x or (guarded is not None and guarded[::2] == (x, x) and scalar(graph, guarded[1]) == 0)
     return Elu(alpha=alpha) if fits else None

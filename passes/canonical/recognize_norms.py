@@ -28,16 +28,14 @@ def recognize_norms(graph: Graph) -> Graph:
     Squares may be products or powers, the quotient a product with the inverse, and factor and bias may be folded
     into it: x * m + (bias - mean * m), or (-mean * m + bias). Norms over other axes stay.
     """
-    renamed: dict[str, str] = {}
 
     def recognize(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        found = _norm(graph, node)
-        if found is None:
+        norm = _norm(graph, node)
+        if norm is None:
             return None
-        scale = builder.constant(found.scale, f"{node.result}.scale")
-        bias = () if found.bias is None else (builder.constant(found.bias, f"{node.result}.bias"),)
-        return builder.add(found.op, renamed[found.x], scale, *bias, name=node.result, loc=node.loc)
+        scale = builder.constant(norm.scale, f"{node.result}.scale")
+        bias = () if norm.bias is None else (builder.constant(norm.bias, f"{node.result}.bias"),)
+        return builder.add(norm.op, builder.renamed[norm.x], scale, *bias, name=node.result, loc=node.loc)
 
     return rewrite(graph, recognize)
 
@@ -274,7 +272,7 @@ def _narrow(graph: Graph, name: str) -> str:
 
 
 def _mean(graph: Graph, name: str) -> tuple[str, int] | None:
-    """What a mean over the last axes is of, and the first of them, counted from the end."""
+    """The operand of a mean over the last axes, and the first of these, counted from the end."""
     node = graph.producers.get(_narrow(graph, name))
     if node is None or not isinstance(node.op, ReduceMean) or not node.op.axes:
         return None
@@ -293,7 +291,7 @@ def _uncentred(graph: Graph, moment: Moment) -> str | None:
 
 
 def _same(graph: Graph, one: str, two: str, depth: int = 3) -> bool:
-    """Whether two values are computed alike, as an exporter that forgets what it computed makes them."""
+    """Whether two values are computed alike, as by exporters that repeat computations."""
     if one == two:
         return True
     first, second = graph.producers.get(one), graph.producers.get(two)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from npuq.ir import Builder, Graph, Node, rewrite
+from npuq.ir import Graph, Node
 from npuq.ir.ops.elementwise import Div, Exp, Mul, Reciprocal, Sub
 from npuq.ir.ops.reduce import ReduceSum, Softmax
 from npuq.ir.ops.shape import Reshape
 
 from ..pipeline import graph_pass
+from .arithmetic_forms import Formula, recognized
 
 
 @graph_pass("recognize-softmax")
 def recognize_softmax(graph: Graph) -> Graph:
     """Replace exp(x - m) / sum(exp(x - m)) over one axis by one op; m is any number per slice, as the greatest is."""
-    renamed: dict[str, str] = {}
-
-    def recognize(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        renamed.update(zip(node.operands, operands, strict=True))
-        found = _softmax(graph, node)
-        if found is None:
-            return None
-        x, axis = found
-        return builder.add(Softmax(axis=axis), renamed[x], name=node.result, loc=node.loc)
-
-    return rewrite(graph, recognize)
+    return recognized(graph, _softmax)
 
 
-def _softmax(graph: Graph, node: Node) -> tuple[str, int] | None:
-    """What a node is the softmax of, and the axis."""
+def _softmax(graph: Graph, node: Node) -> Formula | None:
     if isinstance(node.op, Div):
         powers, total = node.operands
         return _normalized(graph, node, powers, total)
@@ -39,8 +29,8 @@ def _softmax(graph: Graph, node: Node) -> tuple[str, int] | None:
     return None
 
 
-def _normalized(graph: Graph, node: Node, powers: str, total: str) -> tuple[str, int] | None:
-    """The logits of powers that are divided by their sum."""
+def _normalized(graph: Graph, node: Node, powers: str, total: str) -> Formula | None:
+    """Powers divided by their sum."""
     made, sum_ = graph.producers.get(powers), graph.producers.get(total)
     if sum_ is not None and isinstance(sum_.op, Reshape):
         sum_ = graph.producers.get(sum_.operands[0])
@@ -58,5 +48,5 @@ def _normalized(graph: Graph, node: Node, powers: str, total: str) -> tuple[str,
         shape = graph.types[shift].shape
         along = shape[axis - node.type.rank] if len(shape) >= node.type.rank - axis else 1
         if graph.types[x] == node.type and along == 1:
-            return x, axis
-    return made.operands[0], axis
+            return Softmax(axis=axis), (x,)
+    return Softmax(axis=axis), made.operands
