@@ -222,7 +222,7 @@ class _Trials:
                 known = replace(choice, measured=one.measured, cycles=one.cycles, constant_bytes=one.constant_bytes)
                 self.found[index] = known, good
                 return self.found[index]
-        self.mixing.progress("measuring choices", len(self.found), self.most)
+        self.mixing.progress("trying choices", len(self.found), self.most)
         measured, quantized = self.mixing.measured(choice)
         self.found.append((measured, self.is_good(measured, quantized)))
         return self.found[-1]
