@@ -132,14 +132,11 @@ def evaluate_by_node(graph: Graph, wanted: Sequence[str]) -> Callable[..., list[
             return replaced.get(name, array)
 
         with jax.enable_x64(True):
-            function(graph, (), compute=_compiled, change=change)(known, inputs)
+            run = function(graph, (), compute=lambda node, operands: evaluate_op(node.op, *operands), change=change)
+            run(known, inputs)
             return [np.asarray(computed[name]) for name in wanted]
 
     return call
-
-
-def _compiled(node: Node, operands: Sequence[Any]) -> Any:
-    return evaluate_op(node.op, *operands)
 
 
 def evaluate_op(op: Op, *operands: Any) -> Any:

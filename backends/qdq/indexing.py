@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import DType, require
-from npuq.ir.ops import order, pool, reduce, sample, scatter
+from npuq.ir.ops import pool, reduce, sample, scatter
 
 from .writer import Writer, exports, pads
 
@@ -34,8 +34,8 @@ def cumsum(write: Writer, op: reduce.CumSum) -> None:
     write.last("CumSum", *write.operands, axis, exclusive=int(op.exclusive), reverse=int(op.reverse))
 
 
-@exports(order.TopK)
-def top_k(write: Writer, op: order.TopK) -> None:
+@exports(reduce.TopK)
+def top_k(write: Writer, op: reduce.TopK) -> None:
     count = write.integers((op.count,), "count")
     write.last("TopK", *write.operands, count, axis=op.axis, largest=int(op.largest))
 

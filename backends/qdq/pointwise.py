@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from npuq.ir import DType, Op, TensorType, require
-from npuq.ir.ops import activation, bits, conv, elementwise, logic, norm, quant, reduce, scatter, shape, trigonometry
+from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce, scatter, shape
 
 from .writer import EXPORTERS, OPSET, Writer, along, exports
 
@@ -24,15 +24,15 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     elementwise.Erf: ("Erf",),
     elementwise.Sin: ("Sin",),
     elementwise.Cos: ("Cos",),
-    trigonometry.Tan: ("Tan",),
-    trigonometry.Asin: ("Asin",),
-    trigonometry.Acos: ("Acos",),
-    trigonometry.Atan: ("Atan",),
-    trigonometry.Sinh: ("Sinh",),
-    trigonometry.Cosh: ("Cosh",),
-    trigonometry.Asinh: ("Asinh",),
-    trigonometry.Acosh: ("Acosh",),
-    trigonometry.Atanh: ("Atanh",),
+    elementwise.Tan: ("Tan",),
+    elementwise.Asin: ("Asin",),
+    elementwise.Acos: ("Acos",),
+    elementwise.Atan: ("Atan",),
+    elementwise.Sinh: ("Sinh",),
+    elementwise.Cosh: ("Cosh",),
+    elementwise.Asinh: ("Asinh",),
+    elementwise.Acosh: ("Acosh",),
+    elementwise.Atanh: ("Atanh",),
     elementwise.Floor: ("Floor",),
     elementwise.Ceil: ("Ceil",),
     elementwise.Round: ("Round",),
@@ -64,10 +64,10 @@ SAME: Mapping[type[Op], tuple[str, ...]] = {
     logic.Xor: ("Xor",),
     logic.Not: ("Not",),
     logic.IsNan: ("IsNaN",),
-    bits.BitwiseAnd: ("BitwiseAnd",),
-    bits.BitwiseOr: ("BitwiseOr",),
-    bits.BitwiseXor: ("BitwiseXor",),
-    bits.BitwiseNot: ("BitwiseNot",),
+    logic.BitwiseAnd: ("BitwiseAnd",),
+    logic.BitwiseOr: ("BitwiseOr",),
+    logic.BitwiseXor: ("BitwiseXor",),
+    logic.BitwiseNot: ("BitwiseNot",),
     logic.Where: ("Where",),
     norm.BatchNorm: ("BatchNormalization", "epsilon"),
     reduce.Softmax: ("Softmax", "axis"),
@@ -157,8 +157,8 @@ def mod(write: Writer, op: elementwise.Mod) -> None:
     write.last("Sub", x, write.step("Mul", floor, y))
 
 
-@exports(bits.ShiftLeft, bits.ShiftRight)
-def shift(write: Writer, op: bits.ShiftLeft | bits.ShiftRight) -> None:
+@exports(logic.ShiftLeft, logic.ShiftRight)
+def shift(write: Writer, op: logic.ShiftLeft | logic.ShiftRight) -> None:
     known = not write.node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
     require(known, f"shifts of {write.node.type.dtype} need opset {SIGNED_SHIFTS}, not {write.opset}")
     write.last("BitShift", *write.operands, direction=write.node.op.name.removeprefix("shift_").upper())

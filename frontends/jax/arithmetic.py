@@ -10,9 +10,16 @@ from npuq.ir import DType, Op, require
 from npuq.ir.ops.activation import Clip, Relu, Sigmoid, Tanh
 from npuq.ir.ops.elementwise import (
     Abs,
+    Acos,
+    Acosh,
     Add,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
     Ceil,
     Cos,
+    Cosh,
     Div,
     Erf,
     Exp,
@@ -28,14 +35,15 @@ from npuq.ir.ops.elementwise import (
     Round,
     Sign,
     Sin,
+    Sinh,
     Sqrt,
     Sub,
+    Tan,
 )
 from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where, Xor
 from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 from npuq.ir.ops.shape import Transpose
-from npuq.ir.ops.trigonometry import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cosh, Sinh, Tan
 
 from .registry import Equation, converts
 

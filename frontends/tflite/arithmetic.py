@@ -31,7 +31,6 @@ from npuq.ir.ops.elementwise import (
     Sub,
 )
 from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where
-from npuq.ir.ops.order import TopK
 from npuq.ir.ops.quant import to_reals
 from npuq.ir.ops.reduce import (
     ArgMax,
@@ -44,6 +43,7 @@ from npuq.ir.ops.reduce import (
     ReduceProd,
     ReduceSum,
     Softmax,
+    TopK,
 )
 
 from ..onnx import apply

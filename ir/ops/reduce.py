@@ -1,4 +1,4 @@
-"""Reductions over axes, positions of extremes, and the softmax pair that is built on them."""
+"""Reductions, positions of extremes, the softmax pair, sums and orders along axes."""
 
 from __future__ import annotations
 
@@ -197,3 +197,26 @@ def cumulative_sum(x: jax.Array, axis: int, *, exclusive: bool, reverse: bool) -
         ordered = jax.lax.slice_in_dim(jnp.pad(ordered, before), 0, x.shape[axis], axis=axis)
     sums = jnp.cumsum(ordered, axis, dtype=x.dtype)
     return jnp.flip(sums, axis) if reverse else sums
+
+
+@op("top_k")
+class TopK(Op):
+    """The `count` greatest (or least) elements along `axis`, in order, and their indices; equal ones by index."""
+
+    axis: int
+    count: int
+    largest: bool = True
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        """The elements, which keep a per-tensor scale, and places in 64 bits."""
+        check_axis(self.axis, x.rank)
+        require(x.dtype is not DType.BOOL, f"{x.dtype} operand, a number wanted")
+        size = x.shape[self.axis]
+        require(0 <= self.count <= size, f"{self.count} of {size} elements")
+        found = x.with_shape(*x.shape[: self.axis], self.count, *x.shape[self.axis + 1 :])
+        return found, TensorType(DType.I64, found.shape)
+
+    def evaluate(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        order = jnp.argsort(x, self.axis, stable=True, descending=self.largest)
+        kept = jax.lax.slice_in_dim(order, 0, self.count, axis=self.axis)
+        return jnp.take_along_axis(x, kept, self.axis, mode="clip"), kept.astype(jnp.int64)

@@ -8,13 +8,11 @@ from typing import Any
 from npuq.ir import DType, Op, TensorType, parse_type
 from npuq.ir.ops import (
     activation,
-    bits,
     conv,
     elementwise,
     layer_norm,
     logic,
     norm,
-    order,
     pool,
     quant,
     recurrent,
@@ -23,7 +21,6 @@ from npuq.ir.ops import (
     sample,
     scatter,
     shape,
-    trigonometry,
 )
 from npuq.ir.ops.npu import division as npu_division
 from npuq.ir.ops.npu import interpolate as npu_interpolate
@@ -59,8 +56,8 @@ POINTWISE = (
             *(elementwise.Abs(), elementwise.Neg(), elementwise.Sign(), elementwise.Reciprocal(), elementwise.Sqrt()),
             *(elementwise.Exp(), elementwise.Log(), elementwise.Erf(), elementwise.Sin(), elementwise.Cos()),
             *(elementwise.Floor(), elementwise.Ceil(), elementwise.Round(), elementwise.Identity()),
-            *(trigonometry.Tan(), trigonometry.Asin(), trigonometry.Acos(), trigonometry.Atan(), trigonometry.Sinh()),
-            *(trigonometry.Cosh(), trigonometry.Asinh(), trigonometry.Acosh(), trigonometry.Atanh()),
+            *(elementwise.Tan(), elementwise.Asin(), elementwise.Acos(), elementwise.Atan(), elementwise.Sinh()),
+            *(elementwise.Cosh(), elementwise.Asinh(), elementwise.Acosh(), elementwise.Atanh()),
             *(activation.Relu(), activation.Clip(low=0.0, high=6.0), activation.Clip(), activation.LeakyRelu()),
             *(activation.Sigmoid(), activation.Tanh(), activation.HardSigmoid(alpha=1 / 6), activation.HardSwish()),
             *(activation.Silu(), activation.Mish(), activation.Elu(alpha=0.5), activation.Selu(), activation.Celu()),
@@ -97,10 +94,10 @@ LOGIC = (
     example(logic.Not(), "bool[2]"),
     example(logic.IsNan(), "f32[2]"),
     *(example(logic.IsInf(positive=sign, negative=not sign), "f32[2,3]") for sign in (False, True)),
-    *(example(op, "i32[2,3]", "i32[3]") for op in (bits.BitwiseAnd(), bits.BitwiseOr(), bits.BitwiseXor())),
-    example(bits.BitwiseXor(), "u64[2]", "u64[2]"),
-    example(bits.BitwiseNot(), "i8[2]"),
-    *(example(op, "u8[2,3]", "u8[3]") for op in (bits.ShiftLeft(), bits.ShiftRight())),
+    *(example(op, "i32[2,3]", "i32[3]") for op in (logic.BitwiseAnd(), logic.BitwiseOr(), logic.BitwiseXor())),
+    example(logic.BitwiseXor(), "u64[2]", "u64[2]"),
+    example(logic.BitwiseNot(), "i8[2]"),
+    *(example(op, "u8[2,3]", "u8[3]") for op in (logic.ShiftLeft(), logic.ShiftRight())),
     example(logic.Where(), "bool[3]", "f32[2,1]", "f32[1,3]"),
     example(logic.Where(), "bool[3]", "q8<0.5>[3]", "q8<0.5>[3]"),
     example(logic.Cast(to=DType.I64), "f32[3]"),
@@ -157,8 +154,8 @@ PLACES = (
     ),
     example(scatter.ScatterElements(axis=1), "f32[3,4]", "i64[2,3]", "f32[2,3]"),
     example(scatter.ScatterElements(axis=0, reduction="add"), "i32[2,3]", "i32[4,2]", "i32[4,2]"),
-    example(order.TopK(axis=1, count=2), "f32[2,3]"),
-    example(order.TopK(axis=0, count=2, largest=False), "q8<0.5>[2,3]"),
+    example(reduce.TopK(axis=1, count=2), "f32[2,3]"),
+    example(reduce.TopK(axis=0, count=2, largest=False), "q8<0.5>[2,3]"),
 )
 
 SAMPLE = (

@@ -27,7 +27,7 @@ from npuq.ir import (
     verify,
 )
 from npuq.ir.ops.elementwise import Add, Exp, Mul
-from npuq.ir.ops.order import TopK
+from npuq.ir.ops.reduce import TopK
 from npuq.ir.ops.shape import Slice
 
 X = np.array([[1, 2, 3, 0], [-1, 0, 1, 2]], np.float32)

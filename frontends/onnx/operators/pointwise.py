@@ -25,12 +25,18 @@ from npuq.ir.ops.activation import (
     Softsign,
     Tanh,
 )
-from npuq.ir.ops.bits import BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, ShiftLeft, ShiftRight
 from npuq.ir.ops.elementwise import (
     Abs,
+    Acos,
+    Acosh,
     Add,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
     Ceil,
     Cos,
+    Cosh,
     Div,
     Erf,
     Exp,
@@ -46,11 +52,17 @@ from npuq.ir.ops.elementwise import (
     Round,
     Sign,
     Sin,
+    Sinh,
     Sqrt,
     Sub,
+    Tan,
 )
 from npuq.ir.ops.logic import (
     And,
+    BitwiseAnd,
+    BitwiseNot,
+    BitwiseOr,
+    BitwiseXor,
     Cast,
     Equal,
     Greater,
@@ -61,10 +73,11 @@ from npuq.ir.ops.logic import (
     LessOrEqual,
     Not,
     Or,
+    ShiftLeft,
+    ShiftRight,
     Where,
     Xor,
 )
-from npuq.ir.ops.trigonometry import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cosh, Sinh, Tan
 
 from ...context import Context, Node
 from ..registry import converts

@@ -11,7 +11,6 @@ import numpy as np
 from npuq.ir import Op, require
 from npuq.ir.ops.elementwise import Abs, Log, Mul, Sqrt
 from npuq.ir.ops.logic import Cast, Equal
-from npuq.ir.ops.order import TopK
 from npuq.ir.ops.reduce import (
     ArgMax,
     ArgMin,
@@ -25,6 +24,7 @@ from npuq.ir.ops.reduce import (
     ReduceSum,
     Reduction,
     Softmax,
+    TopK,
 )
 from npuq.ir.ops.shape import Reshape
 
