@@ -1,4 +1,4 @@
-"""From real ranges to scales and zero points, as the target wants them."""
+"""Between ranges of reals and scales with zero points, by the rules of a target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from .target import Width, weight_range
 
 Range = tuple[float, float]
 LEAST_SCALE = float(np.finfo(np.float32).tiny)
-"""The least scale: a normal float32 number, so that no product with it is flushed to zero."""
+"""The least normal float32 number: no product with it is flushed to zero."""
+
+
+def extremes_of(array: np.ndarray) -> Range:
+    """The least and the greatest element; zeros for an empty array."""
+    return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+
+
+def representable(quant: Quantization, width: Width) -> Range:
+    """The reals of the least and the greatest integer of a width."""
+    low, high = ((limit - quant.zero_point) * quant.scale for limit in width.activation_range)
+    return low, high
 
 
 def activation_quantization(range_: Range, width: Width) -> Quantization:

@@ -1,39 +1,39 @@
-"""Ranges of masked scores: what a softmax cannot see needs no integers."""
+"""Ranges of masked scores: scores whose softmax is 0 need no integers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from npuq.ir import Graph, Node
+from npuq.ir.op import UNBOUNDED
 from npuq.ir.ops.elementwise import Add
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.reduce import Softmax
 
 from ..canonical.make_masks_finite import MASKED, parts
 from ..lowering.plan import Held
-from ..scales import Range
-
-UNKNOWN = (-math.inf, math.inf)
+from ..scales import Range, extremes_of
 
 FAR = -1000.0
 """A computed value that is added, reaches below this and never above 0 is a mask."""
 
 
 def masked_ranges(graph: Graph, ranges: Mapping[Held, Range], extremes: Mapping[str, Range]) -> dict[Held, Range]:
-    """The ranges, where scores and masks on their way into softmaxes alone end a margin below what is not masked.
+    """Let the ranges of scores and masks that only softmaxes read end a margin below the unmasked scores.
 
-    Attention adds numbers such as -10000 to scores of a few units, or chooses between both; a scale that reached them
-    would round all scores to one. The unmasked sums lie above the least score plus the least number of the mask that is
-    none of those; what is ln(n * 2^bits) below them adds less than half a step to a softmax over n elements, and
-    saturates there. A mask itself saturates where it takes even the greatest score that low, and reaches that far also
-    where no sample had anything masked.
+    Attention adds numbers such as -10000 to scores of a few units, or chooses between both; a scale for these would
+    round all scores to one. The unmasked sums exceed the least score plus the least unmasked number of the mask.
+    Elements ln(n * 2^bits) below them add less than half a step to a softmax over n elements, and saturate. A mask
+    saturates where it lowers even the greatest score that far; its range reaches there even if no sample is masked.
     """
-    found = dict(ranges)
-    cuts = _cuts(graph, _widest(ranges), extremes)
+    found, widest = dict(ranges), dict[str, int]()
+    for name, bits in ranges:
+        widest[name] = max(bits, widest.get(name, 0))
+    cuts = _cuts(graph, widest, extremes)
     for (name, bits), (low, high) in ranges.items():
         if name in cuts:
             limit, least, most = cuts[name]
@@ -42,22 +42,14 @@ def masked_ranges(graph: Graph, ranges: Mapping[Held, Range], extremes: Mapping[
 
 
 def masked_values(graph: Graph, bits: Mapping[str, int], extremes: Mapping[str, Range]) -> frozenset[str]:
-    """The values whose ranges end where a softmax sees no more; `bits` has the width of each value's integers."""
+    """The values whose ranges `masked_ranges` limits; `bits` has the width of each value's integers."""
     return frozenset(_cuts(graph, bits, extremes))
-
-
-def _widest(held: Iterable[Held]) -> dict[str, int]:
-    """The most bits that hold each value."""
-    found: dict[str, int] = {}
-    for name, bits in held:
-        found[name] = max(bits, found.get(name, 0))
-    return found
 
 
 def _cuts(
     graph: Graph, bits: Mapping[str, int], extremes: Mapping[str, Range]
 ) -> dict[str, tuple[float, float, float]]:
-    """Of masked values, and masks, the limit below which nothing matters, and the least and the greatest number."""
+    """The limit of each masked value and mask, below which its elements have no effect, and its extremes."""
     holds = _holds(graph, extremes)
     limits: dict[str, float] = {}
     for node in reversed(graph.nodes):
@@ -72,13 +64,13 @@ def _cuts(
 
 
 def _most(graph: Graph, name: str, holds: Mapping[str, Range]) -> float:
-    """The greatest number; of a sum the one that its operands may have elsewhere, where data had that masked."""
+    """The greatest element; for a sum the greatest of its operands, which masks may have lowered in all samples."""
     node = graph.producers.get(name)
     return sum(holds[part][1] for part in node.operands) if node and isinstance(node.op, Add) else holds[name][1]
 
 
 def _limit(graph: Graph, node: Node, name: str, limit: float, holds: Mapping[str, Range], bits: int) -> float:
-    """Below what a node gives the same whatever an operand is; `limit` is that of its result."""
+    """The limit of an operand, below which a node's result does not change; `limit` is that of the result."""
     if isinstance(node.op, Softmax):
         margin = math.log(node.type.shape[node.op.axis] << bits)
         least = _Unmasked(graph, holds).least(name, margin) - margin
@@ -92,13 +84,13 @@ def _limit(graph: Graph, node: Node, name: str, limit: float, holds: Mapping[str
 
 
 def _holds(graph: Graph, extremes: Mapping[str, Range]) -> dict[str, Range]:
-    """The least and the greatest element of each value, as far as they are known; `MASKED` where a mask can come in."""
+    """The extremes of each value, as far as known; the least is `MASKED` where a mask may be added."""
     found: dict[str, Range] = {}
     for name in graph.types:
         known, node = graph.constant(name), graph.producers.get(name)
         if known is not None:
             is_number = known.size and graph.types[name].dtype.is_float
-            found[name] = (float(known.min()), float(known.max())) if is_number else UNKNOWN
+            found[name] = extremes_of(known) if is_number else UNBOUNDED
             continue
         ranges = [found[part] for part in parts(node)] if node is not None else []
         least, most = extremes.get(name, _joined(node, ranges))
@@ -108,20 +100,20 @@ def _holds(graph: Graph, extremes: Mapping[str, Range]) -> dict[str, Range]:
 
 def _joined(node: Node | None, ranges: list[Range]) -> Range:
     if node is None or not ranges:
-        return UNKNOWN
+        return UNBOUNDED
     lows, highs = zip(*ranges, strict=True)
     return (sum(lows), sum(highs)) if isinstance(node.op, Add) else (min(lows), max(highs))
 
 
 @dataclass(frozen=True)
 class _Unmasked:
-    """Which elements of values masks have not lowered."""
+    """The elements of values that no mask has lowered."""
 
     graph: Graph
     holds: Mapping[str, Range]
 
     def least(self, name: str, margin: float, *, added: bool = False) -> float:
-        """The least of them; all else lies more than a margin below. `added` tells whether a sum reads the value."""
+        """The least of them; all others lie more than a margin below. `added`: a sum reads the value."""
         known, node = self.graph.constant(name), self.graph.producers.get(name)
         least, most = self.holds[name]
         if known is not None:

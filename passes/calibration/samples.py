@@ -1,4 +1,4 @@
-"""Calibration data as single samples: whatever its batches, checked, one sample at a time."""
+"""Calibration data as single, checked samples, independent of their batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Source = Data | Callable[[], Iterator[Sample]]
 """Data that can be read again, or a function that yields all samples."""
 
 UNCHANGED = (Identity, Cast, Reshape)
-"""What leaves each index as it is."""
+"""Ops that leave indices unchanged."""
 
 
 def samples(graph: Graph, data: Data) -> Iterator[Sample]:
@@ -39,18 +39,11 @@ def samples(graph: Graph, data: Data) -> Iterator[Sample]:
     """
     count, rows = 0, rows_of(graph)
     for index, batch in enumerate(_batches(data)):
-        arrays = _arrays(graph, batch, f"{graph.name}: calibration batch {index}")
-        runs = _runs(graph, arrays, f"{graph.name}: calibration batch {index}")
-        for run in range(runs):
-            sample = tuple(
-                _finite(
-                    name,
-                    type_,
-                    array[run * type_.shape[0] : (run + 1) * type_.shape[0]] if type_.rank else array,
-                    count,
-                )
-                for (name, type_), array in zip(graph.inputs.items(), arrays, strict=True)
-            )
+        place = f"{graph.name}: calibration batch {index}"
+        arrays = _arrays(graph, batch, place)
+        for run in range(_runs(graph, arrays, place)):
+            inputs = zip(graph.inputs.items(), arrays, strict=True)
+            sample = tuple(_finite(name, type_, _slice(array, type_, run), count) for (name, type_), array in inputs)
             for name, array in zip(graph.inputs, sample, strict=True):
                 if name in rows:
                     require_rows(f"input {name!r}, sample {count}", array, rows[name])
@@ -69,7 +62,7 @@ def read(graph: Graph, source: Source) -> Iterator[Sample]:
 def replayable(graph: Graph, data: Data) -> Iterator[Callable[[], Iterator[Sample]]]:
     """Give a function that yields all samples, as often as it is called.
 
-    What can be read only once is kept in a temporary file, so that memory does not grow.
+    An iterator is copied to a temporary file, so that memory does not grow.
     """
     if not isinstance(data, Iterator):
         yield lambda: samples(graph, data)
@@ -90,7 +83,7 @@ def replayable(graph: Graph, data: Data) -> Iterator[Callable[[], Iterator[Sampl
 
 
 class Reservoir:
-    """The `count` samples of least SHA-256, with what is added beside each: the same few of a set in any order."""
+    """The `count` samples of least SHA-256, each with a companion: the same few of a set in any order."""
 
     def __init__(self, count: int) -> None:
         self.count, self.found = count, dict[str, tuple[Sample, Any]]()
@@ -113,7 +106,7 @@ class Reservoir:
 
     @property
     def besides(self) -> tuple[Any, ...]:
-        """What was added beside each of `samples`."""
+        """The companion of each of `samples`."""
         return tuple(self.found[digest][1] for digest in sorted(self.found))
 
 
@@ -124,7 +117,7 @@ class DataDigest:
     total: int = 0
 
     def add(self, sample: Sample) -> int:
-        """Take in a sample and give the digest of it alone."""
+        """Add a sample and give the digest of it alone."""
         hash_ = hashlib.sha256()
         for array in sample:
             hash_.update(f"{array.dtype}{array.shape}".encode())
@@ -139,11 +132,6 @@ class DataDigest:
 
     def hexdigest(self) -> str:
         return f"{self.total:064x}"
-
-
-def data_digest(graph: Graph, data: Data) -> str:
-    """The digest that `observe` gives to the same samples."""
-    return digest_of(samples(graph, data))
 
 
 def digest_of(source: Iterable[Sample]) -> str:
@@ -205,9 +193,9 @@ def _runs(graph: Graph, arrays: list[np.ndarray], place: str) -> int:
 
 
 def rows_of(graph: Graph) -> dict[str, int]:
-    """How many slices there are for the indices that an input holds, for each input that is read as indices.
+    """The number of slices that the indices in an input select from, for each input that is read as indices.
 
-    Where indices name several axes, the longest of these.
+    For indices of several axes it is the longest axis.
     """
     found: dict[str, int] = {}
     for node in graph.nodes:
@@ -223,7 +211,7 @@ def rows_of(graph: Graph) -> dict[str, int]:
 
 
 def _named_sizes(graph: Graph, node: Node) -> Shape:
-    """The sizes of the axes on which a node's second operand names elements; none where it does not."""
+    """The sizes of the axes that a node's second operand indexes; none for other ops."""
     shape = graph.types[node.operands[0]].shape if len(node.operands) > 1 else ()
     match node.op:
         case Gather(axis=axis) | GatherElements(axis=axis) | ScatterElements(axis=axis):
@@ -242,11 +230,15 @@ def require_all_rows(rows: Mapping[str, int], inputs: Mapping[str, Any]) -> None
 
 
 def require_rows(place: str, array: np.ndarray, rows: int) -> None:
-    """Programs clamp other indices (rule C1), but no network was trained with such: these are another model's data."""
+    """Refuse indices out of bounds: programs clamp them (rule C1), but data of this network contain none."""
     least, greatest = int(array.min(initial=0)), int(array.max(initial=0))
     if least < -rows or greatest >= rows:
         found = greatest if greatest >= rows else least
         raise NpuqError(f"{place}: index {found} for {rows} rows, {-rows} to {rows - 1} wanted")
+
+
+def _slice(array: np.ndarray, type_: TensorType, run: int) -> np.ndarray:
+    return array[run * type_.shape[0] : (run + 1) * type_.shape[0]] if type_.rank else array
 
 
 def _finite(name: str, type_: TensorType, array: np.ndarray, sample: int) -> np.ndarray:

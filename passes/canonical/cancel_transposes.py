@@ -18,6 +18,7 @@ from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
 
 from ..pipeline import graph_pass
+from .drop_identity import in_order
 
 Order = tuple[int, ...]
 T = TypeVar("T")
@@ -28,11 +29,10 @@ POINTWISE = (Unary, Binary, Comparison, Connective, Not, Where, Cast, Identity, 
 
 @graph_pass("cancel-transposes")
 def cancel_transposes(graph: Graph) -> Graph:
-    """Move transposes down through ops that do not care about the order of axes, so that pairs of them vanish.
+    """Move transposes down through ops that work in any order of axes, so that pairs of them vanish.
 
-    Networks that were written channels last become channels first this way, as the convolutions are. Reshapes that
-    add or drop axes of one element let them through. The graph stays
-    as it was where this would not make transposes fewer, counted in the elements that they move.
+    So channels-last networks become channels first, as the convolutions are. Transposes also pass reshapes that add or
+    drop axes of one element. The graph stays unless transposes move fewer elements afterwards.
     """
     if not any(isinstance(node.op, Transpose) for node in graph.nodes):
         return graph
@@ -55,7 +55,7 @@ class Turned:
 
 @dataclass
 class _Sinking:
-    """One walk over a graph, in which no transpose is made before an op wants it."""
+    """One walk over a graph that appends a transpose only before an op that needs it."""
 
     graph: Graph
     builder: Builder = field(init=False)
@@ -80,7 +80,7 @@ class _Sinking:
         return Turned(name, tuple(range(self.builder.types[name].rank)))
 
     def node(self, node: Node) -> None:
-        """Append a node over the bases of its operands where it can be, else over the operands themselves."""
+        """Append a node over the bases of its operands if its op allows, else over the operands themselves."""
         if isinstance(node.op, Transpose):
             x = self.values[node.operands[0]]
             self.values[node.result] = Turned(x.base, tuple(x.order[axis] for axis in node.op.order))
@@ -124,7 +124,7 @@ class _Sinking:
         return True
 
     def wanted(self, node: Node) -> Order | None:
-        """The order in which an op costs least; None where it wants its operands as they are."""
+        """The order in which an op costs least; None for an op that needs its operands' own order."""
         movable = (*POINTWISE, Concat, Slice, Pad, Reduction, Position, Normalization, Resize)
         one_scale = isinstance(node.op, (Quantize, Dequantize)) and node.op.axis is None
         if not (isinstance(node.op, movable) or one_scale) or len(node.results) != 1:
@@ -144,7 +144,7 @@ class _Sinking:
         value = self.values[name]
         if len(value.order) != len(order):
             return value.order != order
-        return not _is_reshape(self.builder.types[value.base].shape, _between(value.order, order))
+        return not in_order(_between(value.order, order), self.builder.types[value.base].shape)
 
     def along(self, name: str, order: Order) -> str:
         """A value with its axes such that `order` gives what the old graph had; axes that it lacks are ones."""
@@ -175,7 +175,7 @@ class _Sinking:
         if (base, order) not in self.made:
             shape = self.builder.types[base].shape
             op: Op = Transpose(order=order)
-            if _is_reshape(shape, order):
+            if in_order(order, shape):
                 op = Reshape(shape=tuple(shape[axis] for axis in order))
             before = self.graph.producers.get(name)
             made = self.builder.add(op, base, name=name, loc=before.loc if before else "")
@@ -183,7 +183,7 @@ class _Sinking:
         return self.made[base, order]
 
     def scaled(self, moved: str, integers: TensorType) -> str:
-        """Reals that came from integers, which have their scale again behind a transpose."""
+        """Reals of integers, with their quantize/dequantize pair again behind a transpose."""
         quant, (low, high) = integers.quant, integers.dtype.range
         assert quant is not None
         pair = {"scales": quant.scales, "zero_points": quant.zero_points}
@@ -195,12 +195,6 @@ def _between(have: Order, wanted: Order) -> Order:
     """The order that makes of a base, which `have` would be applied to, one for `wanted`."""
     found = dict(zip(wanted, have, strict=True))
     return tuple(found[axis] for axis in range(len(wanted)))
-
-
-def _is_reshape(shape: tuple[int, ...], order: Order) -> bool:
-    """Whether an order moves axes of one element only."""
-    moved = [axis for axis in order if shape[axis] != 1]
-    return moved == sorted(moved)
 
 
 def _moved(node: Node, order: Order) -> tuple[Op, Order]:
@@ -233,6 +227,6 @@ def _back(values: tuple[T, ...], order: Order) -> tuple[T, ...]:
 
 
 def _without(order: Order, gone: set[int]) -> Order:
-    """The order of the axes that are left."""
+    """The order of the remaining axes."""
     kept = [axis for axis in order if axis not in gone]
     return tuple(sorted(kept).index(axis) for axis in kept)

@@ -29,7 +29,7 @@ NEUTRAL: dict[type[Op], tuple[int, int | None]] = {
 """The constant that leaves the other operand as it is: as the right, and as the left operand."""
 
 WIDENED = {DType.F16: (DType.F32, DType.F64), DType.BF16: (DType.F32, DType.F64), DType.F32: (DType.F64,)}
-"""The element types that hold every number of another."""
+"""The element types that represent every number of another."""
 
 
 @graph_pass("drop-identity", ensures=(no_identities,))
@@ -38,8 +38,8 @@ def drop_identity(graph: Graph) -> Graph:
 
     Besides identities these are shape ops, casts, clips and reductions that leave the type and every element as they
     are, one-element pools, concatenations of one operand, and arithmetic with 0 or 1. A reshape of a reshape, a
-    transpose of a transpose and a cast back from a wider type go to the first one's operand; integers that are
-    quantized again at their own scale are those that were dequantized, and are so once.
+    transpose of a transpose and a cast back from a wider type read the first one's operand. Dequantized integers that
+    are quantized again at their own scale are the same integers; equal dequantizes become one.
     """
     reals: dict[tuple[str, Op], str] = {}
 
@@ -66,7 +66,7 @@ def drop_identity(graph: Graph) -> Graph:
 
 
 def _unchanged(builder: Builder, node: Node, operands: tuple[str, ...], types: tuple[TensorType, ...]) -> str | None:
-    """The operand that the node hands on as it is, or None."""
+    """The operand that equals the node's result, or None."""
     if isinstance(node.op, Concat):
         filled = [operand for operand, type_ in zip(operands, types, strict=True) if type_.size]
         return filled[0] if len(filled) == 1 and builder.types[filled[0]] == node.type else None
@@ -84,7 +84,7 @@ def _unchanged(builder: Builder, node: Node, operands: tuple[str, ...], types: t
 
 
 def _requantized(builder: Builder, node: Node, operand: str) -> str | None:
-    """The integers that a quantize of dequantized ones gives back: each is less than half a step from itself."""
+    """The integers that a quantize of dequantized ones restores: the error is less than half a step."""
     op = node.op
     before = builder.producer(operand)
     if before is None or not isinstance(before.op, Dequantize) or not isinstance(op, Quantize):
@@ -103,7 +103,7 @@ def _is_noop(op: Op, x: TensorType, y: TensorType) -> bool:
         case ReduceMax() | ReduceMean() | ReduceMin() | ReduceProd() | ReduceSum():
             return True  # an equal shape means that only axes of one element are reduced
         case Transpose():
-            return _in_order(op.order, x)
+            return in_order(op.order, x.shape)
         case Slice():
             return op.ranges == tuple(map(range, x.shape))
         case Pad():
@@ -118,9 +118,9 @@ def _is_noop(op: Op, x: TensorType, y: TensorType) -> bool:
     return False
 
 
-def _in_order(order: tuple[int, ...], x: TensorType) -> bool:
-    """Whether a transpose moves none but axes of one element past others."""
-    moved = [axis for axis in order if x.shape[axis] != 1]
+def in_order(order: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a transpose moves only axes of one element."""
+    moved = [axis for axis in order if shape[axis] != 1]
     return moved == sorted(moved)
 
 

@@ -1,4 +1,4 @@
-"""A model's own scales, on a target: pairs where the model had them, its weights' integers, and the rest as given."""
+"""A model's own scales and integers on a target."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
-from ..scales import Range, activation_quantization
+from ..scales import Range, activation_quantization, extremes_of
 from ..target import Target, Width, weight_range
 from .insert_fake_quant import Scales, bias_quantization, weights_quantization
 from .repair_scales import Quants
 from .take_scales import Taken
 
 Types = Mapping[str, tuple[TensorType, ...]]
-"""What values are quantized to: a type for each width, the one that it is made at first."""
+"""The types that values are quantized to, one for each width; the first is that of the op that makes it."""
 
 
 @dataclass(frozen=True)
 class Adoption:
-    """What a canonical float graph takes over of a model's scales, and the values that are left without one."""
+    """The scales that a canonical float graph adopts from a model, and the values without one."""
 
     taken: Taken
     plan: Plan
@@ -47,11 +47,11 @@ def adopt_scales(
     ranges: Mapping[Held, Range] = FOUND,
     target: Target = FOUND,
 ) -> Result:
-    """Put a quantize/dequantize pair wherever the model that `adoption` comes from had one, with its scale.
+    """Put a quantize/dequantize pair, with its scale, wherever the model of `adoption` had one.
 
-    Unsigned integers become signed ones with another zero point, which changes no real number. What the target lacks is
-    quantized anew over the same reals: activations with a zero point where it wants none; weights with a zero point, or
-    with the least integer. `ranges` holds the (low, high) of the values that need a scale and have none.
+    Unsigned integers become signed ones with another zero point, which changes no real number. Forms that the target
+    lacks are quantized anew over the same reals: activations with a zero point at a symmetric width; weights with a
+    zero point, or with the least integer. `ranges` holds the (low, high) of the values without a scale.
     """
     scales = adopted_scales(graph, adoption, ranges, target)
     return Result(scales.insert(), {"scales": scales})
@@ -60,8 +60,8 @@ def adopt_scales(
 def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -> Adoption:
     """Match a model's scales with the values of its canonical float graph that a target holds as integers.
 
-    Each node has the width of its result's integers; nodes without any have `bits`, by default what most values have.
-    Raises `NpuqError` for element types and scales per axis that the target does not have.
+    Each node has the width of its result's integers; nodes without any have `bits`, by default those of most values.
+    Raises `NpuqError` for element types and scales per axis that the target lacks.
     """
     values = _passed_on(graph, {name: types for name, types in taken.values.items() if name in graph.types})
     widths = {name: _width(name, types[0], target) for name, types in values.items()}
@@ -87,9 +87,9 @@ def adopt(graph: Graph, taken: Taken, target: Target, bits: int | None = None) -
 
 
 def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]:
-    """What values are quantized to, also through ops that move elements: quantizing commutes with these.
+    """The types that values are quantized to, also through ops that move elements: quantizing commutes with these.
 
-    A result has its operands' scale where that is one; an operand that nothing else reads has its result's.
+    A result has the scale that all its operands share; an operand that nothing else reads has its result's.
     """
     known, before = dict(values), -1
     movers = [
@@ -105,13 +105,9 @@ def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]
             if len(given) == len(operands) and len(kinds) == 1:
                 known.setdefault(node.results[0], given[0])
             if node.results[0] in known:
-                known.update(
-                    {
-                        name: known[node.results[0]]
-                        for name in operands
-                        if name not in known and graph.only_user(name) is node
-                    }
-                )
+                for name in operands:
+                    if graph.only_user(name) is node:
+                        known.setdefault(name, known[node.results[0]])
     return known
 
 
@@ -124,7 +120,7 @@ def _width(name: str, type_: TensorType, target: Target) -> Width:
 
 
 def quantization_on(type_: TensorType, width: Width) -> tuple[Quantization, bool]:
-    """The quantization of integers from elsewhere at a width, and whether each real stays what it was."""
+    """The quantization of a model's integers at a width, and whether their reals stay equal."""
     quant, dtype = type_.quant, type_.dtype
     assert quant is not None
     zero_point = quant.zero_point - (0 if dtype.is_signed else 1 << (dtype.bits - 1))
@@ -135,7 +131,7 @@ def quantization_on(type_: TensorType, width: Width) -> tuple[Quantization, bool
 
 
 def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range], target: Target) -> Scales:
-    """The model's own scales, and those that `ranges` lead to."""
+    """The model's own scales, and those of `ranges`."""
     taken, plan = adoption.taken, adoption.plan
     quants, notes = dict(adoption.quants), list(adoption.notes)
     for name, widths in plan.held.items():
@@ -167,7 +163,7 @@ def adopted_scales(graph: Graph, adoption: Adoption, ranges: Mapping[Held, Range
 
 
 def _bias(graph: Graph, node: Node, taken: Taken, weights: Constant, x_scale: float) -> np.ndarray | None:
-    """A node's bias in steps of its sums: the model's integers where their scales are just those, else reals."""
+    """A node's bias in steps of its sums: the model's integers if their scales are those of the sums, else reals."""
     index = LOWERINGS[type(node.op)].bias
     if index is None or index >= len(node.operands) or weights.type.quant is None:
         return None
@@ -183,14 +179,14 @@ def _bias(graph: Graph, node: Node, taken: Taken, weights: Constant, x_scale: fl
 
 
 def _too_great(bias: np.ndarray | None, width: Width) -> str | None:
-    """Why weights cannot keep their scales, which are also those of their bias."""
+    """The reason why weights cannot keep their scales, which are also those of their bias."""
     low, high = width.bias_dtype.range
     fits = bias is None or (bias.min(initial=0) >= low and bias.max(initial=0) <= high)
     return None if fits else f"their bias takes more than {width.bias_bits} bits"
 
 
 def _misfit(node: Node, own: Constant, width: Width, target: Target) -> str | None:
-    """Why the integers of a model's weights cannot be the target's."""
+    """The reason why the target cannot use the integers of a model's weights."""
     quant, dtype, lowering = own.type.quant, signed(own.type.dtype), LOWERINGS[type(node.op)]
     assert quant is not None
     shift = own.type.dtype.range[0] - dtype.range[0]
@@ -212,12 +208,12 @@ def signed(dtype: DType) -> DType:
 
 
 def _rest(graph: Graph, taken: Taken, range_: Range | None, name: str, width: Width) -> Quantization:
-    """The scale of a value that the model gave none."""
+    """The scale of a value that has none in the model."""
     constant, own = graph.constants.get(name), taken.integers(graph, name)
     if own is not None and own.type.dtype.bits == width.bits and own.type.quant and own.type.quant.axis is None:
         return quantization_on(own.type, width)[0]
     if constant is not None:
-        return activation_quantization((float(constant.array.min()), float(constant.array.max())), width)
+        return activation_quantization(extremes_of(constant.array), width)
     maker = graph.producers.get(name)
     if maker is not None and maker.op.name == "softmax":
         return softmax_quantization(width)

@@ -1,4 +1,4 @@
-"""Integer inputs of a type of their own, such as the bytes of a picture, ahead of what the NPU computes with."""
+"""Inputs that arrive as integers of a chosen type, such as the bytes of a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..pipeline import FOUND, graph_pass
 from ..scales import Range, spread
 
 INPUT_DTYPES = {"int8": DType.I8, "uint8": DType.U8, "int16": DType.I16, "float32": None, "None": None}
-"""What inputs of the program can be; None leaves the choice to their readers."""
+"""The types of a program's inputs; None leaves the choice to their readers."""
 
 InputDtypes = str | Sequence[str] | Mapping[str, str]
 """One type for all float inputs, one for each input in order, or types by name."""
@@ -71,7 +71,7 @@ def chosen_dtypes(graph: Graph, dtypes: InputDtypes | None) -> dict[str, DType]:
 
 
 def _pair(graph: Graph, name: str, dtype: DType, extremes: Mapping[str, Range]) -> Quantize | None:
-    """What quantizes an input first; None where its one reader does just that."""
+    """The quantize that precedes an input's readers; None if they have its type already."""
     if not graph.inputs[name].dtype.is_float:
         raise NpuqError(f"input {name}: {graph.inputs[name].dtype}; its type can be chosen for float inputs only")
     readers = [user.op for user in graph.users[name] if isinstance(user.op, Quantize)]

@@ -17,12 +17,12 @@ from ..lowering.reduction import softmax_quantization
 from ..lowering.registry import is_weight
 from ..pipeline import FOUND, READERS, Result, graph_pass
 from ..precision import Precisions
-from ..scales import LEAST_SCALE, Range, activation_quantization, weight_quantization
+from ..scales import LEAST_SCALE, Range, activation_quantization, extremes_of, representable, weight_quantization
 from ..target import Target, Width, weight_range
 from .repair_scales import Quants, repair_scales
 from .scale_file import given_scales, read_scales
 from .scale_groups import Port, parts_apart, scale_groups, unify
-from .visible_ranges import span, visible_range
+from .visible_ranges import visible_range
 
 Ranges = Mapping[str, Range] | Mapping[Held, Range]
 """Calibrated (low, high) by value or, where a value is held at several widths, by (value, bits)."""
@@ -40,9 +40,9 @@ def insert_fake_quant(
 ) -> Result:
     """Put a quantize/dequantize pair behind every value that gets a scale, and integers in the place of weights.
 
-    `ranges` holds the calibrated (low, high) of the values that `plan_of` names; values that move together share
-    one scale. Where a user has another width than the value, a second pair behind the first converts it. Nodes that
-    stay on the host are marked with the reason. Text names a scale file as `ranges`.
+    `ranges` holds the calibrated (low, high) of the values that `plan_of` names; in text it is a scale file. Values
+    that move together share one scale. A second pair converts a value for users of another width. Nodes that run on
+    the host are marked with the reason.
     """
     if "format" in ranges:
         held = plan_of(graph, target, precision).held
@@ -52,27 +52,24 @@ def insert_fake_quant(
 
 
 def choose_scales(graph: Graph, ranges: Ranges, target: Target, precision: Precisions = EVERYWHERE) -> Scales:
-    """The scales of all values, at each width that holds them, and of weights; repaired where shifts ask for it."""
+    """The scales of all values, at each width that holds them, and of weights, repaired for the target's shifts."""
     plan = plan_of(graph, target, precision)
     groups = _groups(graph, plan, frozenset() if precision.unify_inputs else _apart(graph, plan, ranges, target))
     quants = _activation_quants(graph, plan, ranges, groups, target)
-    dtypes = {
-        node.results[0]: target.width(plan.bits[node.results[0]]).weight_dtype(precision.weight_bits(node))
-        for node in graph.nodes
-        if plan.of(node).kind is Kind.COMPUTE
-        and any(is_weight(graph, node, i) for i in LOWERINGS[type(node.op)].weights)
-    }
-    weights = {
-        node.results[0]: weights_quantization(graph, node, dtypes[node.results[0]], plan, quants, target)
-        for node in graph.nodes
-        if node.results[0] in dtypes
-    }
+    weights, dtypes = dict[str, Quantization](), dict[str, DType]()
+    for node in graph.nodes:
+        if plan.of(node).kind is not Kind.COMPUTE:
+            continue
+        if any(is_weight(graph, node, index) for index in LOWERINGS[type(node.op)].weights):
+            name = node.results[0]
+            dtypes[name] = target.width(plan.bits[name]).weight_dtype(precision.weight_bits(node))
+            weights[name] = weights_quantization(graph, node, dtypes[name], plan, quants, target)
     quants, notes = repair_scales(graph, plan, quants, weights, groups, target)
     return Scales(graph, plan, quants, weights, dtypes, target, notes)
 
 
 def _apart(graph: Graph, plan: Plan, ranges: Ranges, target: Target) -> frozenset[Port]:
-    """The operands of Concats that are worth a scale of their own."""
+    """The operands of Concats that keep a scale of their own."""
     given: dict[object, Range] = {**dict(ranges.items())}
     scales = {}
     for name, (made, *_) in plan.held.items():
@@ -98,7 +95,7 @@ def _activation_quants(
 ) -> Quants:
     """The quantization of every value at every width, the narrower ones first.
 
-    A value made at a narrower width has no finer numbers at a wider one: there its range is what its integers can say.
+    At a wider width than that of its op, a value has the range of its narrower integers, which have no finer steps.
     """
     grouped = frozenset[Held]().union(*groups)
     given: dict[object, Range] = {**dict(ranges.items())}
@@ -131,19 +128,18 @@ def _activation_quants(
 def _range(
     graph: Graph, given: Mapping[object, Range], quants: Quants, target: Target, name: str, bits: int, made: int
 ) -> Range | None:
-    """What a value's integers of so many bits must reach; None where nobody said it."""
+    """The range of a value at a width; None if it has not been calibrated."""
     if name in graph.constants:
-        array = graph.constants[name].array
-        return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        return extremes_of(graph.constants[name].array)
     if made < bits:
-        return span(quants[name, made], target.width(made))
+        return representable(quants[name, made], target.width(made))
     return given.get((name, bits), given.get(name))
 
 
 def weights_quantization(
     graph: Graph, node: Node, dtype: DType, plan: Plan, quants: Quants, target: Target
 ) -> Quantization:
-    """Scales of a node's weights, per output channel where the target has that, wide enough for its bias.
+    """Scales of a node's weights, per output channel if the target supports it, wide enough for its bias.
 
     A bias takes no more than half of what the accumulator holds: bias <= 2^(bits - 2) * x scale * weight scale.
     """
@@ -162,7 +158,7 @@ def weights_quantization(
 
 
 def bias_quantization(weights: Quantization, x_scale: float, count: int) -> Quantization:
-    """The scales of so many biases, those of the sums: input scale times weight scale."""
+    """The scales of `count` biases, those of the sums: input scale times weight scale."""
     repeats = count // len(weights.scales) if weights.axis is not None else count
     products = (x_scale * np.tile(np.asarray(weights.scales), repeats)).astype(np.float32).tolist()
     return Quantization(tuple(max(product, LEAST_SCALE) for product in products), (0,) * count, 0)
@@ -170,9 +166,9 @@ def bias_quantization(weights: Quantization, x_scale: float, count: int) -> Quan
 
 @dataclass(frozen=True)
 class Scales:
-    """What every value, at each width, and every weight is quantized to; `insert` writes it into the graph.
+    """The quantization of every value, at each width, and of every weight; `insert` writes it into the graph.
 
-    `biases` has those that are integers already, at the scales of the sums, by the results of their nodes.
+    `biases` has those that a model stores as integers at the scales of the sums, by the results of their nodes.
     """
 
     graph: Graph
@@ -201,13 +197,8 @@ class _Insertion:
         return rewrite(self.graph, self.node, entry=self.entry)
 
     def entry(self, builder: Builder, name: str) -> str:
-        """Quantize a graph input at once, so that all its users read the same numbers.
-
-        Nothing clamps what a user feeds to an integer input, so it takes all integers of its type.
-        """
-        if name not in self.plan.held:
-            return name
-        return self.pairs(builder, name, name, "", whole=True)
+        """Quantize a graph input; nothing clamps the integers that a user feeds, so they may be all of their type."""
+        return self.pairs(builder, name, name, "", whole=True) if name in self.plan.held else name
 
     def node(self, builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...]:
         """Copy the node over quantized operands, and quantize its results."""

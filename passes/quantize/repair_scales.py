@@ -1,4 +1,4 @@
-"""Result scales that a target's shifts can reach: the least repair before lowering would have to give up."""
+"""Repair of result scales that a target's shifts cannot reach."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ def repair_scales(
     groups: Collection[frozenset[Held]],
     target: Target,
 ) -> tuple[Quants, tuple[tuple[str, str], ...]]:
-    """Raise the scales of results whose factor is beyond the target's least shift; give what was raised and why.
+    """Raise the scales of results whose factor exceeds that of the target's least shift; give the scales and notes.
 
-    A result scale s_y must exceed s_x * s_w (or what the op has in its place) over the greatest factor M / 2^s; sums
-    and rescalings, which may shift their operands left first, reach further. The values that share the scale share the
-    repair; a raised scale may ask for the next one, until all hold. Raises PassError where a repair would leave a value
-    that is not zero no integer but 0.
+    A result scale s_y must exceed s_x * s_w (or the op's own gain) over the greatest factor M / 2^s; sums and
+    rescalings, which may shift their operands left first, reach further. Values of one scale are repaired together;
+    this repeats until all scales fit. Raises PassError if a repair would turn all integers of a nonzero value into 0.
     """
     shared = {held: group for group in groups for held in group}
     given, quants, notes = quants, dict(quants), []
@@ -43,7 +42,7 @@ def repair_scales(
             name = _quantized_result(graph, node, plan)
             if name is None or plan.of(node).kind not in (Kind.COMPUTE, Kind.MOVE):
                 continue
-            rescales = _rescales(graph, plan, node)
+            rescales = plan.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
             gain = _rescaled_gain(graph, node, quants, bits) if rescales else _gain(graph, node, quants, bits, weights)
             shift = (target.rescale_shift_range if rescales else target.shift_range)[0]
             least = gain * 2.0**shift / MULTIPLIERS[1]
@@ -83,13 +82,8 @@ def _quantized_result(graph: Graph, node: Node, plan: Plan) -> str | None:
     return name
 
 
-def _rescales(graph: Graph, plan: Plan, node: Node) -> bool:
-    """Whether each operand's scale is changed to the result's by itself."""
-    return plan.of(node).kind is Kind.MOVE or isinstance(node.op, (Add, Sub))
-
-
 def _rescaled_gain(graph: Graph, node: Node, quants: Quants, bits: int) -> float:
-    """The greatest scale of the operands, where it is another than the result's."""
+    """The greatest scale of operands that are rescaled one by one."""
     held = ((operand, bits) for operand in activations(graph, node))
     return max((quants[one].scale for one in held if one in quants), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Scales in files: what every value was quantized to, as JSON that people and other tools can read and write.
+"""Scale files: the quantization of every value, as JSON that people and other tools can read and write.
 
     {"format": "npuq-scales", "version": 1, "graph": ..., "digest": ..., "target": ...,
      "values": {NAME: [{"bits": 8, "scale": ..., "zero_point": 0, "range": [..., ...]}, ...], ...}}
@@ -18,15 +18,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from npuq.ir.errors import NpuqError, one_line
-from npuq.ir.graph import Graph
+from npuq.ir import Graph, NpuqError, Quantization, one_line
 from npuq.ir.ops.quant import Dequantize, Quantize
-from npuq.ir.types import Quantization
 
 from ..lowering.plan import EVERYWHERE, Held, plan_of
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
-from ..scales import Range, activation_quantization
+from ..scales import Range, activation_quantization, representable
 from ..target import Target, Width
 
 FORMAT = "npuq-scales"
@@ -36,7 +34,7 @@ KEYS = ("bits", "scale", "zero_point", "range")
 
 @dataclass(frozen=True)
 class Given:
-    """Scales from outside: the ranges that lead to them, and what there is to say about them."""
+    """The scales of a file, the ranges that lead to them, and notes about them."""
 
     quants: Mapping[Held, Quantization]
     ranges: Mapping[Held, Range]
@@ -57,7 +55,7 @@ class Given:
 def give_scales(
     graph: Graph, *, file: str | Path | Mapping[str, Any], target: Target = FOUND, precision: Precisions = EVERYWHERE
 ) -> Mapping[str, Any]:
-    """Read the scales of a file that `npuq quantize --scales-out` wrote, in the place of ranges to calibrate."""
+    """Read a file that `npuq quantize --scales-out` wrote; its scales replace calibrated ranges."""
     held = plan_of(graph, target, precision).held
     wanted = {name: bits for name, bits in held.items() if name not in graph.constants}
     found = given_scales(read_scales(file), graph, target, wanted, place_of(file))
@@ -69,7 +67,7 @@ def scales_json(graph: Graph, fake: Graph, target: Target, values: Collection[He
     entries: dict[str, list[dict[str, Any]]] = {}
     for (name, bits), quant in held_scales(fake).items():
         if (name, bits) in values:
-            low, high = reals(quant, target.width(bits))
+            low, high = representable(quant, target.width(bits))
             entry = {"bits": bits, "scale": quant.scale, "zero_point": quant.zero_point, "range": [low, high]}
             entries.setdefault(name, []).append(entry)
     head = {"format": FORMAT, "version": VERSION, "graph": graph.name, "digest": digest(graph), "target": target.name}
@@ -95,7 +93,7 @@ def read_scales(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def place_of(source: object) -> str:
-    """How errors call a scale file, or what stands for one."""
+    """The name of a scale file, or of the mapping in its place, in errors."""
     return str(source) if isinstance(source, str | Path) else "scales"
 
 
@@ -108,8 +106,8 @@ def given_scales(
 ) -> Given:
     """The scales of a scale file for a canonical float graph, whose values `wanted` are held at so many bits.
 
-    Values that are not named are calibrated. Raises `NpuqError`, which begins with `place`, for names that are not
-    there, and for entries that the target or the format do not allow.
+    Values without an entry are calibrated. Raises `NpuqError`, which begins with `place`, for unknown names, and for
+    entries that the target or the format do not allow.
     """
     values = content.get("values")
     if not isinstance(values, Mapping):
@@ -156,12 +154,6 @@ def held_scales(fake: Graph) -> dict[Held, Quantization]:
     return found
 
 
-def reals(quant: Quantization, width: Width) -> Range:
-    """What the least and the greatest integer mean."""
-    low, high = ((limit - quant.zero_point) * quant.scale for limit in width.activation_range)
-    return low, high
-
-
 def digest(graph: Graph) -> str:
     """SHA-256 of a graph's text and constants."""
     hash_ = hashlib.sha256(str(graph).encode())
@@ -175,7 +167,7 @@ def _range(quant: Quantization, width: Width) -> Range:
     if width.symmetric:
         end = width.activation_range[1] * quant.scale
         return -end, end
-    return reals(quant, width)
+    return representable(quant, width)
 
 
 def _quantization(at: str, entry: Any, target: Target) -> tuple[Width, Quantization]:
@@ -183,8 +175,9 @@ def _quantization(at: str, entry: Any, target: Target) -> tuple[Width, Quantizat
     if not isinstance(entry, Mapping) or not entry.keys() <= set(KEYS) or not entry.keys() & {"scale", "range"}:
         raise NpuqError(f"{at}: an object with scale or range wanted, and of {', '.join(KEYS)} nothing else")
     bits = entry.get("bits", target.default_bits)
-    if bits not in [width.bits for width in target.widths]:
-        raise NpuqError(f"{at}: {bits!r} bits; {target.name} has {', '.join(map(str, _bits(target)))}")
+    known = [width.bits for width in target.widths]
+    if bits not in known:
+        raise NpuqError(f"{at}: {bits!r} bits; {target.name} has {', '.join(map(str, known))}")
     width = target.width(bits)
     range_ = entry.get("range")
     if range_ is not None and not (isinstance(range_, list | tuple) and len(range_) == 2 and all(map(_finite, range_))):
@@ -200,13 +193,9 @@ def _quantization(at: str, entry: Any, target: Target) -> tuple[Width, Quantizat
     if not isinstance(zero_point, int) or not least <= zero_point <= greatest:
         raise NpuqError(f"{at}: zero point {zero_point!r}, {least} to {greatest} wanted")
     quant = Quantization.per_tensor(scale, zero_point)
-    if range_ is not None and not all(map(_close, range_, reals(quant, width))):
+    if range_ is not None and not all(map(_close, range_, representable(quant, width))):
         raise NpuqError(f"{at}: scale {scale!r} and range {list(range_)} contradict each other; leave out one")
     return width, quant
-
-
-def _bits(target: Target) -> list[int]:
-    return [width.bits for width in target.widths]
 
 
 def _finite(number: Any) -> TypeGuard[float]:

@@ -1,4 +1,4 @@
-"""What a model from elsewhere says about its integers, and the float network under it."""
+"""A quantized model's scales and integers, and its float network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..scales import Range
 
 @dataclass(frozen=True)
 class Taken:
-    """A float graph, what its values were quantized to, and the integers of its constants.
+    """A float graph, the types that its values were quantized to, and the integers of its constants.
 
-    A value has a type for each width that it was quantized to; the first is the one that it was made at. Constants are
-    known by their names and by the nodes that read them: different integers may round to the same reals.
+    A value has a type for each width; the first is that of the op that made it. Constants stand by their names and by
+    the nodes that read them: different integers may round to the same reals.
     """
 
     graph: Graph
@@ -30,7 +30,7 @@ class Taken:
     constants: Mapping[str, Mapping[str, Constant]]
 
     def integers(self, graph: Graph, name: str, reader: str = "") -> Constant | None:
-        """The integers of a constant of `graph`, where it is still what they stand for and they are no others."""
+        """The integers of a constant of `graph`; None if their reals have changed or its readers' integers differ."""
         read, now = self.constants.get(name, {}), graph.constants.get(name)
         constant = read.get(reader) or next(iter(read.values()), None)
         if constant is None or now is None or constant.type.quant is None:
@@ -48,9 +48,8 @@ def has_scales(graph: Graph) -> bool:
 def take_scales(graph: Graph) -> Taken:
     """Leave out all quantizes and dequantizes; ops on integers with scales become ops on their reals.
 
-    A value that is quantized more than once to one width has the first of its scales. Where a computed value is
-    quantized without integers for what is less than zero, that is a ReLU as well, which other tools leave out for that
-    reason: it comes back.
+    A value that is quantized more than once to one width has the first of its scales. Quantizing a computed value
+    without integers for negative reals is also a ReLU, which other tools leave out for that reason: it is restored.
     """
     values: dict[str, tuple[TensorType, ...]] = {}
     constants: dict[str, dict[str, Constant]] = {}
@@ -91,7 +90,7 @@ def take_scales(graph: Graph) -> Taken:
 
 
 def _real(builder: Builder, constants: dict[str, dict[str, Constant]], name: str, readers: Iterable[Node]) -> str:
-    """A known array of integers as reals; what is computed is real already."""
+    """A constant of integers as reals; computed values are reals already."""
     constant = builder.constants.get(name)
     if constant is None or constant.type.quant is None:
         return name
@@ -101,7 +100,7 @@ def _real(builder: Builder, constants: dict[str, dict[str, Constant]], name: str
 
 
 def _on_reals(graph: Graph, node: Node) -> Op:
-    """The op for the reals of what it moves, selects or compares."""
+    """The op for the reals of its operands."""
     quant = graph.types[node.operands[0]].quant
     if isinstance(node.op, Pad) and node.op.mode == "constant" and quant is not None:
         return replace(node.op, value=(node.op.value - quant.zero_point) * quant.scale)

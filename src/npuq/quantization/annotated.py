@@ -15,8 +15,8 @@ from npuq.passes.lowering.lower_to_integer import Lowered, lower_to_integer
 from npuq.passes.pipeline import AfterPass, Result, chain
 from npuq.passes.quantize.adopt_scales import adopt, adopt_scales
 from npuq.passes.quantize.insert_fake_quant import Scales
-from npuq.passes.quantize.scale_file import reals
 from npuq.passes.quantize.take_scales import take_scales
+from npuq.passes.scales import representable
 from npuq.passes.target import Target
 
 from ..comparison.compare import Progress
@@ -68,7 +68,7 @@ def quantize_annotated(
     findings = {"target": target, "precision": precision, "statistics": statistics, "adoption": adoption}
     found = passes.run(replace(prepared, findings=findings), after_pass=after_pass)
     scales = found.get("scales", Scales)
-    reach = {held: reals(quant, target.width(held[1])) for held, quant in scales.quants.items()}
+    reach = {held: representable(quant, target.width(held[1])) for held, quant in scales.quants.items()}
     unused = list(recipe.unused(precision, reach))
     effort = recipe.chosen_effort
     if effort.equalizes:

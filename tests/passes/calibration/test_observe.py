@@ -17,7 +17,7 @@ from npuq.ir import Builder, DType, Graph, NpuqError, TensorType, evaluate, text
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.conv import Conv
 from npuq.passes.calibration.observe import PIECE, observe
-from npuq.passes.calibration.samples import data_digest
+from npuq.passes.calibration.samples import digest_of, samples
 from npuq.passes.calibration.statistics import Observed, Statistics, load_observed
 
 SHAPE = (1, 3, 9, 11)
@@ -172,7 +172,7 @@ def observed() -> tuple[Graph, np.ndarray, Observed]:
 def test_saved_statistics_come_back(tmp_path: Path, observed: tuple[Graph, np.ndarray, Observed]) -> None:
     graph, data, found = observed
     found.save(tmp_path / "a.npz")
-    loaded = load_observed(tmp_path / "a.npz", text_digest(graph), data_digest(graph, [data[2:], data[:2]]))
+    loaded = load_observed(tmp_path / "a.npz", text_digest(graph), digest_of(samples(graph, [data[2:], data[:2]])))
     assert dict(loaded) == dict(found)
     assert loaded.samples == 4
     found.save(tmp_path / "b.npz")
@@ -188,7 +188,7 @@ def test_saved_statistics_of_other_origin_are_refused(
     with pytest.raises(NpuqError, match=r"a\.npz: statistics of another graph: \w{12} seen, \w{12} wanted; calibrate"):
         load_observed(path, text_digest(identity_graph(7)))
     with pytest.raises(NpuqError, match="statistics of another data"):
-        load_observed(path, text_digest(graph), data_digest(graph, data[:3]))
+        load_observed(path, text_digest(graph), digest_of(samples(graph, data[:3])))
 
 
 def test_damaged_statistics_are_refused(tmp_path: Path, observed: tuple[Graph, np.ndarray, Observed]) -> None:
