@@ -1,4 +1,4 @@
-"""The code in the two guides, and the demo, run as they stand."""
+"""The code of the guides and the demo runs, and the paths that guides name exist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.test_layers import ROOMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -23,7 +25,7 @@ except NpuqError as error:
 
 
 def run(guide: str, more: str = "") -> str:
-    """What the guide's Python blocks print, run in a process of their own: they register ops and passes."""
+    """Run the guide's Python blocks in a process of their own, since they register ops; return the output."""
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / guide).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     script = "\n".join(blocks) + more
@@ -44,13 +46,35 @@ def test_adding_an_op() -> None:
     assert run("adding-an-op.md") == ""
 
 
-@pytest.mark.parametrize("guide", ["adding-a-pass.md", "adding-an-op.md"])
-def test_what_a_guide_names_is_there(guide: str) -> None:
+@pytest.mark.parametrize("guide", ["adding-a-pass.md", "adding-an-op.md", "architecture.md"])
+def test_paths_in_a_guide_exist(guide: str) -> None:
     text = (DOCS / guide).read_text(encoding="utf-8")
-    paths = set(re.findall(r"`((?:ir|passes|frontends|tests|docs)/[\w/.*]+)`", text))
+    paths = set(re.findall(r"`((?:ir|passes|frontends|backends|src/npuq|tests|docs)/[\w/.*-]*)`", text))
     missing = [path for path in paths if "drop_double_relu" not in path and not any(DOCS.parent.glob(path.rstrip("/")))]
     assert paths
     assert not missing
+
+
+def test_names_in_the_architecture_are_defined_where_it_says() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:\w+\.)?(\w+)` in `([\w/]+\.py)`", text)
+    missing = [
+        (name, path)
+        for name, path in named
+        if not re.search(
+            rf"^ *(?:def |class )?{name}\b", (DOCS.parent / path).read_text(encoding="utf-8"), re.MULTILINE
+        )
+    ]
+    assert len(named) > 4
+    assert not missing
+
+
+@pytest.mark.parametrize("folder", ["passes", "src/npuq"])
+def test_the_architecture_lists_the_rooms_in_their_order(folder: str) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(rf"^\| `{folder}/(\w+)/` \|", text, re.MULTILINE)
+    rooms = ROOMS["passes" if folder == "passes" else ""]
+    assert listed == [room for room in rooms if (DOCS.parent / folder / room / "__init__.py").is_file() and room]
 
 
 def test_the_demo_gives_the_figures_of_the_readme() -> None:
