@@ -160,7 +160,7 @@ class Context:
 
     def own_constant(self, array: np.ndarray) -> str:
         """Add the node's own constant, under the user's name."""
-        self.builder.reserved.discard(self._stem)
+        self.builder.release(self._stem)
         return self.builder.constant(array, self._stem)
 
     def add(self, op: Op, *operands: str) -> str:
@@ -186,7 +186,7 @@ class Context:
         for result, output in zip(results, self.node.outputs, strict=False):
             if output and result in made:
                 wanted.setdefault(result, output)
-        self.builder.reserved.difference_update(wanted.values())
+        self.builder.release(*wanted.values())
         renamed = self.builder.rename(wanted, self.start)
         return tuple(renamed.get(result, result) for result in results)
 

@@ -26,6 +26,8 @@ class Builder:
     renamed: dict[str, str] = field(default_factory=dict)
     """The values of the graph that `rewrite` rebuilds, under their names in this one."""
     _known: dict[tuple[TensorType, str], str] = field(default_factory=dict)
+    _free: dict[str, int] = field(default_factory=dict)
+    """The least number behind a name that may be free."""
     _places: dict[str, int] = field(default_factory=dict)
     _placed: int = 0
 
@@ -43,6 +45,7 @@ class Builder:
             self._places.pop(name, None)
             renamed[name] = chosen = self.fresh(other)
             self.types[chosen] = self.types.pop(name)
+            self.release(name)
         for place in range(start, len(self.nodes) if renamed else start):
             node = self.nodes[place]
             operands, results = (tuple(renamed.get(one, one) for one in part) for part in (node.operands, node.results))
@@ -52,11 +55,21 @@ class Builder:
 
     def fresh(self, wanted: str) -> str:
         """`wanted`, or `wanted.1`, `wanted.2`, ... where that name is taken."""
-        name, count = wanted, 0
-        while name in self.types or name in self.reserved:
+        if wanted not in self.types and wanted not in self.reserved:
+            return wanted
+        count = self._free.get(wanted, 1)
+        while (name := f"{wanted}.{count}") in self.types or name in self.reserved:
             count += 1
-            name = f"{wanted}.{count}"
+        self._free[wanted] = count
         return name
+
+    def release(self, *names: str) -> None:
+        """Let new values have names that were reserved, or whose values are gone."""
+        self.reserved.difference_update(names)
+        for name in names:
+            stem, _, count = name.rpartition(".")
+            if stem in self._free and count.isdecimal():
+                self._free[stem] = min(self._free[stem], int(count))
 
     def input(self, name: str, type_: TensorType) -> str:
         """Add a graph input; its name is kept as it is."""
@@ -169,7 +182,7 @@ def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str]
         renamed.update({name: entry(builder, name) for name in graph.inputs})
     for node in graph.nodes:
         operands = tuple(renamed[operand] for operand in node.operands)
-        builder.reserved.difference_update(node.results)
+        builder.release(*node.results)
         results = rule(builder, node, operands)
         if results is None:
             results = builder.copy(node, operands)

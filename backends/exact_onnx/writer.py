@@ -63,7 +63,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
     builder = Builder(graph.name, reserved=set(graph.types))
     entered = {}
     for name, type_ in graph.inputs.items():
-        builder.reserved.discard(name)
+        builder.release(name)
         if type_.quant is None:
             builder.input(name, type_)
             continue
@@ -72,7 +72,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
     builder.constants.update(graph.constants)
     builder.types.update({name: known.type for name, known in graph.constants.items()})
     for node in graph.nodes:
-        builder.reserved.difference_update(node.results)
+        builder.release(*node.results)
         builder.copy(node, (entered.get(operand, operand) for operand in node.operands))
     outputs = {}
     for public, value in graph.outputs.items():

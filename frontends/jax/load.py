@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,11 @@ class _Importer:
             return "/".join(self._path)
         traceback = proto.source_info.traceback
         for frame in traceback.frames if traceback is not None else ():
-            path = Path(frame.file_name)
-            if not any(part in LIBRARIES for part in path.parts):
-                return f"{path.name}:{frame.line_num}"
+            if _is_users(frame.file_name):
+                return f"{Path(frame.file_name).name}:{frame.line_num}"
         return str(proto.primitive.name)
+
+
+@cache
+def _is_users(file: str) -> bool:
+    return not any(part in LIBRARIES for part in Path(file).parts)

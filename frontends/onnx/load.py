@@ -125,7 +125,7 @@ class _Importer:
         """Translate the nodes of a graph or a branch; return its results."""
         for tensor in proto.initializer:
             if tensor.name in self.read:
-                self.builder.reserved.discard(tensor.name)
+                self.builder.release(tensor.name)
                 scope[tensor.name] = self.builder.constant(read_array(tensor, self.folder), tensor.name)
         for tensor in proto.sparse_initializer:
             require(tensor.values.name not in self.read, f"initializer {tensor.values.name!r} is sparse")

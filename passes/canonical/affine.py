@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,30 +27,47 @@ Step = Callable[[Graph, Node, int], "tuple[Affine, str] | None"]
 """Reads a node as an affine function of one operand, with its channels on the given axis of the result."""
 
 
-def run_of(graph: Graph, node: Node, axis: int, step: Step) -> tuple[Affine, str] | None:
-    """The affine function of the longest run of steps that ends in `node`, and the value that enters it.
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs of steps in a graph; each node is looked at once."""
 
-    Nothing but the next step reads a value inside the run.
-    """
-    found = step(graph, node, axis)
-    while found is not None:
-        affine, source = found
-        before = graph.producers.get(source)
-        earlier = step(graph, before, axis) if before is not None and graph.only_user(source) is not None else None
-        if earlier is None:
-            return affine, source
-        found = earlier[0].then(affine), earlier[1]
-    return None
+    graph: Graph
+    step: Step
+    _known: dict[tuple[str, int], tuple[Affine, str] | None] = field(default_factory=dict)
+
+    def ending_in(self, node: Node, axis: int) -> tuple[Affine, str] | None:
+        """The affine function of the longest run of steps that ends in `node`, and the value that enters it.
+
+        Nothing but the next step reads a value inside the run.
+        """
+        run: tuple[Affine, str] | None = None
+        steps: list[tuple[tuple[str, int], Affine, str]] = []
+        before: Node | None = node
+        while before is not None:
+            key = before.results[0], axis
+            if key in self._known:
+                run = self._known[key]
+                break
+            found = self._known[key] = self.step(self.graph, before, axis)
+            if found is None:
+                break
+            steps.append((key, *found))
+            alone = self.graph.only_user(found[1]) is not None
+            before = self.graph.producers.get(found[1]) if alone else None
+        for key, affine, source in reversed(steps):
+            run = self._known[key] = (affine, source) if run is None else (run[0].then(affine), run[1])
+        return run
 
 
-def absorbed(graph: Graph, builder: Builder, node: Node, step: Step) -> str | None:
+def absorbed(runs: Runs, builder: Builder, node: Node) -> str | None:
     """Append the op before the run of steps that ends in `node` with the run in its weights; give its result's name.
 
     None without such an op with constant weights, or if anything else reads its result. Weights are computed in float64
     and rounded once.
     """
+    graph = runs.graph
     for axis in dict.fromkeys((1, node.type.rank - 1)):
-        found = run_of(graph, node, axis, step) if 0 <= axis < node.type.rank else None
+        found = runs.ending_in(node, axis) if 0 <= axis < node.type.rank else None
         if found is None:
             continue
         affine, source = found

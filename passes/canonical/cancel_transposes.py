@@ -72,7 +72,7 @@ class _Sinking:
         for name, constant in self.graph.constants.items():
             self.values[name] = self.as_is(self.builder.constant(constant, name))
         for node in self.graph.nodes:
-            self.builder.reserved.difference_update(node.results)
+            self.builder.release(*node.results)
             self.node(node)
         return self.builder.build({name: self.plain(value) for name, value in self.graph.outputs.items()})
 

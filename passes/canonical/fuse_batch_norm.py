@@ -11,7 +11,7 @@ from npuq.ir.ops.norm import BatchNorm
 
 from ..conditions import no_batch_norm
 from ..pipeline import graph_pass
-from .affine import Affine, absorbed, bias_of, result_axis, run_of, with_weights
+from .affine import Affine, Runs, absorbed, bias_of, result_axis, with_weights
 from .fuse_bias import constant_step
 
 
@@ -45,18 +45,22 @@ def _step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
 
 
 def _into_previous(graph: Graph) -> Graph:
+    runs = Runs(graph, _step)
+
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        return absorbed(graph, builder, node, _step) if isinstance(node.op, BatchNorm) else None
+        return absorbed(runs, builder, node) if isinstance(node.op, BatchNorm) else None
 
     return rewrite(graph, fuse)
 
 
 def _into_next(graph: Graph) -> Graph:
+    runs = Runs(graph, batch_norm_step)
+
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         before = graph.producers.get(node.operands[0]) if node.operands else None
         if result_axis(graph, node) is None or before is None or graph.only_user(node.operands[0]) is None:
             return None
-        run = run_of(graph, before, 1, batch_norm_step)
+        run = runs.ending_in(before, 1)
         if run is None or not _uniform(graph, node, run[0]):
             return None
         affine, source = run

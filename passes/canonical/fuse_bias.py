@@ -8,7 +8,7 @@ from npuq.ir import Builder, Graph, Node, rewrite
 from npuq.ir.ops.elementwise import Add, Div, Mul, Sub
 
 from ..pipeline import graph_pass
-from .affine import Affine, absorbed
+from .affine import Affine, Runs, absorbed
 from .arithmetic_forms import scalar
 
 
@@ -19,9 +19,10 @@ def fuse_bias(graph: Graph) -> Graph:
     Nothing else may read that op's result. Several in a row fold as one; weights are computed in float64 and rounded
     once.
     """
+    runs = Runs(graph, constant_step)
 
     def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        return absorbed(graph, builder, node, constant_step) if isinstance(node.op, (Add, Sub, Mul, Div)) else None
+        return absorbed(runs, builder, node) if isinstance(node.op, (Add, Sub, Mul, Div)) else None
 
     return rewrite(graph, fuse)
 

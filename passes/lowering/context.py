@@ -142,7 +142,7 @@ class Context:
         """Add an op whose integers have the result's scale; an op that moves elements infers its own."""
         quant = None if op.moved(operands) else result.quant
         if not suffix:
-            self.builder.reserved.discard(result.name)
+            self.builder.release(result.name)
         return self.builder.add(op, *operands, name=result.name + suffix, loc=result.loc, quant=quant)
 
     def tail(self, result: Result, op: str = "") -> dict[str, Any]:

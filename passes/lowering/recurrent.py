@@ -225,7 +225,7 @@ def _emit(
     """Add the op, let its results stand for the node's, and return the wanted one."""
     x = context.take(node.operands[0])
     constants = [context.builder.constant(array, f"{node.results[0]}.{name}") for name, array in arrays.items()]
-    context.builder.reserved.difference_update(node.results)
+    context.builder.release(*node.results)
     made = context.builder.add_all(
         op, x, *constants, *states, names=node.results, loc=node.loc, quant=tuple(one.quant for one in results)
     )

@@ -168,3 +168,23 @@ def test_integers_that_only_move_keep_their_scale(
     graph = load(helper.make_model(net, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
     assert [node.op.name for node in graph.nodes if node.op.name in ("dequantize", "cast")] == ["dequantize"]
     np.testing.assert_array_equal(evaluate(graph)(np.array([[0, 4, 10]], np.int8))[0], wanted)
+
+
+def test_integers_may_be_moved_many_times() -> None:
+    count = 1500
+    shapes = {"flat": np.array([6]), "wide": np.array([2, 3]), "s": HALF}
+    moves = [
+        helper.make_node("Reshape", [f"r{at}" if at else "x", ("flat", "wide")[at % 2]], [f"r{at + 1}"])
+        for at in range(count)
+    ]
+    graph = helper.make_graph(
+        [*moves, helper.make_node("DequantizeLinear", [f"r{count}", "s"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.INT8, [2, 3])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, 3])],
+        [numpy_helper.from_array(array, name) for name, array in shapes.items()],
+    )
+    loaded = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    assert len(loaded.nodes) == count + 1
+    assert loaded.inputs["x"].quant == Quantization.per_tensor(0.5)
+    assert {node.op.name for node in loaded.nodes} == {"reshape", "dequantize"}

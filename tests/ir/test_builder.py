@@ -31,6 +31,48 @@ def test_builder_infers_types_and_keeps_names_apart() -> None:
     assert builder.types[third] == X
 
 
+def test_a_name_that_is_released_is_given_again() -> None:
+    builder = Builder("g", reserved={"relu", "relu.1", "relu.2"})
+    x = builder.input("x", X)
+    assert builder.add(Relu(), x) == "relu.3"
+    builder.release("relu.2", "x")
+    assert [builder.add(Relu(), x) for _ in range(2)] == ["relu.2", "relu.4"]
+    builder.release("relu", "relu.1")
+    assert [builder.add(Relu(), x) for _ in range(3)] == ["relu", "relu.1", "relu.5"]
+
+
+def test_like_names_are_not_counted_again_for_each_node() -> None:
+    class Counted(dict[str, TensorType]):
+        looks = 0
+
+        def __contains__(self, name: object) -> bool:
+            self.looks += 1
+            return super().__contains__(name)
+
+    types = Counted()
+    builder = Builder("g", types=types)
+    x = builder.input("x", X)
+    for _ in range(500):
+        builder.add(Relu(), x)
+    assert types.looks < 5 * 500
+
+
+def test_the_producer_of_a_value_follows_its_name() -> None:
+    builder = Builder("g")
+    x = builder.input("x", X)
+    first, second = builder.add(Relu(), x, name="a"), builder.add(Neg(), x, name="b")
+    third = builder.add(Add(), first, second, name="c")
+    assert builder.producer(x) is None
+    assert builder.producer(third) is builder.nodes[2]
+    assert builder.rename({second: "a", third: "d"}, start=1) == {"b": "a.1", "c": "d"}
+    made = builder.producer("d")
+    assert made is not None
+    assert made.operands == ("a", "a.1")
+    assert builder.producer("a.1") is builder.nodes[1]
+    assert builder.producer("b") is builder.producer("c") is None
+    assert verify(builder.build({"y": "d"})).types["d"] == X
+
+
 def test_builder_holds_equal_constants_once() -> None:
     builder = Builder("g")
     one = builder.constant(np.ones(3, np.float32), "one")

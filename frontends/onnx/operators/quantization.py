@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import Constant, DType, Quantization, require
+from npuq.ir import Node as GraphNode
 from npuq.ir.ops.elementwise import Mul, Sub
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.quant import Dequantize, Quantize
@@ -52,20 +53,22 @@ def real(context: Context, q: str, quant: Quantization) -> str:
 
 def _stated(context: Context, q: str, quant: Quantization) -> str | None:
     """Return constant or input integers, or moved ones, with their scale; None for computed ones."""
-    builder, array = context.builder, context.known(q)
+    builder, moves = context.builder, list[GraphNode]()
+    while (array := context.known(q)) is None and q not in builder.inputs:
+        maker = builder.producer(q)
+        if quant.axis is not None or maker is None or maker.op.moved(maker.operands) != maker.operands[:1]:
+            return None
+        moves.append(maker)
+        q = maker.operands[0]
     if array is not None:
-        return builder.constant(Constant.of(array, quant), q)
-    if q in builder.inputs and quant.axis is None and context.read.get(q) == 1:
+        q = builder.constant(Constant.of(array, quant), q)
+    elif quant.axis is None and context.read.get(q) == 1:
         builder.inputs[q] = builder.types[q] = builder.types[q].with_quant(quant)
-        return q
-    maker = context.builder.producer(q)
-    if quant.axis is not None or maker is None or maker.op.moved(maker.operands) != maker.operands[:1]:
+    else:
         return None
-    first, *others = maker.operands
-    moved = _stated(context, first, quant)
-    if moved is None:
-        return None
-    return context.builder.add(maker.op, moved, *others, name=f"{q}.typed", loc=maker.loc)
+    for maker in reversed(moves):
+        q = builder.add(maker.op, q, *maker.operands[1:], name=f"{maker.results[0]}.typed", loc=maker.loc)
+    return q
 
 
 def known_transposed(context: Context, name: str) -> str | None:

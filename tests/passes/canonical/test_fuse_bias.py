@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from npuq.passes.canonical.fuse_bias import fuse_bias
+from npuq.ir import Builder, Graph, Node, parse_type
+from npuq.ir.ops.elementwise import Add
+from npuq.passes.canonical.affine import Affine, Runs
+from npuq.passes.canonical.fuse_bias import constant_step, fuse_bias
 
 from ..rewriting import rewritten, unchanged
 
@@ -121,3 +125,24 @@ def test_arithmetic_with_one_number_stays() -> None:
         }
         """,
     )
+
+
+def test_a_long_run_is_read_once() -> None:
+    builder = Builder("g")
+    value = builder.input("x", parse_type("f32[1,2,3]"))
+    for index in range(2000):
+        value = builder.add(Add(), value, builder.constant(np.full((2, 1), index, np.float32)))
+    graph = builder.build({"y": value})
+    read = []
+
+    def step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
+        read.append(node)
+        return constant_step(graph, node, axis)
+
+    runs = Runs(graph, step)
+    last = runs.ending_in(graph.nodes[-1], 1)
+    assert last is not None
+    assert last[1] == "x"
+    assert last[0].offset.tolist() == [1999 * 1000] * 2
+    assert all(runs.ending_in(node, 1) is not None for node in graph.nodes)
+    assert len(read) == len(graph.nodes)
