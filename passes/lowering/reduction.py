@@ -57,10 +57,8 @@ def total(context: Context, op: ReduceMean | ReduceSum, node: Node, result: Resu
 
 
 @lowers(CumSum, becomes="npu.cumsum", gain=product_of_scales)
-def cumulative_sum(context: Context, node: Node, result: Result) -> Emitted:
+def cumulative_sum(context: Context, op: CumSum, node: Node, result: Result) -> Emitted:
     """Every partial sum is an element of the result."""
-    op = node.op
-    assert isinstance(op, CumSum)
     quant = context.quant(node.operands[0])
     last, (axis,) = _layout(context, node, (op.axis,), keep=True)
     integer = NpuCumSum(
