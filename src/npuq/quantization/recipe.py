@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from npuq.backends.write_file import write_file
 from npuq.ir import Graph, NpuqError, one_line
 from npuq.passes.calibration.choose_ranges import choose_ranges
 from npuq.passes.calibration.collect_statistics import FEW, collect_statistics
@@ -186,7 +187,7 @@ class Recipe:
 
         path, content = Path(path), self.content()
         text = tomli_w.dumps(content) if path.suffix == ".toml" else json.dumps(content, indent=1) + "\n"
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text.encode())
 
     def content(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as numbers, strings, lists and tables."""
