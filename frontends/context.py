@@ -195,6 +195,12 @@ class Context:
         return next(filter(None, self.node.outputs), self.node.op)
 
 
+def front(axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
+    return axis % rank
+
+
 def require_size(shape: tuple[int, ...]) -> None:
     """Refuse a value of more than `LARGEST` elements, before anything is allocated for it."""
     require(all(size >= 0 for size in shape), f"a dimension must not be negative: {shape}")

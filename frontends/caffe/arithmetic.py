@@ -106,7 +106,7 @@ def _log_base(parameter: Any) -> float:
 @converts("Eltwise")
 def eltwise(layer: Layer) -> str:
     """A product, a greatest element or a sum; the terms of a sum may have coefficients."""
-    parameter, operands = layer.message.eltwise_param, layer.operands
+    parameter, operands = layer.message.eltwise_param, layer.all_operands()
     require(len(operands) >= 2, f"{len(operands)} bottoms, 2 or more wanted")
     shapes = {layer.type(operand).shape for operand in operands}
     require(len(shapes) == 1, f"bottoms of shapes {' and '.join(map(str, sorted(shapes)))}, equal ones wanted")
@@ -161,7 +161,7 @@ def bias(layer: Layer) -> str:
 def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...]]:
     """Return the second bottom or the stored array, with the shape that broadcasts to the first, and that shape."""
     shape, axis = layer.shape, layer.axis(parameter.axis)
-    computed = layer.operands[1] if len(layer.operands) > 1 else None
+    computed = layer.operand(1) if len(layer.operands) > 1 else None
     count = layer.type(computed).rank if computed is not None else parameter.num_axes
     stop = len(shape) if count == -1 else axis + count
     require(stop <= len(shape), f"axes {axis} to {stop} of {len(shape)}")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..context import require_size
+from ..context import Context, Node, require_size
 from ..problem import Problem, Problems
 from ..specialize import Shapes
 from .read import Net, read_net
-from .registry import Layer, Spec, context, layers, translate
+from .registry import CONVERTERS, Layer, Spec, translate
 
 TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropyLoss", "HingeLoss")
 """Layers of training."""
@@ -101,7 +101,7 @@ class _Importer:
     def layer(self, spec: Spec) -> tuple[str, ...] | None:
         """Return the values of a layer's tops, or None if it or one of its bottoms has a problem."""
         place = f"{self.problems.label}:{spec.name}"
-        if spec.type not in layers():
+        if spec.type not in CONVERTERS:
             remedy = "take the network for deployment instead of the one for training" if spec.type in TRAINING else ""
             self.problems.note(spec.type, place, "no converter for this Caffe layer", remedy)
             return None
@@ -111,5 +111,5 @@ class _Importer:
         # The value of an in-place layer has the layer's name.
         names = tuple(spec.name if top in self.builder.types else top for top in spec.tops)
         with self.problems.noted(spec.type, place):
-            return translate(Layer(spec, operands, context(self.builder, spec, place, names)))
+            return translate(Layer(Context(self.builder, Node(spec.type, place, operands, names, {})), spec))
         return None

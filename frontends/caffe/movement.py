@@ -35,7 +35,7 @@ def concat(layer: Layer) -> str:
     """`concat_dim` is the older name of the axis."""
     parameter = layer.message.concat_param
     axis = parameter.concat_dim if parameter.HasField("concat_dim") else parameter.axis
-    return layer.add(Concat(axis=layer.axis(axis)), *layer.operands)
+    return layer.add(Concat(axis=layer.axis(axis)), *layer.all_operands())
 
 
 @converts("Slice")
@@ -68,7 +68,7 @@ def crop(layer: Layer) -> str:
     require(len(layer.operands) == 2, f"{len(layer.operands)} bottoms, 2 wanted")
     parameter = layer.message.crop_param
     first = layer.axis(parameter.axis)
-    wanted = layer.type(layer.operands[1]).shape
+    wanted = layer.type(layer.operand(1)).shape
     require(len(wanted) == len(layer.shape), f"bottoms of shapes {layer.shape} and {wanted}, one rank wanted")
     count = len(layer.shape) - first
     offsets = tuple(map(int, parameter.offset)) or (0,)

@@ -19,7 +19,7 @@ from ..problem import Problem, Problems
 from ..reference import Arrays, Original
 from ..specialize import Shapes
 from .control import CALLS
-from .registry import Equation, Known, Result, primitives
+from .registry import CONVERTERS, Equation, Known, Result
 from .trace import Traced, trace
 
 HOLDERS = (*CALLS, "cond")
@@ -128,7 +128,7 @@ class _Importer:
         place = f"{self.label}:{self._place(proto)}"
         results: tuple[Result, ...] | None = None
         with self.problems.noted(primitive, place, damage=""):
-            converter = primitives().get(primitive)
+            converter = CONVERTERS.get(primitive)
             require(converter is not None, "no converter for this JAX primitive")
             present = [operand for operand in operands if operand is not None]
             if len(present) == len(operands):

@@ -12,6 +12,7 @@ from npuq.ir import Builder, DType, Node, Op, TensorType, require
 from npuq.ir.ops.shape import Expand, Reshape, Transpose
 
 from ..context import Context
+from ..translation import registering
 
 Ints = tuple[int, ...]
 
@@ -137,21 +138,7 @@ class Equation:
 Result = str | Known
 Converter = Callable[[Equation], "Result | tuple[Result, ...]"]
 
-_CONVERTERS: dict[str, Converter] = {}
+CONVERTERS: dict[str, Converter] = {}
+"""The converters by the names of primitives in a jaxpr."""
 
-
-def converts(*primitives: str) -> Callable[[Converter], Converter]:
-    """Register the converter of primitives by their names in a jaxpr."""
-
-    def register(convert: Converter) -> Converter:
-        for primitive in primitives:
-            assert primitive not in _CONVERTERS, primitive
-            _CONVERTERS[primitive] = convert
-        return convert
-
-    return register
-
-
-def primitives() -> Mapping[str, Converter]:
-    """The converters by primitive."""
-    return _CONVERTERS
+converts = registering(CONVERTERS)

@@ -12,9 +12,8 @@ from npuq.ir import Builder, RuleError, require
 from npuq.ir.ops.logic import Where
 from npuq.ir.ops.shape import Concat, Gather, Reshape
 
-from ..context import Context, Node
+from ..context import Context, Node, front
 from ..problem import Problems
-from .operators.axes import front
 
 if TYPE_CHECKING:
     from onnx import GraphProto

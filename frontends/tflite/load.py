@@ -7,11 +7,11 @@ from pathlib import Path
 
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..context import require_size
+from ..context import Context, Node, require_size
 from ..problem import Problem, Problems
 from ..specialize import Shapes
 from .read import Model, Operator, Tensor, read_model
-from .registry import Operation, Pairs, context, operators, translate
+from .registry import CONVERTERS, Operation, Pairs, translate
 
 
 def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
@@ -108,11 +108,11 @@ class _Importer:
         place = f"{place}:{outputs[0].name}" if outputs else place
         with self.problems.noted(spec.name, place):
             require(not spec.custom, "no converter for this custom operator")
-            require(spec.name in operators(), "no converter for this TFLite operator")
+            require(spec.name in CONVERTERS, "no converter for this TFLite operator")
             operands = tuple(None if number == -1 else self.value(number) for number in spec.inputs)
             if any(one is None and number != -1 for one, number in zip(operands, spec.inputs, strict=True)):
                 return None
             inputs = tuple(None if number == -1 else self.model.tensor(number) for number in spec.inputs)
-            stage = context(self.builder, spec, place, tuple(tensor.name for tensor in outputs))
-            return translate(Operation(spec, operands, inputs, outputs, stage, self.pairs))
+            node = Node(spec.name, place, operands, tuple(tensor.name for tensor in outputs), {})
+            return translate(Operation(Context(self.builder, node), spec, inputs, outputs, self.pairs))
         return None

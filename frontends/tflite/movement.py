@@ -19,7 +19,7 @@ from .registry import Ints, Operation, converts
 def reshape(operation: Operation) -> str:
     """The shape is an operand, or in older files an option; -1 is the remaining size."""
     option = operation.options["shape"]
-    shape = operation.integers(1, "the shape") if operation.optional(1) is not None else option
+    shape = operation.integers(1, "the shape") if operation.context.node.optional(1) is not None else option
     size, rest = math.prod(operation.shape), math.prod(size for size in shape if size != -1)
     require(shape.count(-1) <= 1 and (-1 not in shape or rest > 0), f"shape {shape} of {size} elements")
     return operation.reshaped(operation.x, [size // rest if one == -1 else one for one in shape])

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Op, Quantization, RuleError, TensorType, require
+from npuq.ir import Builder, DType, Op, Quantization, RuleError, require
 from npuq.ir.formats.tflite import ACTIVATIONS
 from npuq.ir.ops.activation import Clip, Relu, Tanh
 from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
 from npuq.ir.ops.shape import Reshape, Transpose
 
-from ..context import Context, Node
+from ..translation import Translation, registering
 from .read import Operator, Tensor
 
 Ints = tuple[int, ...]
@@ -60,55 +60,20 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One operator under translation: its operands by their names in the new graph, its tensors as in the file.
+class Operation(Translation):
+    """One operator under translation, with its tensors as in the file.
 
     Values are channels last, as in the file; `first` and `last` convert for ops that need channels first.
     """
 
     spec: Operator
-    operands: tuple[str | None, ...]
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
-    context: Context
     pairs: Pairs
 
     @property
     def options(self) -> Mapping[str, Any]:
         return self.spec.options
-
-    @property
-    def x(self) -> str:
-        """The first operand."""
-        return self.operand(0)
-
-    @property
-    def shape(self) -> Ints:
-        """The shape of the first operand."""
-        return self.type(self.x).shape
-
-    def operand(self, index: int) -> str:
-        """The name of a required operand."""
-        name = self.optional(index)
-        require(name is not None, f"operand {index} is missing")
-        assert name is not None
-        return name
-
-    def optional(self, index: int) -> str | None:
-        return self.operands[index] if index < len(self.operands) else None
-
-    def all_operands(self) -> tuple[str, ...]:
-        """The names of all operands: at least one, none absent."""
-        return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
-
-    def type(self, name: str) -> TensorType:
-        return self.context.type(name)
-
-    def axis(self, axis: int, rank: int | None = None) -> int:
-        """An axis of the first operand, or of `rank` axes, counted from the front."""
-        rank = len(self.shape) if rank is None else rank
-        require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
-        return axis % rank
 
     def integers(self, index: int, what: str) -> Ints:
         """The integers of a constant operand, flattened."""
@@ -117,14 +82,6 @@ class Operation:
             raise RuleError(f"{what} must be a constant, not computed from the network's inputs")
         require(array.dtype.kind in "iu", f"{what} must be integers")
         return tuple(int(value) for value in array.ravel())
-
-    def number(self, value: float, name: str = "c") -> str:
-        """A scalar of the first operand's element type."""
-        return self.context.constant(np.asarray(value, self.type(self.x).dtype.numpy), name)
-
-    def add(self, op: Op, *operands: str) -> str:
-        """Append an op; the default operand is the operator's first."""
-        return self.context.add(op, *(operands or (self.x,)))
 
     def move(self, op: Op, x: str) -> str:
         """Append an op that only moves elements, which keeps the scale of reals that come from integers."""
@@ -214,29 +171,15 @@ class Operation:
 
 Converter = Callable[[Operation], "str | tuple[str, ...]"]
 
-_CONVERTERS: dict[str, Converter] = {}
+CONVERTERS: dict[str, Converter] = {}
+"""The converters by operator; each returns the values of the outputs."""
 
-
-def converts(*operators: str) -> Callable[[Converter], Converter]:
-    """Register the converter of operators; it returns the values of their outputs."""
-
-    def register(convert: Converter) -> Converter:
-        for operator in operators:
-            assert operator not in _CONVERTERS, operator
-            _CONVERTERS[operator] = convert
-        return convert
-
-    return register
-
-
-def operators() -> Mapping[str, Converter]:
-    """The converters by operator."""
-    return _CONVERTERS
+converts = registering(CONVERTERS)
 
 
 def translate(operation: Operation) -> tuple[str, ...]:
     """Run a converter; its results get their scales and, unless a value inside has it, their tensors' names."""
-    returned = _CONVERTERS[operation.spec.name](operation)
+    returned = CONVERTERS[operation.spec.name](operation)
     results = (returned,) if isinstance(returned, str) else returned
     count = len(operation.outputs)
     require(len(results) >= count, f"{count} outputs, {len(results)} wanted")
@@ -252,8 +195,3 @@ def _bare(operation: Operation, result: str) -> str:
     pair = made.get(result)
     quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, Dequantize) else None
     return quantize.operands[0] if quantize is not None and isinstance(quantize.op, Quantize) else result
-
-
-def context(builder: Builder, spec: Operator, place: str, names: tuple[str, ...]) -> Context:
-    """The context of an operation: its location and the names of its values."""
-    return Context(builder, Node(spec.name, place, (), names, {}))

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from npuq.ir import RuleError, require
 
-from ...context import Context, Node
-
-
-def front(axis: int, rank: int) -> int:
-    """An axis counted from the front."""
-    require(-rank <= axis < rank, f"axis {axis} of {rank} axes")
-    return axis % rank
+from ...context import Context, Node, front
 
 
 def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:

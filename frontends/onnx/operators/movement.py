@@ -12,9 +12,9 @@ from npuq.ir.ops.elementwise import Add, Sub
 from npuq.ir.ops.logic import Cast, Equal, Less, Where
 from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Transpose
 
-from ...context import Context, Node, require_size
+from ...context import Context, Node, front, require_size
 from ..registry import converts
-from .axes import front, fronts, optional_integers, required_integers
+from .axes import fronts, optional_integers, required_integers
 
 
 @converts("Transpose")

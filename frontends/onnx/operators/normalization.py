@@ -14,9 +14,8 @@ from npuq.ir.ops.pool import AveragePool
 from npuq.ir.ops.reduce import ReduceMean, ReduceSum
 from npuq.ir.ops.shape import Expand, Reshape
 
-from ...context import Context, Node
+from ...context import Context, Node, front
 from ..registry import converts
-from .axes import front
 
 
 @converts("BatchNormalization")

@@ -10,9 +10,8 @@ from npuq.ir.ops.elementwise import Mul, Sub
 from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.quant import Dequantize, Quantize
 
-from ...context import Context, Node
+from ...context import Context, Node, front
 from ..registry import converts
-from .axes import front
 
 MICROSOFT = "com.microsoft"
 """The domain of onnxruntime's operators outside ONNX."""

@@ -28,9 +28,9 @@ from npuq.ir.ops.reduce import (
 )
 from npuq.ir.ops.shape import Reshape
 
-from ...context import Context, Node
+from ...context import Context, Node, front
 from ..registry import converts
-from .axes import front, fronts, optional_integers
+from .axes import fronts, optional_integers
 
 REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {
     "ReduceL1": (Abs(), ReduceSum, None),

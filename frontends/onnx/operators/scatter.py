@@ -10,9 +10,8 @@ from npuq.ir.ops.logic import Cast
 from npuq.ir.ops.scatter import GatherNd, Reduction, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Expand, Reshape
 
-from ...context import Context, Node
+from ...context import Context, Node, front
 from ..registry import converts
-from .axes import front
 from .movement import check_indices
 
 REDUCTIONS: dict[str, Reduction] = {"none": "none", "add": "add", "mul": "mul", "max": "max", "min": "min"}

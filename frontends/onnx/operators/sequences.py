@@ -7,9 +7,8 @@ import numpy as np
 from npuq.ir import require
 from npuq.ir.ops.shape import Concat, Reshape, Slice
 
-from ...context import Context, Node
+from ...context import Context, Node, front
 from ..registry import converts
-from .axes import front
 
 
 @converts("SequenceEmpty")

@@ -10,9 +10,9 @@ from npuq.ir import require
 from npuq.ir.ops.elementwise import broadcast
 from npuq.ir.ops.shape import Expand, Reshape, Tile
 
-from ...context import EAGER, Context, Node, require_size
+from ...context import EAGER, Context, Node, front, require_size
 from ..registry import converts
-from .axes import front, fronts, optional_integers, required_integers
+from .axes import fronts, optional_integers, required_integers
 from .pointwise import named_dtype
 
 LONGEST = 1 << 24
