@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +35,10 @@ LEAST_EXPONENT = -126
 
 MOST_WORKERS = 4
 """Threads on one CPU; each holds the values of one sample."""
+
+
+RELEASE = 8
+"""The samples after which memory that was freed goes back to the system."""
 
 
 class Observer:
@@ -90,17 +96,18 @@ class Observer:
         """Count a sample that `samples` checked; errors call it by its index."""
         with jax.enable_x64(True):
             arrays = [jax.device_put(array, self.device) for array in sample]
-            found = self._run(self._parameters, arrays)
-        values = {name: np.asarray(value) for name, value in zip(self.computed, found, strict=True)}
+            found = dict(zip(self.computed, self._run(self._parameters, arrays), strict=True))
         part = self.parts[self.digest.add(sample) % len(self.parts)]
-        for name in dict.fromkeys((*part, *(name for name, _ in self.sums))):
-            _count(index, name, values[name].reshape(-1), part.get(name))
-        for (name, _), sums in self.sums.items():
-            sums.add(values[name])
+        outputs = [np.asarray(found[name]) for name in self.graph.outputs.values()]
+        for name in self.computed:
+            value = np.asarray(found.pop(name))
+            _count(index, name, value.reshape(-1), part.get(name))
+            for (summed, _), sums in self.sums.items():
+                if summed == name:
+                    sums.add(value)
         if self.few.count:
             self.few.add(sample)
         self.count += 1
-        outputs = (values[name] for name in self.graph.outputs.values())
         return tuple(np.moveaxis(value, -1, 1) if value.ndim == 4 else value for value in outputs)
 
     def merge(self, other: Observer) -> Observer:
@@ -220,11 +227,20 @@ def _run(
             turn = index % len(observers)
             pending.append(pools[turn].submit(observers[turn].add_sample, index, sample))
             finish(2 * len(observers))
+            if index % RELEASE == 0:
+                _release_memory()
         finish(0)
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+        _release_memory()
     return reduce(Observer.merge, observers)
+
+
+def _release_memory() -> None:
+    """Give freed memory back to the system, which the C library otherwise holds for each thread."""
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
 
 def _placed(graph: Graph, device: jax.Device) -> dict[str, jax.Array]:
@@ -270,7 +286,7 @@ class _Tally:
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         exponent = least_exponent(max(-low, high), len(self.counts) // 4)
         if exponent > self.exponent:
-            self.counts = coarsened(self.counts, exponent - self.exponent)
+            self.counts[:] = coarsened(self.counts, exponent - self.exponent)
             self.exponent = exponent
         # The product with a power of two is exact, or less than one cell.
         cells = (x * np.float32(2.0**-self.exponent)).astype(np.intp)
