@@ -11,7 +11,7 @@ from ...arithmetic import Interval
 from ...errors import require
 from ...op import no_products, op
 from ...roots import rounded_division, rounded_root
-from ...types import DType, TensorType
+from ...types import TensorType
 from ..elementwise import broadcast
 from .result import Clamped, Operand, Requantized, centred, require_integers
 
@@ -65,8 +65,7 @@ class Hypot(Requantized):
         require_integers(a, b, zero_points=self.zero_points)
         fits = all(0 <= weight <= LARGEST_SIDE for weight in self.weights)
         require(fits, f"weights {self.weights}, 0 to {LARGEST_SIDE} wanted")
-        bound = self._length(a.dtype.range, b.dtype.range)
-        return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=bound)
+        return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=self.type_bounds(a, b))
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """One rounded root of int64, then one requantization."""
@@ -74,13 +73,9 @@ class Hypot(Requantized):
             (side.astype(jnp.int64) - zero_point) * weight
             for side, zero_point, weight in zip((a, b), self.zero_points, self.weights, strict=True)
         )
-        bound = self._length(DType.of(a.dtype).range, DType.of(b.dtype).range)
-        return self.finish(rounded_root(x * x + y * y), multiplier, shift, bound)
+        return self.finish(rounded_root(x * x + y * y), multiplier, shift, self.type_bounds(a, b))
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
-        return self._length(a.bounds, b.bounds)
-
-    def _length(self, *sides: Interval) -> Interval:
-        ends = (centred(side, zero_point) for side, zero_point in zip(sides, self.zero_points, strict=True))
+        ends = (centred(side.bounds, zero_point) for side, zero_point in zip((a, b), self.zero_points, strict=True))
         squares = ((max(-low, high, 0) * weight) ** 2 for (low, high), weight in zip(ends, self.weights, strict=True))
         return 0, math.isqrt(sum(squares)) + 1

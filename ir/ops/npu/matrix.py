@@ -56,14 +56,12 @@ class BatchMatMul(Requantized):
             require_zero_point(operand.dtype, zero_point)
         require(a.shape[-1] == b.shape[-2], f"{a.shape[-1]} columns times {b.shape[-2]} rows")
         shape = (*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-        bound = self._sums(a.dtype.range, b.dtype.range, a.shape[-1])
-        return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
+        return self.rescaled(shape, multiplier, shift, (1,), bound=self.type_bounds(a, b))
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """The zero points' share is taken out of the product of the integers as they are."""
         za, zb = self.zero_points
-        depth = a.shape[-1]
-        bound = self._sums(DType.of(a.dtype).range, DType.of(b.dtype).range, depth)
+        depth, bound = a.shape[-1], self.type_bounds(a, b)
         if a.dtype == jnp.int16 or b.dtype == jnp.int16:
             # Centred 16-bit integers need 17 bits.
             sums = dot(a.astype(jnp.float64) - za, b.astype(jnp.float64) - zb, jnp.float64).astype(jnp.int64)
@@ -76,14 +74,12 @@ class BatchMatMul(Requantized):
         return self.finish(sums + depth * za * zb, multiplier, shift, bound)
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
-        return self._sums(a.bounds, b.bounds, a.type.shape[-1])
+        za, zb = self.zero_points
+        return total(product(centred(a.bounds, za), centred(b.bounds, zb)), a.type.shape[-1])
 
     def macs(self, a: TensorType, b: TensorType, *factors: TensorType) -> int:
         result: TensorType = self.infer(a, b, *factors)
         return result.size * a.shape[-1]
-
-    def _sums(self, a: Interval, b: Interval, depth: int) -> Interval:
-        return total(product(centred(a, self.zero_points[0]), centred(b, self.zero_points[1])), depth)
 
 
 def require_weights(x: TensorType, w: TensorType, bias: TensorType) -> None:

@@ -30,14 +30,12 @@ class Requantize(Requantized):
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Keep the shape; channels are last."""
         require_integers(x, bits=32, zero_points=(self.input_zero_point,))
-        bound = centred(x.dtype.range, self.input_zero_point)
-        return self.rescaled(x.shape, multiplier, shift, (1,), x.shape[-1:] or (1,), bound=bound)
+        return self.rescaled(x.shape, multiplier, shift, (1,), x.shape[-1:] or (1,), bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """In int64 where 32 bits and a zero point may leave int32."""
         wide = x.astype(jnp.int64 if x.dtype.itemsize == 4 else jnp.int32)
-        bound = centred(DType.of(x.dtype).range, self.input_zero_point)
-        return self.finish(wide - self.input_zero_point, multiplier, shift, bound)
+        return self.finish(wide - self.input_zero_point, multiplier, shift, self.type_bounds(x))
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
         return centred(x.bounds, self.input_zero_point)
@@ -48,11 +46,6 @@ class _Pairwise(Requantized):
     """An op of two integer tensors that broadcast as in NumPy; `zero_points` are theirs."""
 
     zero_points: tuple[int, int] = (0, 0)
-
-    def paired(self, a: TensorType, b: TensorType, bits: int = 16) -> tuple[tuple[int, ...], Interval, Interval]:
-        """The common shape, and the intervals of the centred operands."""
-        require_integers(a, b, bits=bits, zero_points=self.zero_points)
-        return (broadcast(a.shape, b.shape), *self.intervals(a.dtype.range, b.dtype.range))
 
     def intervals(self, a: Interval, b: Interval) -> tuple[Interval, Interval]:
         """The intervals of the operands less their zero points."""
@@ -83,12 +76,13 @@ class Add(_Pairwise):
 
         With a `left_shift` M and s are i32[3], for the operands and the sum.
         """
+        require_integers(a, b, bits=16 if self.left_shift else 32, zero_points=self.zero_points)
+        shape = broadcast(a.shape, b.shape)
         if self.left_shift:
-            shape, *shifted = self.paired(a, b, bits=16)
-            reach = max(map(abs, (*shifted[0], *shifted[1])))
+            first, second = self.intervals(a.dtype.range, b.dtype.range)
+            reach = max(map(abs, (*first, *second)))
             require(0 < self.left_shift <= 31 - reach.bit_length(), f"left_shift {self.left_shift} of {reach}")
             return self.rescaled(shape, multiplier, shift, (3,), bound=INT32)
-        shape, *_ = self.paired(a, b, bits=32)
         require(multiplier == TensorType(DType.I32, (2,)), f"multipliers {multiplier}, i32[2] wanted")
         require_factors(shift, shift, (1,))
         require_rounding(self.rounding, (0, 0))
@@ -140,15 +134,14 @@ class Mul(_Pairwise):
 
     def infer(self, a: TensorType, b: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         """Broadcast the shapes; M and s are i32[1]."""
-        shape, first, second = self.paired(a, b)
-        return self.rescaled(shape, multiplier, shift, (1,), bound=product(first, second))
+        require_integers(a, b, zero_points=self.zero_points)
+        return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=self.type_bounds(a, b))
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """8-bit products fit int32, 16-bit ones may not."""
-        bound = product(*self.intervals(DType.of(a.dtype).range, DType.of(b.dtype).range))
         wide = jnp.int32 if max(a.dtype.itemsize, b.dtype.itemsize) == 1 else jnp.int64
         products = (a.astype(wide) - self.zero_points[0]) * (b.astype(wide) - self.zero_points[1])
-        return self.finish(products, multiplier, shift, bound)
+        return self.finish(products, multiplier, shift, self.type_bounds(a, b))
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
         return product(*self.intervals(a.bounds, b.bounds))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ...arithmetic import INT32, Interval, within
 from ...errors import require
 from ...op import no_products, op
-from ...types import DType, Shape, TensorType
+from ...types import TensorType
 from ..reduce import check_axis, cumulative_sum
 from .result import Operand, Requantized, centred, require_integers, total
 
@@ -30,22 +30,18 @@ class ReduceSum(Requantized):
         require(known, f"axes {self.axes} of rank {x.rank}")
         sizes = ((1 if axis in self.axes else size) for axis, size in enumerate(x.shape))
         shape = tuple(size for axis, size in enumerate(sizes) if self.keep or axis not in self.axes)
-        bound = self._sums(x.dtype.range, x.shape)
-        return self.rescaled(shape, multiplier, shift, (1,), bound=bound)
+        return self.rescaled(shape, multiplier, shift, (1,), bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """Sum the integers as they are, then take out the zero points."""
         count = math.prod(x.shape[axis] for axis in self.axes)
-        bound = self._sums(DType.of(x.dtype).range, x.shape)
+        bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         sums = x.sum(self.axes, dtype=wide, keepdims=self.keep) - self.input_zero_point * count
         return self.finish(sums, multiplier, shift, bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
-        return self._sums(x.bounds, x.type.shape)
-
-    def _sums(self, x: Interval, shape: Shape) -> Interval:
-        return total(centred(x, self.input_zero_point), math.prod(shape[axis] for axis in self.axes))
+        return total(centred(x.bounds, self.input_zero_point), math.prod(x.type.shape[axis] for axis in self.axes))
 
 
 @op("npu.cumsum")
@@ -64,18 +60,15 @@ class CumSum(Requantized):
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
         require_integers(x, zero_points=(self.input_zero_point,))
         check_axis(self.axis, x.rank)
-        return self.rescaled(x.shape, multiplier, shift, (1,), bound=self._sums(x.dtype.range, x.shape))
+        return self.rescaled(x.shape, multiplier, shift, (1,), bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """In int32 where all sums fit."""
-        bound = self._sums(DType.of(x.dtype).range, x.shape)
+        bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         terms = x.astype(wide) - self.input_zero_point
         sums = cumulative_sum(terms, self.axis, exclusive=self.exclusive, reverse=self.reverse)
         return self.finish(sums, multiplier, shift, bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
-        return self._sums(x.bounds, x.type.shape)
-
-    def _sums(self, x: Interval, shape: Shape) -> Interval:
-        return total(centred(x, self.input_zero_point), shape[self.axis])
+        return total(centred(x.bounds, self.input_zero_point), x.type.shape[self.axis])

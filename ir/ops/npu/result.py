@@ -55,6 +55,11 @@ class Accumulating(Integer):
         """The least interval that the bounds of the operands prove for every partial sum."""
         raise NotImplementedError
 
+    def type_bounds(self, *operands: TensorType | jax.Array) -> Interval:
+        """`accumulator_bounds` of operands of which the types alone are known."""
+        types = (x if isinstance(x, TensorType) else TensorType(DType.of(x.dtype), x.shape) for x in operands)
+        return self.accumulator_bounds(*(Operand(type_, type_.dtype.range) for type_ in types))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clamped(Integer):

@@ -179,12 +179,11 @@ class AveragePool2d(Requantized):
         require(min(map(min, self.padding)) >= 0, f"padding {self.padding}, none below 0 wanted")
         space = window_sizes(x.shape[1:3], self.window, self.stride, self.padding, self.dilation)
         require(math.prod(self.window) < 1 << 16, f"window {self.window}, less than 65536 elements wanted")
-        return self.rescaled(
-            (x.shape[0], *space, x.shape[3]), multiplier, shift, (1,), space, bound=self._sums(x.dtype.range)
-        )
+        shape = (x.shape[0], *space, x.shape[3])
+        return self.rescaled(shape, multiplier, shift, (1,), space, bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        bound = self._sums(DType.of(x.dtype).range)
+        bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         centre = x.astype(wide) - self.input_zero_point
         padded = jnp.pad(centre, ((0, 0), *self.padding, (0, 0)))
@@ -194,10 +193,7 @@ class AveragePool2d(Requantized):
         return self.finish(sums, multiplier, shift, bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
-        return self._sums(x.bounds)
-
-    def _sums(self, x: Interval) -> Interval:
-        return total(centred(x, self.input_zero_point), math.prod(self.window))
+        return total(centred(x.bounds, self.input_zero_point), math.prod(self.window))
 
 
 @op("npu.resize_linear")
