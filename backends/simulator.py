@@ -79,7 +79,6 @@ def _group(graph: Graph) -> int:
 
 
 def _evaluate(op: Op, x: np.ndarray) -> np.ndarray:
-    """One op on one array."""
     with jax.enable_x64(True):
         return np.asarray(evaluate_op(op, x))
 

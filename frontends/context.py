@@ -55,11 +55,9 @@ class Node:
         return tuple(self.operand(index) for index in range(max(len(self.operands), 1)))
 
     def reads(self, index: int) -> bool:
-        """Whether anything reads output `index`."""
         return index < len(self.outputs) and self.outputs[index] != ""
 
     def has(self, name: str) -> bool:
-        """Whether the attribute is present."""
         return name in self.attributes
 
     def int(self, name: str, default: int = _REQUIRED) -> int:
@@ -208,7 +206,6 @@ def require_size(shape: tuple[int, ...]) -> None:
 
 
 def _compute(op: Op, operands: list[Any], types: tuple[TensorType, ...]) -> list[np.ndarray]:
-    """Evaluate an op on arrays."""
     with jax.enable_x64(True):
         computed = op.evaluate(*(jax.numpy.asarray(array) for array in operands))
         results = computed if isinstance(computed, tuple) else (computed,)

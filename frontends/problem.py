@@ -52,7 +52,6 @@ class Problems:
         return bool(self.found)
 
     def note(self, operator: str, place: str, reason: str, remedy: str = "") -> None:
-        """Add one location."""
         self.found.append((operator, place, reason, remedy))
 
     @contextmanager
@@ -74,7 +73,6 @@ class Problems:
         return [Problem(operator, tuple(nodes), reason, remedy) for (operator, reason, remedy), nodes in places.items()]
 
     def error(self) -> NpuqError:
-        """One error with all problems."""
         problems = self.listed()
         many = f"{self.label}: {len(problems)} problems: " if len(problems) > 1 else ""
         return NpuqError(one_line(NpuqError(many + "; ".join(map(str, problems)))))

@@ -115,7 +115,6 @@ def _surrounded(write: ExactWriter, x: str, op: Conv2d) -> str:
 def _cropped(
     write: ExactWriter, x: str, sizes: tuple[int, int], starts: tuple[int, int], stops: tuple[int, int]
 ) -> str:
-    """Crop height and width to their starts and stops, if that removes anything."""
     if starts == (0, 0) and stops == sizes:
         return x
     bounds = (write.integers(values, name) for name, values in (("starts", starts), ("stops", stops), ("axes", (2, 3))))

@@ -51,7 +51,6 @@ def to_exact_onnx(graph: Graph, *, interface: Interface = "fixed") -> ModelProto
 
 
 def as_interface(name: str) -> Interface:
-    """The interface of this name."""
     for known in get_args(Interface):
         if known == name:
             return cast(Interface, known)
@@ -95,7 +94,6 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
 
 
 def _quantize(type_: TensorType) -> Quantize:
-    """The op that makes integers of this type."""
     quant, (low, high) = type_.quant, type_.dtype.range
     assert quant is not None
     scales, zero_points, axis = quant.scales, quant.zero_points, quant.axis
@@ -201,5 +199,4 @@ class ExactWriter(Writer):
         self.last("Transpose", plane, perm=LAST)
 
     def scalar(self, value: Any, dtype: Any = np.int64) -> str:
-        """One number as a constant."""
         return self.constant(np.asarray(value, dtype), "c")

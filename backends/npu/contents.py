@@ -14,7 +14,7 @@ from ..memory import Plan, check_plan
 
 @dataclass(frozen=True)
 class KnownAnswer:
-    """One set of inputs and the outputs that they must give, as the program's own integers."""
+    """Inputs and their outputs, as the program's integers."""
 
     inputs: tuple[Constant, ...]
     outputs: tuple[Constant, ...]
@@ -22,7 +22,7 @@ class KnownAnswer:
 
 @dataclass(frozen=True)
 class Contents:
-    """An integer graph, the target it was lowered for, its memory plan, and answers to check an execution by."""
+    """An integer graph, its target, its memory plan, and known answers."""
 
     graph: Graph
     target: Target

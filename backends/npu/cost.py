@@ -15,7 +15,7 @@ from .contents import Contents
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One instruction: what it multiplies, what it moves, and the cycles that each of the two takes."""
+    """One instruction: its MACs, its bytes, and the cycles of each."""
 
     name: str
     op: str
@@ -27,12 +27,12 @@ class Cost:
 
     @property
     def cycles(self) -> int:
-        """The slower of computing and moving: both go on at once."""
+        """The greater of both, since they proceed in parallel."""
         return max(self.compute_cycles, self.memory_cycles)
 
     @property
     def bound(self) -> str:
-        """What the instruction waits for."""
+        """The slower of the two: "compute" or "memory"."""
         return "compute" if self.compute_cycles >= self.memory_cycles else "memory"
 
 
@@ -58,7 +58,7 @@ class CostTable:
         return sum(row.cycles for row in self.rows)
 
     def __str__(self) -> str:
-        """A table in instruction order, with the sums below."""
+        """Format a table in the order of instructions, with sums."""
         cells = [("value", "op", "MACs", "bytes", "cycles", "waits for")]
         cells += [
             (row.name, row.op, f"{row.macs:,}", f"{row.bytes:,}", f"{row.cycles:,}", row.bound) for row in self.rows

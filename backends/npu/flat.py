@@ -61,7 +61,6 @@ class Writer:
         return int(self.builder.EndVector())
 
     def finish(self, root: int) -> bytes:
-        """The whole buffer."""
         self.builder.Finish(root, file_identifier=b"NPUQ")
         return bytes(self.builder.Output())
 

@@ -47,7 +47,7 @@ class Placement:
 
 
 def operand_names(op: Op, count: int) -> tuple[str, ...]:
-    """What an op calls its operands: the parameters of its `infer`, a variable number of them counted."""
+    """The names of an op's operands: the parameters of its `infer`, numbered if variadic."""
     names: list[str] = []
     for parameter in inspect.signature(op.infer).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -58,7 +58,7 @@ def operand_names(op: Op, count: int) -> tuple[str, ...]:
 
 
 def role_of(op: Op, operand: str) -> Role:
-    """The role of a constant that stands for the named operand."""
+    """The role of a constant by the name of its operand."""
     return ROLES.get(operand, Role.DATA) if isinstance(op, Integer) else Role.DATA
 
 

@@ -62,7 +62,6 @@ class Program(Contents):
 
     @classmethod
     def of_bytes(cls, data: bytes, source: str = "program") -> Program:
-        """Read a program from the bytes of its file."""
         contents = from_bytes(data, source)
         program = cls(contents.graph, contents.target, contents.plan, contents.known_answers)
         program.__dict__["bytes"] = bytes(data)

@@ -176,7 +176,6 @@ class _ContentsReader(Reader):
         return found
 
     def attribute(self, table: Any, depth: int) -> Any:
-        """The Python value of an attribute, by its kind."""
         if depth > DEEPEST:
             raise ParseError(f"attributes nest deeper than {DEEPEST}")
         kind, kinds = table.Kind(), schema.Kind

@@ -143,11 +143,9 @@ class Writer:
 
     @property
     def operands(self) -> list[str]:
-        """The ONNX names of the node's operands."""
         return [self.names[operand] for operand in self.node.operands]
 
     def operand_type(self, index: int) -> TensorType:
-        """The type of one of the node's operands."""
         return self.types[self.node.operands[index]]
 
     def constant(self, array: np.ndarray, stem: str) -> str:
@@ -241,7 +239,6 @@ def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
 
 
 def element_type(dtype: DType) -> int:
-    """ONNX's number of an element type."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(dtype.numpy))

@@ -84,7 +84,6 @@ class _Importer:
         return verify(self.builder.build(outputs))
 
     def inputs(self, net: Net, shapes: Shapes) -> None:
-        """Add the inputs that layers read."""
         read = {bottom for spec in net.layers for bottom in spec.bottoms}
         for name in shapes:
             require(name in net.inputs, f"there is no input {name!r}; the inputs are {', '.join(net.inputs) or 'none'}")

@@ -20,7 +20,6 @@ def same(layer: Layer) -> str:
 
 @converts("Split")
 def split(layer: Layer) -> tuple[str, ...]:
-    """Every top is the bottom."""
     return (layer.x,) * len(layer.spec.tops)
 
 
@@ -55,7 +54,6 @@ def slice_(layer: Layer) -> tuple[str, ...]:
 
 
 def _part(layer: Layer, x: str, axis: int, start: int, stop: int) -> str:
-    """The elements from start to stop along one axis."""
     shape = layer.type(x).shape
     starts = tuple(start if index == axis else 0 for index in range(len(shape)))
     stops = tuple(stop if index == axis else size for index, size in enumerate(shape))
@@ -83,7 +81,6 @@ def crop(layer: Layer) -> str:
 
 @converts("Flatten")
 def flatten(layer: Layer) -> str:
-    """The axes from `axis` to `end_axis` become one."""
     parameter = layer.message.flatten_param
     first, last = layer.axis(parameter.axis), layer.axis(parameter.end_axis)
     require(first <= last, f"axes {first} to {last}")

@@ -86,7 +86,6 @@ def _architecture(path: Path) -> Any:
 
 
 def _weights(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
-    """The arrays of every layer by its name."""
     from google.protobuf.message import DecodeError
 
     try:

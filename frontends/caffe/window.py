@@ -37,7 +37,6 @@ def _sizes(parameter: Any, name: str, rank: int, default: int | None = None) -> 
 
 
 def _geometry(layer: Layer) -> tuple[Any, Ints, dict[str, Any]]:
-    """Return a convolution's parameters, its window, and the attributes of the ONNX operator."""
     parameter = layer.message.convolution_param
     require(layer.axis(parameter.axis) == 1, f"axis {parameter.axis}, 1 wanted")
     rank = len(layer.shape) - 2

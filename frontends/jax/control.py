@@ -56,7 +56,6 @@ def scan(equation: Equation) -> tuple[Result, ...]:
 
 
 def _step(equation: Equation, index: int, step: int) -> Result:
-    """The slice of a stacked operand for one step."""
     known, shape = equation.array(index), equation.shapes[index]
     if known is not None:
         return Known(known.array[step], known.name)

@@ -77,7 +77,6 @@ class _Importer:
         self.stack: tuple[str, ...] = ()
 
     def run(self, traced: Traced) -> Graph | None:
-        """Translate the whole function."""
         given: list[Result | None] = []
         for name, leaf in traced.weights:
             known = not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
@@ -144,7 +143,6 @@ class _Importer:
         return results
 
     def _finished(self, equation: Equation, results: tuple[Result, ...]) -> tuple[Result, ...]:
-        """Give the results their names."""
         names = equation.context.finish(tuple(result if isinstance(result, str) else "" for result in results))
         return tuple(name or result for name, result in zip(names, results, strict=True))
 

@@ -81,7 +81,6 @@ def dynamic_slice(equation: Equation) -> str:
 
 
 def _selected(equation: Equation, ranges: list[range]) -> str:
-    """Select elements of each axis."""
     op = Slice(
         starts=tuple(along.start for along in ranges),
         stops=tuple(along.stop for along in ranges),
@@ -109,7 +108,6 @@ def concatenate(equation: Equation) -> str:
 
 @converts("stack")
 def stack(equation: Equation) -> str:
-    """Join the operands along a new axis."""
     axis, shape = equation.params["axis"], equation.shapes[0]
     parts = [
         equation.reshaped(equation.full(index), (*shape[:axis], 1, *shape[axis:]))
@@ -163,7 +161,6 @@ def gather(equation: Equation) -> str:
 
 
 def _at(equation: Equation, shape: Ints, sizes: Ints, numbers: object) -> str:
-    """One slice at a constant position."""
     known = equation.array(1)
     assert known is not None
     starts = [0] * len(shape)

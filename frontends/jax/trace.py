@@ -100,7 +100,6 @@ def _parameters(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The type of an example input."""
     array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     return _struct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
 
@@ -110,7 +109,6 @@ def _struct(shape: Sequence[int], dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    """The leaves of a tree with their dotted paths."""
     return [(".".join(map(_key, path)).removesuffix(".value"), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 

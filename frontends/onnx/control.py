@@ -185,7 +185,6 @@ def _scans(body: GraphProto, others: int) -> int:
 
 
 def _known(walker: Walker, name: str, what: str) -> Any:
-    """The number in a constant."""
     known = walker.builder.constants.get(name)
     require(
         known is not None,
@@ -198,7 +197,6 @@ def _known(walker: Walker, name: str, what: str) -> Any:
 
 
 def _iteration(walker: Walker, body: GraphProto, values: Values, scope: Scope) -> list[str | None]:
-    """Translate a body for these inputs; return its results."""
     require(len(body.input) == len(values), f"a body of {len(body.input)} inputs, {len(values)} wanted")
     inner = scope.new_child()
     inner.update({input_.name: value for input_, value in zip(body.input, values, strict=True)})
@@ -215,7 +213,6 @@ def _slice(context: Context, name: str, axis: int, index: int) -> str:
 
 
 def _stacked(context: Context, values: Values, axis: int) -> str | None:
-    """Join values of one shape along a new axis."""
     require(len(values) > 0, "no iteration, so the shape of what it collects is not known")
     known = [value for value in values if value is not None]
     if len(known) < len(values):

@@ -70,7 +70,6 @@ def body(node: NodeProto, types: Mapping[str, TensorType], opset: int, prefix: s
 
 
 def _rename(node: NodeProto, renamed: Callable[[str], str]) -> None:
-    """Rename all values of a node and its bodies."""
     for names in (node.input, node.output):
         names[:] = map(renamed, names)
     for body in subgraphs(node):
@@ -104,7 +103,6 @@ def nodes_within(graph: GraphProto) -> Iterable[NodeProto]:
 
 
 def subgraphs(node: NodeProto) -> Iterable[GraphProto]:
-    """The bodies in a node's attributes."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

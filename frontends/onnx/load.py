@@ -81,8 +81,6 @@ def _import(
 
 @dataclass
 class _Importer:
-    """The translation of a model."""
-
     label: str
     folder: Path | None
     opsets: Mapping[str, int]
@@ -134,7 +132,6 @@ class _Importer:
         return [self.value(result.name, scope, "output") for result in proto.output]
 
     def value(self, name: str, scope: Scope, what: str) -> str | None:
-        """The new graph's name of a user's value."""
         require(name in scope, f"{what} {name!r} is not defined, or only later")
         return scope[name]
 
@@ -174,7 +171,6 @@ class _Importer:
         return convert(Context(self.builder, node, opset, self.sequences, self.read), converter)
 
     def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
-        """Translate a node by ONNX's definition."""
         types = {name: self.builder.types[str(scope[name])] for name in proto.input if name}
         graph = body(proto, types, self.opsets[""], next(filter(None, proto.output), proto.op_type))
         self.note(graph)

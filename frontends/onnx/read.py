@@ -98,7 +98,6 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
 
 
 def _external(tensor: TensorProto, folder: Path | None, size: int) -> bytes:
-    """The bytes of a tensor in a file beside the model's."""
     place = f"external data of {tensor.name!r}"
     if folder is None:
         raise RuleError(f"{place}: load the model from its path, so that the file beside it is found")

@@ -32,7 +32,6 @@ def specialize(model: ModelProto, values: Values | None, outputs: Sequence[str] 
 
 
 def _fix(graph: GraphProto, name: str, value: Any) -> None:
-    """Turn an input into an initializer."""
     from onnx import numpy_helper
 
     declared = {one.name: one for one in inputs(graph)}
@@ -44,7 +43,6 @@ def _fix(graph: GraphProto, name: str, value: Any) -> None:
 
 
 def _end(graph: GraphProto, outputs: Sequence[str]) -> None:
-    """Make these values the outputs."""
     from onnx import ValueInfoProto
 
     known = [result for node in graph.node for result in node.output if result]

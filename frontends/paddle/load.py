@@ -81,7 +81,6 @@ def to_onnx(source: Source) -> ModelProto:
 
 
 def _work(command: str, source: Source, *files: Path) -> None:
-    """Run a command of the worker; an error becomes one line."""
     python = os.environ.get(PYTHON) or sys.executable
     paths = (source.program.absolute(), source.parameters.absolute(), *files)
     call = [python, "-P", worker.__file__, command, *map(str, paths)]

@@ -57,7 +57,6 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _require_program(path: Path) -> None:
-    """Require JSON that Paddle 3 wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -34,7 +34,6 @@ GENERATIONS = {
 
 
 def main(command: str, program: str, parameters: str, *files: str) -> None:
-    """Run one command."""
     if importlib.util.find_spec("paddle") is None:
         refuse("Paddle models need paddlepaddle, which is not installed: pip install 'npuq[paddle]'")
     if command == "convert":

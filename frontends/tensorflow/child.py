@@ -70,7 +70,6 @@ class Child:
 
 
 def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    """Kill the process and close its files."""
     process.kill()
     process.wait()
     for file in (process.stdin, process.stdout, errors):

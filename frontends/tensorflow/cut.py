@@ -92,7 +92,6 @@ def _placeholders(nodes: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _ends(nodes: Mapping[str, Any]) -> Iterator[str]:
-    """Return the nodes without users."""
     used = {_tensor(operand).rpartition(":")[0] for node in nodes.values() for operand in node.input}
     return (name for name, node in nodes.items() if name not in used and node.op not in FORMAL)
 

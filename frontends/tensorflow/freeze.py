@@ -37,7 +37,6 @@ class Frozen:
 
 
 def read(path: Path, signature: str | None) -> Frozen:
-    """Freeze a model's file or folder."""
     if path.is_dir():
         return read_saved_model(path, signature)
     if signature:
@@ -205,7 +204,6 @@ def freeze(name: str, function: Any, inputs: Sequence[str], outputs: Sequence[st
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Append a number to repeated names."""
     found: list[str] = []
     for name in names:
         number, new = 0, name

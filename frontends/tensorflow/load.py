@@ -115,7 +115,6 @@ def _frozen(
     ends: Sequence[str] | None,
     shapes: Shapes | None,
 ) -> Frozen:
-    """Freeze a source and cut it."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         if not path.exists():
@@ -144,7 +143,6 @@ def _of_object(child: Child, model: Any) -> Frozen:
 
 
 def _to_onnx(child: Child, frozen: Frozen) -> tuple[ModelProto, dict[str, str]]:
-    """Return the model in ONNX, and TensorFlow's names of its values."""
     import onnx
 
     model = onnx.ModelProto.FromString(child.call(translate.to_onnx, frozen))

@@ -68,7 +68,6 @@ def shorten(model: ModelProto, *, keep_scopes: bool, layers: Collection[str] = (
 
 
 def _inner(graph: GraphProto) -> set[str]:
-    """Return the names of values in branches and loops."""
     branches = [branch for node in nodes_within(graph) for branch in subgraphs(node)]
     found = {value.name for branch in branches for value in (*branch.input, *branch.initializer)}
     return found.union(result for branch in branches for node in branch.node for result in node.output)

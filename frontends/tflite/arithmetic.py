@@ -177,7 +177,6 @@ def select(operation: Operation) -> str:
 
 @converts("CAST")
 def cast(operation: Operation) -> str:
-    """Cast to the result's type in the file."""
     return operation.add(Cast(to=operation.outputs[0].dtype))
 
 
@@ -202,7 +201,6 @@ def dequantize(operation: Operation) -> str:
 
 @converts(*REDUCTIONS)
 def reduction(operation: Operation) -> str:
-    """Reduce over the constant axes."""
     axes = tuple(sorted({operation.axis(axis) for axis in operation.integers(1, "the axes")}))
     op = REDUCTIONS[operation.spec.name](axes=axes, keep=bool(operation.options["keep"]))  # type: ignore[call-arg]  # reductions
     return operation.add(op)

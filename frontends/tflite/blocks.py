@@ -47,7 +47,6 @@ def batch_to_space(operation: Operation) -> str:
 
 @converts("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 def blocks(operation: Operation) -> str:
-    """Move blocks of pixels to channels, or back."""
     block = operation.options["block"]
     n, h, w, c = operation.shape if len(operation.shape) == 4 else (0, 0, 0, 0)
     require(block > 0 and n > 0, f"blocks of {block} of shape {operation.shape}")

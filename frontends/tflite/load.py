@@ -53,7 +53,6 @@ class _Importer:
     scope: dict[int, str | None] = field(default_factory=dict)
 
     def run(self, shapes: Shapes) -> Graph | None:
-        """Translate the operators."""
         self.inputs(shapes)
         for spec in self.model.operators:
             results = self.operator(spec)
@@ -86,7 +85,6 @@ class _Importer:
             self.scope[number] = value
 
     def value(self, number: int) -> str | None:
-        """Return the value of a tensor, computed or constant."""
         if number not in self.scope:
             tensor = self.model.tensor(number)
             require(tensor.array is not None, f"tensor {tensor.name!r} is neither computed nor stored")

@@ -58,7 +58,6 @@ def concatenation(operation: Operation) -> str:
 
 @converts("PACK")
 def pack(operation: Operation) -> str:
-    """Join the operands along a new axis."""
     shape = operation.shape
     axis = operation.axis(operation.options["axis"], len(shape) + 1)
     wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.all_operands()]
@@ -94,7 +93,6 @@ def split_by_sizes(operation: Operation) -> tuple[str, ...]:
 
 
 def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, ...]:
-    """Consecutive parts along an axis."""
     starts = np.cumsum((0, *sizes))
     whole = [range(size) for size in operation.type(x).shape]
     return tuple(
@@ -181,7 +179,6 @@ def embedding(operation: Operation) -> str:
 
 @converts("PAD", "PADV2")
 def pad(operation: Operation) -> str:
-    """Pad with zeros, or with a constant."""
     value = 0.0
     if operation.spec.name == "PADV2":
         known = operation.context.known(operation.operand(2))
@@ -200,7 +197,6 @@ def mirror_pad(operation: Operation) -> str:
 
 
 def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
-    """The number of elements added before and after each axis."""
     flat, rank = operation.integers(1, "the padding"), len(operation.shape)
     require(len(flat) == 2 * rank, f"{len(flat)} numbers of padding for {rank} axes")
     return tuple(zip(flat[::2], flat[1::2], strict=True))
@@ -228,7 +224,6 @@ def rank_of(operation: Operation) -> str:
 
 @converts("RANGE")
 def range_(operation: Operation) -> str:
-    """From and to constants."""
     ends = [operation.context.known(operation.operand(index)) for index in range(3)]
     known = [end.item() for end in ends if end is not None and end.size == 1]
     require(len(known) == 3, "the ends of a range must be known numbers")

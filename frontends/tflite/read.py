@@ -56,8 +56,6 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The main graph of a file."""
-
     tensors: tuple[Tensor | RuleError, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

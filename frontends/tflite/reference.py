@@ -89,7 +89,6 @@ def _shared(model: Model, graph: Graph) -> dict[str, int]:
 
 
 def _stored(tensor: Tensor, array: np.ndarray, interpreter: Any, number: int) -> np.ndarray:
-    """Convert an input to the model's type."""
     dtype = interpreter.get_tensor_details()[number]["dtype"]
     if not tensor.is_quantized or tensor.quant is None:
         return array.astype(dtype)
@@ -100,7 +99,6 @@ def _stored(tensor: Tensor, array: np.ndarray, interpreter: Any, number: int) ->
 
 
 def _dequantized(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    """Dequantize a result."""
     if not tensor.is_quantized or tensor.quant is None:
         return array
     reals: np.ndarray = to_reals(array.astype(np.int16) - 128 if array.dtype == np.uint8 else array, tensor.quant)

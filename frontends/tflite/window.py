@@ -35,7 +35,6 @@ def _padding(operation: Operation, sizes: Ints, window: Ints, stride: Ints, dila
 
 
 def _pair(operation: Operation, name: str) -> Ints:
-    """The option of each spatial axis."""
     return operation.options[f"{name}_h"], operation.options[f"{name}_w"]
 
 

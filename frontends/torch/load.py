@@ -40,7 +40,6 @@ def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weig
 
 
 def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:
-    """The exported program in PyTorch."""
     exported = program(source, shapes, inputs, weights)
     graph = to_onnx(exported).graph
     inputs_, outputs = ([value.name for value in values] for values in (graph.input, graph.output))

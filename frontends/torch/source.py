@@ -44,7 +44,6 @@ class Source:
 
 
 def program(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> Source:
-    """Export any source."""
     torch = _torch()
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -123,7 +122,6 @@ def module(path: Path, weights: Any) -> Any:
 
 
 def _required(cls: type) -> list[str]:
-    """The required arguments of a class."""
     parameters = list(inspect.signature(cls).parameters.values())
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in kinds]

@@ -22,7 +22,7 @@ def optional_integers(context: Context, node: Node, name: str, operand: int) -> 
 
 
 def required_integers(context: Context, node: Node, name: str, operand: int) -> tuple[int, ...]:
-    """A required list of integers, found as by `given`."""
+    """A required list of integers, found as by `optional_integers`."""
     found = optional_integers(context, node, name, operand)
     if found is None:
         raise RuleError(f"{name} are missing")

@@ -161,7 +161,6 @@ def dynamic_quantize_linear(context: Context, node: Node) -> tuple[str, ...]:
 
 
 def _rounded(context: Context, x: str) -> str:
-    """Limit integers to 0 to 255."""
     return context.add(Round(), context.add(Clip(low=0.0, high=255.0), x))
 
 

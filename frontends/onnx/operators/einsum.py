@@ -71,7 +71,6 @@ def _labels(text: str, rank: int) -> tuple[str, ...]:
 
 
 def _broadcast(context: Context, terms: Sequence[Term]) -> list[Term]:
-    """Broadcast the operands so that axes of one label have one size."""
     sizes: dict[str, int] = {}
     for term in terms:
         for label, size in zip(term.labels, context.type(term.value).shape, strict=True):

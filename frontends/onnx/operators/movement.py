@@ -71,7 +71,6 @@ def slice_(context: Context, node: Node) -> str:
 
 
 def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
-    """Select indices of some axes."""
     ranges = [selected.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
     ranges = [along if along else range(0) for along in ranges]
     return context.add(

@@ -90,7 +90,6 @@ def _factor(context: Context, name: str, wanted: tuple[int, ...]) -> str:
 
 
 def _single(context: Context, name: str) -> str:
-    """Cast half precision to single precision."""
     return _as(context, name, DType.F32) if context.type(name).dtype in (DType.F16, DType.BF16) else name
 
 

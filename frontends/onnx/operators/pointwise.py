@@ -271,7 +271,6 @@ def swish(context: Context, node: Node) -> str:
 
 @converts("Clip")
 def clip(context: Context, node: Node) -> str:
-    """The limits are attributes."""
     op = Clip(low=node.float("min", -np.inf), high=node.float("max", np.inf))
     return context.add(op, node.operand(0))
 

@@ -35,14 +35,12 @@ def dequantize_linear(context: Context, node: Node) -> str:
 
 
 def quantized(context: Context, x: str, quant: Quantization, dtype: DType) -> str:
-    """Quantize a real value."""
     low, high = dtype.range
     op = Quantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high)
     return context.add(op, x)
 
 
 def real(context: Context, q: str, quant: Quantization) -> str:
-    """Dequantize integers."""
     typed = q if context.type(q).quant is not None else _stated(context, q, quant)
     if typed is None:
         return _computed(context, q, quant)

@@ -125,7 +125,6 @@ def _roi(values: tuple[float, ...], axes: tuple[int, ...], rank: int) -> tuple[t
 
 
 def _floats(context: Context, index: int, what: str) -> tuple[float, ...]:
-    """The numbers of a constant operand."""
     array = context.required(index, what)
     require(array.dtype.kind == "f" and array.ndim == 1, f"{what} must be a list of floats")
     return tuple(float(value) for value in array)

@@ -201,7 +201,6 @@ def global_lp_pool(context: Context, node: Node) -> str:
 
 
 def _power(context: Context, x: str, p: int) -> str:
-    """|x| to the power p."""
     require(p > 0, f"p is {p}, at least 1 wanted")
     if p % 2:
         x = context.add(Abs(), x)
@@ -209,7 +208,6 @@ def _power(context: Context, x: str, p: int) -> str:
 
 
 def _root(context: Context, x: str, p: int) -> str:
-    """The p-th root of x."""
     if p <= 2:
         return context.add(Sqrt(), x) if p == 2 else x
     return context.add(Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
@@ -226,7 +224,6 @@ def global_max_pool(context: Context, node: Node) -> str:
 
 
 def _space(context: Context, node: Node) -> Ints:
-    """The axes after batch and channels."""
     rank = context.type(node.operand(0)).rank
     require(rank >= 3, f"operand of rank {rank}, 3 or more wanted")
     return tuple(range(2, rank))
