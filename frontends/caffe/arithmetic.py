@@ -105,7 +105,6 @@ def _log_base(parameter: Any) -> float:
 
 @converts("Eltwise")
 def eltwise(layer: Layer) -> str:
-    """A product, a greatest element or a sum; the terms of a sum may have coefficients."""
     parameter, operands = layer.message.eltwise_param, layer.all_operands()
     require(len(operands) >= 2, f"{len(operands)} bottoms, 2 or more wanted")
     shapes = {layer.type(operand).shape for operand in operands}

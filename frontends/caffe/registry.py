@@ -52,7 +52,6 @@ class Layer(Translation):
         return found.reshape(shape)
 
     def onnx(self, operator: str, *operands: str, **attributes: Any) -> str:
-        """Append the translation of an ONNX operator."""
         return apply(self.context, operator, operands, attributes)
 
 

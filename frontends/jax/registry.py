@@ -60,7 +60,6 @@ class Equation:
         return self.expanded(self.narrow(index), self.shapes[index])
 
     def expanded(self, name: str, shape: Ints) -> str:
-        """Broadcast a value to a shape."""
         return name if self.type(name).shape == shape else self.add(Expand(shape=shape), name)
 
     def array(self, index: int) -> Known | None:
@@ -82,19 +81,16 @@ class Equation:
         return self.builder.types[name]
 
     def result(self, index: int = 0) -> TensorType:
-        """The type of a result in the jaxpr."""
         aval = self.results[index].aval
         return TensorType(DType.of(aval.dtype), tuple(int(size) for size in aval.shape))
 
     def producer(self, name: str) -> Node | None:
-        """The node that computes a value."""
         return self.builder.producer(name)
 
     def add(self, op: Op, *operands: str) -> str:
         return self.context.add(op, *operands)
 
     def scalar(self, value: float, like: str) -> str:
-        """A constant of another value's element type."""
         return self.context.constant(np.asarray(value, self.type(like).dtype.numpy))
 
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
@@ -129,7 +125,6 @@ class Equation:
         return self.builder.constant(np.ascontiguousarray(shape(known.array)), known.name)
 
     def require_plain(self, **wanted: Any) -> None:
-        """Refuse unsupported values of parameters."""
         for name, value in wanted.items():
             actual = self.params.get(name, value)
             require(actual == value, f"{name}={actual} is not supported")

@@ -47,7 +47,6 @@ class Pairs:
         return self.real(self.builder.add(op, value, name=f"{value}.q", loc=loc), f"{value}.dq", loc)
 
     def real(self, integers: str, name: str, loc: str = "") -> str:
-        """Dequantize integers with a scale."""
         type_ = self.builder.types[integers]
         quant = type_.quant
         assert quant is not None, integers
@@ -105,14 +104,12 @@ class Operation(Translation):
         return self.context.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
 
     def activated(self, y: str) -> str:
-        """Add the fused activation to a result."""
         number = self.options["fused"]
         name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else f"number {number}"
         require(name == "NONE" or name in CLAMPS, f"the fused activation {name} is not supported")
         return y if name == "NONE" else self.add(CLAMPS[name], y)
 
     def scaled(self, y: str, index: int = 0) -> str:
-        """Add the file's scale to a result."""
         tensor = self.outputs[index]
         if not tensor.is_quantized:
             return y
