@@ -101,10 +101,11 @@ class Observer:
         outputs = [np.asarray(found[name]) for name in self.graph.outputs.values()]
         for name in self.computed:
             value = np.asarray(found.pop(name))
-            _count(index, name, value.reshape(-1), part.get(name))
-            for (summed, _), sums in self.sums.items():
-                if summed == name:
-                    sums.add(value)
+            own = [sums for (summed, _), sums in self.sums.items() if summed == name]
+            if name in part or own:
+                _count(index, name, value.reshape(-1), part.get(name))
+            for sums in own:
+                sums.add(value)
         if self.few.count:
             self.few.add(sample)
         self.count += 1

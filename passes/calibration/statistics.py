@@ -150,9 +150,12 @@ class Observed(Mapping[str, Statistics]):
         counts = np.stack([self[name].counts for name in names]) if names else np.zeros((0, 8), np.int64)
         means = np.concatenate([np.zeros(0), *self.means.values()])
         partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, head=text, counts=counts, means=means)
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, head=text, counts=counts, means=means)
+            partial.replace(path)
+        except OSError as error:
+            raise NpuqError(f"{path}: not written: {error.strerror or error}") from None
 
 
 def load_observed(path: str | Path, graph_digest: str, data_digest: str | None = None) -> Observed:

@@ -16,6 +16,7 @@ from ..lowering.plan import EVERYWHERE, Channels, weighted_nodes
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
 from ..quantize.insert_fake_quant import Ranges, insert_fake_quant
+from ..quantize.scale_file import ScaleFile
 from ..target import Target
 
 Means = Mapping[Channels, np.ndarray]
@@ -25,7 +26,7 @@ Means = Mapping[Channels, np.ndarray]
 def correct_bias(
     graph: Graph,
     *,
-    ranges: Ranges = FOUND,
+    ranges: Ranges | ScaleFile = FOUND,
     means: Means = FOUND,
     target: Target = FOUND,
     precision: Precisions = EVERYWHERE,

@@ -20,21 +20,21 @@ from ..precision import Precisions
 from ..scales import LEAST_SCALE, Range, activation_quantization, extremes_of, representable, weight_quantization
 from ..target import Target, Width, weight_range
 from .repair_scales import Quants, repair_scales
-from .scale_file import given_scales, read_scales
+from .scale_file import ScaleFile, given_scales
 from .scale_groups import Port, parts_apart, scale_groups, unify
 from .visible_ranges import visible_range
 
 Ranges = Mapping[str, Range] | Mapping[Held, Range]
 """Calibrated (low, high) by value or, where a value is held at several widths, by (value, bits)."""
 
-READERS[Ranges] = ("scale file", read_scales)
+READERS[Ranges | ScaleFile] = ("scale file", ScaleFile.load)
 
 
 @graph_pass("insert-fake-quant", gives=("scales",))
 def insert_fake_quant(
     graph: Graph,
     *,
-    ranges: Ranges = FOUND,
+    ranges: Ranges | ScaleFile = FOUND,
     target: Target = FOUND,
     precision: Precisions = EVERYWHERE,
 ) -> Result:
@@ -44,9 +44,9 @@ def insert_fake_quant(
     that move together share one scale. A second pair converts a value for users of another width. Nodes that run on
     the host are marked with the reason.
     """
-    if "format" in ranges:
+    if isinstance(ranges, ScaleFile):
         held = plan_of(graph, target, precision).held
-        ranges = given_scales(dict(ranges), graph, target, held).ranges
+        ranges = given_scales(ranges.content, graph, target, held, ranges.place).ranges
     scales = choose_scales(graph, ranges, target, precision)
     return Result(scales.insert(), {"scales": scales})
 

@@ -33,6 +33,18 @@ KEYS = ("bits", "scale", "zero_point", "range")
 
 
 @dataclass(frozen=True)
+class ScaleFile:
+    """The content of a scale file, and what errors call it."""
+
+    content: Mapping[str, Any]
+    place: str
+
+    @classmethod
+    def load(cls, path: str) -> ScaleFile:
+        return cls(read_scales(path), path)
+
+
+@dataclass(frozen=True)
 class Given:
     """The scales of a file, the ranges that lead to them, and notes about them."""
 

@@ -82,7 +82,7 @@ def quantize(
     calibrated = calibrate(
         graph, data, recipe, target=chosen, every_width=False, after_pass=after_pass, progress=progress
     )
-    return calibrated.quantize(recipe.precision, after_pass=after_pass)
+    return calibrated.quantize(after_pass=after_pass)
 
 
 def evaluate(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import npuq
 from benchmarks import data
 from npuq.files.graphs import load_text
 from npuq.quantization.recipe import Recipe
@@ -80,3 +81,24 @@ def test_passes_print_their_options_with_types(run: Run) -> None:
     assert "percentile: float = 0.99999" in listed
     assert "target: target name or .toml file" in listed
     assert told(run("passes", "--chain", "oops")) == "there is no chain 'oops'; there are canonicalize, quantize"
+
+
+def test_flags_replace_the_fields_of_a_recipe_even_by_their_defaults(run: Run, files: Files, tmp_path: Path) -> None:
+    Recipe(effort="minimal", bits=16).save(tmp_path / "r.toml")
+    common = ("quantize", files.model, "--data", files.data, "--recipe", tmp_path / "r.toml")
+    assert run(*common, "-o", tmp_path / "one").code == 0
+    assert run(*common, "--effort", "standard", "--bits", "8", "-o", tmp_path / "two").code == 0
+    one, two = ({path.name[3:] for path in (tmp_path / name / "steps").glob("*.ir")} for name in ("one", "two"))
+    assert two - one == {"correct-bias.ir"}
+    wanted = npuq.quantize(npuq.load(files.model), np.load(files.data))
+    assert (tmp_path / "two" / f"{files.model.stem}.npuq").read_bytes() == wanted.program.bytes
+
+
+def test_a_scale_file_stands_for_ranges_in_text(run: Run, files: Files, tmp_path: Path) -> None:
+    quantized = npuq.quantize(npuq.load(files.model), np.load(files.data), effort=0)
+    quantized.save_scales(tmp_path / "s.json")
+    canonical = run("passes", "--chain", "canonicalize").out.strip()
+    finish = f'insert-fake-quant{{target="npu", ranges="{tmp_path}/s.json"}} | lower-to-integer{{target="npu"}}'
+    done = run("opt", files.model, "--passes", f"{canonical} | {finish}", "-o", tmp_path / "out.ir")
+    assert (done.code, done.err) == (0, "")
+    assert load_text(tmp_path / "out.ir") == quantized.graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,13 @@ import typer
 from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Opset, Percentile, Recipe, Target, numbers_of
 from .source import Source, reads_model
 
+FIELDS = {"template": "precision", "scales_in": "scales"}
+"""The fields of a recipe whose flags have other names."""
+
 
 @reads_model
 def quantize(
+    context: typer.Context,
     model: Source,
     data: Data = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The output folder.")] = Path("out"),
@@ -107,10 +112,14 @@ def quantize(
             mean=numbers_of("--mean", mean),
             std=numbers_of("--std", std),
         )
+        if recipe is not None:
+            given = {FIELDS.get(name, name) for name in context.params if is_given(context, name)}
+            fields = recipes.RecipeOptions.__annotations__.keys() & given
+            options = replace(recipes.Recipe.load(recipe), **{name: getattr(options, name) for name in fields})
         quantized = api.quantize(
             graph,
             samples,
-            options if recipe is None else recipes.Recipe.load(recipe).overlaid(options),
+            options,
             target=chosen,
             after_pass=dump_to(folder / "steps"),
             progress=steps.done,
@@ -142,3 +151,9 @@ def quantize(
         screen.print(f"note: {note}")
     written = ", ".join(name for format_ in FORMATS if (name := stem + format_.ending) not in lacking)
     screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/")
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -93,13 +93,14 @@ class Calibrated:
         after_pass: AfterPass | None = None,
         **options: Any,
     ) -> Quantized:
-        """Make the integer graph, with another precision of single nodes, or with other options of the recipe.
+        """Make the integer graph; `precision` and `options` replace those of the recipe.
 
         An op that is fused into a node must have the node's precision, unless it was calibrated with another one.
         Raises `NpuqError` for options that calibration itself depends on.
         """
         target, recipe = self.target, self._with(options)
-        named = inherited(by_source(precision or {}, self.source), self.source, self.graph)
+        nodes = by_source(recipe.nodes if precision is None else precision, self.source)
+        named = inherited(nodes, self.source, self.graph)
         narrow = "mse" if self.graph is not self.source else "kl_v2"
         precisions = Precisions(recipe.every, named, narrow, recipe.unify_input_scale)
         passes = recipe.finish(learns=recipe.learns([precisions.weight_bits(node) for node in self.graph.nodes]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypedDict
@@ -196,10 +196,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "effort", Effort.of(self.effort))
-
-    def overlaid(self, other: Recipe) -> Recipe:
-        """This recipe with the fields of another that differ from their defaults."""
-        return replace(self, **{name: getattr(other, name) for name in other.content()})
 
     @property
     def chosen_effort(self) -> Effort:

@@ -133,3 +133,18 @@ def test_nothing_is_computed_twice(monkeypatch: pytest.MonkeyPatch, effort: Effo
     names = Counter(name for name, _ in calls)
     # Corrected biases make another graph, whose scales may be others.
     assert names == {"lower": 1, "observe": 1, "choose_scales": 1 + effort.corrects_bias}
+
+
+def test_the_precision_of_a_recipe_holds_for_every_program_of_a_calibration() -> None:
+    recipe = Recipe(precision={"m": Precision(16)})
+    wanted = npuq.quantize(net(), DATA, recipe).program.bytes
+    calibrated = calibrate(net(), DATA, recipe)
+    assert calibrated.quantize().program.bytes == wanted
+    assert calibrated.quantize({}).program.bytes == npuq.quantize(net(), DATA).program.bytes != wanted
+
+
+def test_statistics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "net.npz"
+    with pytest.raises(NpuqError) as caught:
+        calibrate(net(), DATA, statistics=file)
+    assert str(caught.value) == f"{file}: not written: No such file or directory"

@@ -9,6 +9,7 @@ import npuq
 from npuq.ir import Builder, DType, Graph, NpuqError, TensorType, evaluate
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.conv import Conv, MatMul
+from npuq.ir.ops.elementwise import Log
 from npuq.ir.ops.shape import Reshape
 from npuq.passes.calibration.observe import Observer, observe
 
@@ -101,3 +102,15 @@ def test_an_observer_calibrates_in_the_place_of_its_data(options: dict[str, str]
         npuq.Observer(net(), effort="high")
     with pytest.raises(NpuqError, match="the observer: statistics of another graph; calibrate again"):
         npuq.quantize(net(), observer, mean=1.0)
+
+
+def test_an_output_that_nobody_counts_may_be_infinite() -> None:
+    builder = Builder("host")
+    x = builder.input("x", TensorType(DType.F32, (1, 2)))
+    graph = builder.build({"y": builder.add(Log(), x, name="y")})
+    data = np.array([[0.0, 1.0]], np.float32)
+    observer = Observer(graph, ["x"])
+    assert observer.add(data)[0].tolist() == [[-np.inf, 0.0]]
+    assert dict(observe(graph, data, ["x"])) == dict(observer.result())
+    with pytest.raises(NpuqError, match="%y, sample 0: 1 of 2 numbers are NaN or infinite"):
+        observe(graph, data, ["y"])
