@@ -146,6 +146,12 @@ class Builder:
         self.nodes.append(replace(node, operands=operands, results=tuple(results), types=types))
         return tuple(results)
 
+    def keep(self, node: Node) -> tuple[str, ...]:
+        """Append a node whose operands have the names and types that it was made for."""
+        self.types.update(zip(node.results, node.types, strict=True))
+        self.nodes.append(node)
+        return node.results
+
     def build(self, outputs: Mapping[str, str], *, prune: bool = True) -> Graph:
         """The graph so far; `prune` leaves out nodes and constants that no output needs."""
         nodes, constants = tuple(self.nodes), self.constants
@@ -165,7 +171,7 @@ Rewrite = Callable[[Builder, Node, tuple[str, ...]], "tuple[str, ...] | str | No
 
 
 def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str] | None = None) -> Graph:
-    """Rebuild a graph node by node, in order, leaving out what nothing uses afterwards.
+    """Rebuild a graph node by node, in order, leaving out what nothing uses afterwards; give an equal one itself back.
 
     `rule(builder, node, operands)` sees each node of the old graph with the names that its operands have in the new
     one. It appends what it likes to the builder and gives the names that stand for the node's results; None
@@ -185,11 +191,14 @@ def rewrite(graph: Graph, rule: Rewrite, *, entry: Callable[[Builder, str], str]
         builder.release(*node.results)
         results = rule(builder, node, operands)
         if results is None:
-            results = builder.copy(node, operands)
+            same = operands == node.operands and all(builder.types[name] is graph.types[name] for name in operands)
+            kept = same and builder.types.keys().isdisjoint(node.results)
+            results = builder.keep(node) if kept else builder.copy(node, operands)
         elif isinstance(results, str):
             results = (results,)
         assert len(results) == len(node.results), (
             f"{node.op.name}: {len(results)} names for {len(node.results)} results"
         )
         renamed.update(zip(node.results, results, strict=True))
-    return builder.build({name: renamed[value] for name, value in graph.outputs.items()})
+    built = builder.build({name: renamed[value] for name, value in graph.outputs.items()})
+    return graph if built == graph else built

@@ -185,7 +185,7 @@ class _Reader:
         numbers, _, zeros = text.partition(":")
         numbers = numbers.strip()
         if numbers.startswith("#"):
-            scales = tuple(float(scale) for scale in self.named_blob(numbers[1:]).astype(np.float32))
+            scales = tuple(self.named_blob(numbers[1:]).astype(np.float32).tolist())
         else:
             scales = tuple(float(number) for number in numbers.split(","))
         zero_points = tuple(int(zero) for zero in zeros.split(",")) if zeros else (0,) * len(scales)

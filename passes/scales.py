@@ -62,4 +62,4 @@ def weight_quantization(
         peaks = absolute.max(axis=tuple(index for index in range(weights.ndim) if index != axis), initial=0.0)
     scales = np.maximum(peaks / weight_range(dtype)[1], least)
     scales = np.where(scales > 0, np.maximum(scales, LEAST_SCALE), 1.0)
-    return Quantization(tuple(float(scale) for scale in scales.astype(np.float32)), (0,) * len(scales), axis)
+    return Quantization(tuple(scales.astype(np.float32).tolist()), (0,) * len(scales), axis)

@@ -27,7 +27,7 @@ from .samples import Data, DataDigest, Reservoir, Sample, samples
 from .statistics import TINY, Observed, Statistics, coarsened
 from .thresholds import CANDIDATES, Histogram, thresholds
 
-PIECE = 1 << 15
+PIECE = 1 << 16
 """The elements that are counted at a time: few enough to stay in a core's cache, with their cells."""
 
 LEAST_EXPONENT = -126
@@ -37,7 +37,7 @@ MOST_WORKERS = 4
 """Threads on one CPU; each holds the values of one sample."""
 
 
-RELEASE = 8
+RELEASE = 4
 """The samples after which memory that was freed goes back to the system."""
 
 

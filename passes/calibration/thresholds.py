@@ -140,7 +140,7 @@ def least_squares(statistics: Statistics, grid: Grid, percentile: float) -> Rang
         return -math.inf, math.inf
     if grid.symmetric:
         edges = candidates(1, histogram.last)
-        best = edges[_last_least(squared_errors(histogram, 0 * edges, edges, grid))] * histogram.width
+        best = edges[_last_least(least_errors(histogram, 0 * edges, edges, grid))] * histogram.width
         return -best, best
     return _both_sides(histogram, grid)
 
@@ -150,15 +150,15 @@ def _both_sides(histogram: Histogram, grid: Grid) -> Range:
     lows, highs = (np.unique(np.round(end * np.arange(1, 9) / 8)) for end in (histogram.first, histogram.last))
     pairs = np.stack(np.meshgrid(lows, highs, indexing="ij"), axis=-1).reshape(-1, 2)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    low, high = map(float, pairs[_last_least(squared_errors(histogram, pairs[:, 0], pairs[:, 1], grid))])
+    low, high = map(float, pairs[_last_least(least_errors(histogram, pairs[:, 0], pairs[:, 1], grid))])
     for _ in range(ROUNDS):
         before = low, high
         if histogram.last > 0:
             ends = np.union1d(candidates(1, histogram.last, SIDE_CANDIDATES), high)
-            high = float(ends[_last_least(squared_errors(histogram, np.full(len(ends), low), ends, grid))])
+            high = float(ends[_last_least(least_errors(histogram, np.full(len(ends), low), ends, grid))])
         if histogram.first < 0:
             ends = np.union1d(candidates(1, -histogram.first, SIDE_CANDIDATES), -low)
-            low = -float(ends[_last_least(squared_errors(histogram, -ends, np.full(len(ends), high), grid))])
+            low = -float(ends[_last_least(least_errors(histogram, -ends, np.full(len(ends), high), grid))])
         if (low, high) == before:
             break
     return low * histogram.width, high * histogram.width
@@ -189,6 +189,22 @@ def squared_errors(histogram: Histogram, lows: np.ndarray, highs: np.ndarray, gr
     return _row_by_row(judge, lows, highs)
 
 
+def least_errors(histogram: Histogram, lows: np.ndarray, highs: np.ndarray, grid: Grid) -> np.ndarray:
+    """The squared errors of the ranges that can have no more than the last one; infinity for the others.
+
+    A range whose clipping alone costs more than the last range, by more than rounding could, needs no further look.
+    """
+    sums = _moments(histogram)
+    scales = (highs - lows) / grid.steps
+    first = np.round(lows / scales)
+    clipped, _ = _clipped(histogram, sums, first * scales, (first + grid.steps) * scales)
+    most = squared_errors(histogram, lows[-1:], highs[-1:], grid)[0] * (1 + 1e-6) + sums[2][-1] * 1e-9
+    possible = clipped <= most
+    errors = np.full(len(lows), np.inf)
+    errors[possible] = squared_errors(histogram, lows[possible], highs[possible], grid)
+    return errors
+
+
 def _row_by_row(
     judge: Callable[[np.ndarray, np.ndarray], np.ndarray], lows: np.ndarray, highs: np.ndarray
 ) -> np.ndarray:
@@ -201,13 +217,20 @@ def _fine_errors(
     histogram: Histogram, sums: tuple[np.ndarray, ...], scales: np.ndarray, first: np.ndarray, steps: int
 ) -> np.ndarray:
     """Clipping as it is, rounding as uniform noise."""
-    low, high = first * scales, (first + steps) * scales
+    clipped, inside = _clipped(histogram, sums, first * scales, (first + steps) * scales)
+    return np.asarray(inside * scales**2 / 12 + clipped)
+
+
+def _clipped(
+    histogram: Histogram, sums: tuple[np.ndarray, ...], low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The squared error of what each range clips, and how many elements it does not clip."""
     below, above = (
         np.clip(np.round(end) - histogram.first, 0, len(histogram.counts)).astype(np.int64) for end in (low, high)
     )
     count, total, square = ((sum_[below], sum_[-1] - sum_[above]) for sum_ in sums)
     clipped = (square[side] - 2 * end * total[side] + end * end * count[side] for side, end in enumerate((low, high)))
-    return np.asarray((sums[0][above] - sums[0][below]) * scales**2 / 12 + sum(clipped))
+    return np.asarray(sum(clipped)), np.asarray(sums[0][above] - sums[0][below])
 
 
 def _moments(histogram: Histogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -242,8 +265,9 @@ def kl_v2(statistics: Statistics, grid: Grid, percentile: float) -> Range:
     if np.count_nonzero(histogram.counts) <= _levels(grid):
         return -math.inf, math.inf
     lows, highs = _shrunk(histogram, _levels(grid))
-    errors = squared_errors(histogram, lows.astype(np.float64), highs.astype(np.float64), grid)
-    best = _last_least(np.where(errors <= errors[-1], divergences(histogram, lows, highs, _levels(grid)), np.inf))
+    errors = least_errors(histogram, lows.astype(np.float64), highs.astype(np.float64), grid)
+    lows, highs = lows[errors <= errors[-1]], highs[errors <= errors[-1]]
+    best = _last_least(divergences(histogram, lows, highs, _levels(grid)))
     return _as_range(histogram, lows[best], highs[best], grid)
 
 

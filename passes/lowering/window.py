@@ -99,7 +99,7 @@ def _convolve(
         weights = weights[:, :, None]
     hwio = weights.transpose(2, 3, 1, 0)
     op = Conv2d(pad_value=x_quant.zero_point, **attributes, **context.tail(result))
-    w_quant = Quantization(tuple(map(float, np.asarray(scales, np.float32))), (0,) * len(scales), axis=3)
+    w_quant = Quantization(tuple(np.asarray(scales, np.float32).tolist()), (0,) * len(scales), axis=3)
     if len(scales) == 1:
         w_quant = Quantization.per_tensor(float(scales[0]))
     operands = (

@@ -160,8 +160,8 @@ def weights_quantization(
 def bias_quantization(weights: Quantization, x_scale: float, count: int) -> Quantization:
     """The scales of `count` biases, those of the sums: input scale times weight scale."""
     repeats = count // len(weights.scales) if weights.axis is not None else count
-    products = (x_scale * np.tile(np.asarray(weights.scales), repeats)).astype(np.float32).tolist()
-    return Quantization(tuple(max(product, LEAST_SCALE) for product in products), (0,) * count, 0)
+    products = (x_scale * np.tile(np.asarray(weights.scales), repeats)).astype(np.float32)
+    return Quantization(tuple(np.maximum(products, np.float32(LEAST_SCALE)).tolist()), (0,) * count, 0)
 
 
 @dataclass(frozen=True)

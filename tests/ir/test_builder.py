@@ -146,6 +146,12 @@ def test_rewrite_infers_types_behind_a_change() -> None:
     assert verify(rewrite(graph, flatten)).output_types == (TensorType(DType.F32, (6,)),)
 
 
+def test_rewrite_gives_a_graph_itself_back_where_nothing_changes() -> None:
+    graph = affine()
+    assert rewrite(graph, lambda builder, node, operands: None) is graph
+    assert rewrite(graph, lambda builder, node, operands: builder.copy(node, operands)) is graph
+
+
 def test_rewrite_keeps_names_and_places() -> None:
     def twice(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
         if node.op != Mul():

@@ -11,7 +11,15 @@ import pytest
 from npuq.ir import NpuqError
 from npuq.passes.calibration import thresholds as module
 from npuq.passes.calibration.statistics import Statistics
-from npuq.passes.calibration.thresholds import SEARCHES, Grid, Histogram, divergences, squared_errors, thresholds
+from npuq.passes.calibration.thresholds import (
+    SEARCHES,
+    Grid,
+    Histogram,
+    divergences,
+    least_errors,
+    squared_errors,
+    thresholds,
+)
 from npuq.passes.precision import METHODS
 
 
@@ -112,6 +120,21 @@ def test_squared_errors_and_divergences_equal_their_definitions(name: str, symme
             slow_divergence(cells, low, high, grid.steps + 1) for low, high in zip(lows[kept], ends[kept], strict=True)
         ]
         np.testing.assert_allclose(fast, slow, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_ranges_that_clip_too_much_are_passed_over(name: str, symmetric: bool, bits: int) -> None:
+    grid = Grid(bits, symmetric)
+    histogram = Histogram.of(statistics_of(SHAPES[name]), symmetric)
+    shares = np.linspace(0.05, 1, 20)
+    lows, highs = 0.0 * shares if symmetric else histogram.first * shares, histogram.last * shares
+    every, found = squared_errors(histogram, lows, highs, grid), least_errors(histogram, lows, highs, grid)
+    passed = np.isinf(found)
+    assert (every[passed] > every[-1]).all()
+    np.testing.assert_array_equal(found[~passed], every[~passed])
+    assert passed.any() or bits == 4 or name != "relu6"
 
 
 @pytest.mark.parametrize("name", SHAPES)
