@@ -25,8 +25,8 @@ from npuq.passes.target import Target
 
 from ..comparison.compare import Progress
 from ..comparison.dump import write_dump
-from ..report.make import make_report
 from ..report.report import Report
+from .measure import make_report
 from .recipe import Recipe
 
 KNOWN_ANSWERS = 2
@@ -89,19 +89,7 @@ class Quantized:
 
     def measure(self, progress: Progress = lambda count: None) -> Report:
         """Measure every layer on a few calibration samples."""
-        return make_report(
-            self.float_graph,
-            self.lowered,
-            self.program,
-            self.samples,
-            method=self.method,
-            statistics=self.statistics,
-            repairs=self.scaled.notes,
-            wide_ranges=self.wide_ranges,
-            could_equalize=self.could_equalize,
-            notes=self.notes,
-            progress=progress,
-        )
+        return make_report(self, progress)
 
     def dump(self, folder: str | Path, samples: int = 1) -> None:
         """Write every value of the first `samples` of the report's samples at each level: float, fake-quant, integer.

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,9 +21,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .contents import Contents, Details, Tensor
-from .curve import CurvePoint
 from .words import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from .curve import CurvePoint
+    from .report import Details, Report, Tensor
 
 COLOURS = ("ink", "muted", "line", "paper", "accent", "soft", "warn")
 VARIABLES = {f"#{f'{index:02}' * 3}": f"var(--{name})" for index, name in enumerate(COLOURS, 1)}
@@ -57,7 +59,7 @@ LEFT, RIGHT = 0.062, 0.985
 """The sides of a wide picture's axes, by which the page's script finds the layer under a pointer."""
 
 
-def errors(report: Contents) -> str:
+def errors(report: Report) -> str:
     """SQNR per layer in the order of execution: accumulated as a line, alone as dots."""
     measured = [layer for layer in report.layers if layer.sqnr_db is not None]
     shown = [

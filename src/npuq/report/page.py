@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import figures
-from .contents import Contents
 from .words import bytes_text, count_text, decibels, grade, number, share, verdict
+
+if TYPE_CHECKING:
+    from .report import Report
 
 FOLDER = Path(__file__).parent
 
 
-def page(report: Contents) -> str:
+def page(report: Report) -> str:
     """Fill the template; the same report gives the same text."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from .contents import Contents
+if TYPE_CHECKING:
+    from .report import Report
 
 UNKNOWN = "\N{EN DASH}"
 GRADES = ((30.0, "good", "very close to"), (20.0, "good", "close to"), (10.0, "fair", "some way from"))
 """The least output SQNR in dB of each verdict; below them all it is far from float."""
 
 
-def verdict(report: Contents) -> str:
+def verdict(report: Report) -> str:
     """The report in a sentence or two."""
     sqnr = report.output_sqnr_db
     if sqnr is None:

@@ -23,9 +23,8 @@ from npuq.ir.ops.shape import Reshape
 from npuq.mixing.assign import Assignment
 from npuq.mixing.mixing import Choice
 from npuq.passes.precision import Precision
-from npuq.report.contents import Agreement
 from npuq.report.curve import CurvePoint, curve_json, read_curve
-from npuq.report.report import Report
+from npuq.report.report import Agreement, Report
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 REFERENCES = ("src", "href", "srcset", "data", "action", "poster", "xlink:href")
