@@ -8,22 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import DType, Op, require
-from npuq.ir.ops.activation import Clip, Elu, LeakyRelu, PRelu, Relu, Sigmoid, Softplus, Tanh
-from npuq.ir.ops.elementwise import Abs, Add, Div, Exp, Log, Maximum, Mul, Pow, Sqrt, Sub
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.norm import BatchNorm
-from npuq.ir.ops.reduce import ArgMax, ReduceMax, ReduceMean, ReduceSum, Softmax
-from npuq.ir.ops.shape import Reshape
+from npuq.ir import DType, Op, ops, require
 
 from .registry import Layer, converts
 
 PLAIN: dict[str, Op] = {
-    "AbsVal": Abs(),
-    "BNLL": Softplus(),
-    "ReLU6": Clip(low=0.0, high=6.0),
-    "Sigmoid": Sigmoid(),
-    "TanH": Tanh(),
+    "AbsVal": ops.Abs(),
+    "BNLL": ops.Softplus(),
+    "ReLU6": ops.Clip(low=0.0, high=6.0),
+    "Sigmoid": ops.Sigmoid(),
+    "TanH": ops.Tanh(),
 }
 """Layers without parameters."""
 
@@ -36,7 +30,7 @@ def plain(layer: Layer) -> str:
 @converts("ReLU")
 def relu(layer: Layer) -> str:
     slope = layer.message.relu_param.negative_slope
-    return layer.add(LeakyRelu(alpha=slope) if slope else Relu())
+    return layer.add(ops.LeakyRelu(alpha=slope) if slope else ops.Relu())
 
 
 @converts("PReLU")
@@ -45,26 +39,26 @@ def prelu(layer: Layer) -> str:
     shape = layer.shape
     count = 1 if layer.message.prelu_param.channel_shared else shape[1]
     slope = layer.array(0, "slope", count).reshape((count,) + (1,) * (len(shape) - 2))
-    return layer.add(PRelu(), layer.x, layer.context.constant(slope, "slope"))
+    return layer.add(ops.PRelu(), layer.x, layer.context.constant(slope, "slope"))
 
 
 @converts("ELU")
 def elu(layer: Layer) -> str:
-    return layer.add(Elu(alpha=layer.message.elu_param.alpha))
+    return layer.add(ops.Elu(alpha=layer.message.elu_param.alpha))
 
 
 @converts("Clip")
 def clip(layer: Layer) -> str:
     parameter = layer.message.clip_param
-    return layer.add(Clip(low=parameter.min, high=parameter.max))
+    return layer.add(ops.Clip(low=parameter.min, high=parameter.max))
 
 
 def _line(layer: Layer, scale: float, shift: float) -> str:
     """scale * x + shift, without steps that change nothing."""
     x = layer.x
     if scale != 1:
-        x = layer.add(Mul(), x, layer.number(scale, "scale"))
-    return x if shift == 0 else layer.add(Add(), x, layer.number(shift, "shift"))
+        x = layer.add(ops.Mul(), x, layer.number(scale, "scale"))
+    return x if shift == 0 else layer.add(ops.Add(), x, layer.number(shift, "shift"))
 
 
 @converts("Power")
@@ -76,8 +70,10 @@ def power(layer: Layer) -> str:
     if exponent == 1:
         return line
     if exponent == 2:
-        return layer.add(Mul(), line, line)
-    return layer.add(Sqrt(), line) if exponent == 0.5 else layer.add(Pow(), line, layer.number(exponent, "power"))
+        return layer.add(ops.Mul(), line, line)
+    if exponent == 0.5:
+        return layer.add(ops.Sqrt(), line)
+    return layer.add(ops.Pow(), line, layer.number(exponent, "power"))
 
 
 @converts("Exp")
@@ -85,16 +81,16 @@ def exp(layer: Layer) -> str:
     """base ** (shift + scale * x); the base -1 means e."""
     parameter = layer.message.exp_param
     factor = _log_base(parameter)
-    return layer.add(Exp(), _line(layer, parameter.scale * factor, parameter.shift * factor))
+    return layer.add(ops.Exp(), _line(layer, parameter.scale * factor, parameter.shift * factor))
 
 
 @converts("Log")
 def log(layer: Layer) -> str:
     """The logarithm of shift + scale * x to a base; -1 means e."""
     parameter = layer.message.log_param
-    logarithm = layer.add(Log(), _line(layer, parameter.scale, parameter.shift))
+    logarithm = layer.add(ops.Log(), _line(layer, parameter.scale, parameter.shift))
     factor = _log_base(parameter)
-    return logarithm if factor == 1 else layer.add(Mul(), logarithm, layer.number(1 / factor, "base"))
+    return logarithm if factor == 1 else layer.add(ops.Mul(), logarithm, layer.number(1 / factor, "base"))
 
 
 def _log_base(parameter: Any) -> float:
@@ -114,10 +110,10 @@ def eltwise(layer: Layer) -> str:
         require(parameter.operation == parameter.SUM, "only a sum takes coefficients")
         require(len(coefficients) == len(operands), f"{len(coefficients)} coefficients for {len(operands)} bottoms")
         operands = tuple(
-            operand if factor == 1 else layer.add(Mul(), operand, layer.number(factor, "coefficient"))
+            operand if factor == 1 else layer.add(ops.Mul(), operand, layer.number(factor, "coefficient"))
             for operand, factor in zip(operands, coefficients, strict=True)
         )
-    op = {parameter.PROD: Mul(), parameter.SUM: Add(), parameter.MAX: Maximum()}[parameter.operation]
+    op = {parameter.PROD: ops.Mul(), parameter.SUM: ops.Add(), parameter.MAX: ops.Maximum()}[parameter.operation]
     return reduce(lambda one, other: layer.add(op, one, other), operands)
 
 
@@ -136,7 +132,7 @@ def batch_norm(layer: Layer) -> str:
     else:
         scale = layer.context.constant(np.ones(channels, np.float32), "scale")
         offset = layer.context.constant(np.zeros(channels, np.float32), "bias")
-    return layer.add(BatchNorm(epsilon=parameter.eps), layer.x, scale, offset, mean, variance)
+    return layer.add(ops.BatchNorm(epsilon=parameter.eps), layer.x, scale, offset, mean, variance)
 
 
 @converts("Scale")
@@ -144,17 +140,17 @@ def scale(layer: Layer) -> str:
     """A factor per element of some axes, stored or computed, and an optional stored bias."""
     parameter, stored = layer.message.scale_param, len(layer.operands) == 1
     factor, shape = _along(layer, parameter, "scale")
-    y = layer.add(Mul(), layer.x, factor)
+    y = layer.add(ops.Mul(), layer.x, factor)
     if not parameter.bias_term:
         return y
     bias = layer.array(1 if stored else 0, "bias", *_own(shape)).reshape(shape)
-    return layer.add(Add(), y, layer.context.constant(bias, "bias"))
+    return layer.add(ops.Add(), y, layer.context.constant(bias, "bias"))
 
 
 @converts("Bias")
 def bias(layer: Layer) -> str:
     term, _ = _along(layer, layer.message.bias_param, "bias")
-    return layer.add(Add(), layer.x, term)
+    return layer.add(ops.Add(), layer.x, term)
 
 
 def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...]]:
@@ -167,7 +163,7 @@ def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...
     wanted = shape[axis:stop] + (1,) * (len(shape) - stop)
     if computed is None:
         return layer.context.constant(layer.array(0, what, *_own(wanted)).reshape(wanted), what), wanted
-    return layer.add(Reshape(shape=wanted), computed), wanted
+    return layer.add(ops.Reshape(shape=wanted), computed), wanted
 
 
 def _own(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -182,11 +178,11 @@ def normalize(layer: Layer) -> str:
     """x divided by its norm over the channels, or over the sample, times stored factors."""
     parameter, shape = layer.message.norm_param, layer.shape
     axes = tuple(range(1, len(shape))) if parameter.across_spatial else (1,)
-    total = layer.add(ReduceSum(axes=axes, keep=True), layer.add(Mul(), layer.x, layer.x))
-    norm = layer.add(Sqrt(), layer.add(Add(), total, layer.number(parameter.eps, "epsilon")))
+    total = layer.add(ops.ReduceSum(axes=axes, keep=True), layer.add(ops.Mul(), layer.x, layer.x))
+    norm = layer.add(ops.Sqrt(), layer.add(ops.Add(), total, layer.number(parameter.eps, "epsilon")))
     count = 1 if parameter.channel_shared else shape[1]
     factor = layer.array(0, "scale", count).reshape((count,) + (1,) * (len(shape) - 2))
-    return layer.add(Mul(), layer.add(Div(), layer.x, norm), layer.context.constant(factor, "scale"))
+    return layer.add(ops.Mul(), layer.add(ops.Div(), layer.x, norm), layer.context.constant(factor, "scale"))
 
 
 @converts("MVN")
@@ -194,17 +190,17 @@ def mean_variance_normalization(layer: Layer) -> str:
     """Per channel or per sample; epsilon is added to the deviation."""
     parameter = layer.message.mvn_param
     axes = tuple(range(1 if parameter.across_channels else 2, len(layer.shape)))
-    centred = layer.add(Sub(), layer.x, layer.add(ReduceMean(axes=axes, keep=True)))
+    centred = layer.add(ops.Sub(), layer.x, layer.add(ops.ReduceMean(axes=axes, keep=True)))
     if not parameter.normalize_variance:
         return centred
-    variance = layer.add(ReduceMean(axes=axes, keep=True), layer.add(Mul(), centred, centred))
-    deviation = layer.add(Add(), layer.add(Sqrt(), variance), layer.number(parameter.eps, "epsilon"))
-    return layer.add(Div(), centred, deviation)
+    variance = layer.add(ops.ReduceMean(axes=axes, keep=True), layer.add(ops.Mul(), centred, centred))
+    deviation = layer.add(ops.Add(), layer.add(ops.Sqrt(), variance), layer.number(parameter.eps, "epsilon"))
+    return layer.add(ops.Div(), centred, deviation)
 
 
 @converts("Softmax")
 def softmax(layer: Layer) -> str:
-    return layer.add(Softmax(axis=layer.axis(layer.message.softmax_param.axis)))
+    return layer.add(ops.Softmax(axis=layer.axis(layer.message.softmax_param.axis)))
 
 
 @converts("ArgMax")
@@ -215,11 +211,11 @@ def argmax(layer: Layer) -> str:
     if parameter.HasField("axis"):
         axis, x = layer.axis(parameter.axis), layer.x
         if parameter.out_max_val:
-            return layer.add(ReduceMax(axes=(axis,), keep=True))
+            return layer.add(ops.ReduceMax(axes=(axis,), keep=True))
     else:
         require(not parameter.out_max_val, "out_max_val without an axis is not supported")
-        axis, x = 2, layer.add(Reshape(shape=(layer.shape[0], 1, math.prod(layer.shape[1:]))))
-    return layer.add(Cast(to=DType.F32), layer.add(ArgMax(axis=axis, keep=True), x))
+        axis, x = 2, layer.add(ops.Reshape(shape=(layer.shape[0], 1, math.prod(layer.shape[1:]))))
+    return layer.add(ops.Cast(to=DType.F32), layer.add(ops.ArgMax(axis=axis, keep=True), x))
 
 
 @converts("Reduction")
@@ -229,9 +225,9 @@ def reduction(layer: Layer) -> str:
     axes = tuple(range(layer.axis(parameter.axis), len(layer.shape)))
     x = layer.x
     if parameter.operation == parameter.ASUM:
-        x = layer.add(Abs())
+        x = layer.add(ops.Abs())
     if parameter.operation == parameter.SUMSQ:
-        x = layer.add(Mul(), x, x)
+        x = layer.add(ops.Mul(), x, x)
     mean = parameter.operation == parameter.MEAN
-    y = layer.add(ReduceMean(axes=axes) if mean else ReduceSum(axes=axes), x)
-    return y if parameter.coeff == 1 else layer.add(Mul(), y, layer.number(parameter.coeff, "coefficient"))
+    y = layer.add(ops.ReduceMean(axes=axes) if mean else ops.ReduceSum(axes=axes), x)
+    return y if parameter.coeff == 1 else layer.add(ops.Mul(), y, layer.number(parameter.coeff, "coefficient"))

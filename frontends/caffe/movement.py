@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from npuq.ir import require
-from npuq.ir.ops.elementwise import Identity
-from npuq.ir.ops.shape import Concat, Reshape, Slice, Tile, Transpose
+from npuq.ir import ops, require
 
 from .registry import Layer, converts
 
@@ -15,7 +13,7 @@ from .registry import Layer, converts
 @converts("Dropout")
 def same(layer: Layer) -> str:
     """The identity in inference."""
-    return layer.add(Identity())
+    return layer.add(ops.Identity())
 
 
 @converts("Split")
@@ -34,7 +32,7 @@ def concat(layer: Layer) -> str:
     """`concat_dim` is the older name of the axis."""
     parameter = layer.message.concat_param
     axis = parameter.concat_dim if parameter.HasField("concat_dim") else parameter.axis
-    return layer.add(Concat(axis=layer.axis(axis)), *layer.all_operands())
+    return layer.add(ops.Concat(axis=layer.axis(axis)), *layer.all_operands())
 
 
 @converts("Slice")
@@ -57,7 +55,7 @@ def _part(layer: Layer, x: str, axis: int, start: int, stop: int) -> str:
     shape = layer.type(x).shape
     starts = tuple(start if index == axis else 0 for index in range(len(shape)))
     stops = tuple(stop if index == axis else size for index, size in enumerate(shape))
-    return layer.add(Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), x)
+    return layer.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), x)
 
 
 @converts("Crop")
@@ -76,7 +74,7 @@ def crop(layer: Layer) -> str:
     stops = tuple(start + size for start, size in zip(starts, (*layer.shape[:first], *wanted[first:]), strict=True))
     fits = all(stop <= size for stop, size in zip(stops, layer.shape, strict=True))
     require(fits, f"elements up to {stops} of a bottom of shape {layer.shape}")
-    return layer.add(Slice(starts=starts, stops=stops, steps=(1,) * len(stops)))
+    return layer.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(stops)))
 
 
 @converts("Flatten")
@@ -85,7 +83,7 @@ def flatten(layer: Layer) -> str:
     first, last = layer.axis(parameter.axis), layer.axis(parameter.end_axis)
     require(first <= last, f"axes {first} to {last}")
     shape = layer.shape
-    return layer.add(Reshape(shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])))
+    return layer.add(ops.Reshape(shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])))
 
 
 @converts("Reshape")
@@ -107,7 +105,7 @@ def reshape(layer: Layer) -> str:
         whole = math.prod(shape[start:stop])
         require(known > 0 and whole % known == 0, f"{whole} elements do not fill {sizes}")
         sizes[sizes.index(-1)] = whole // known
-    return layer.add(Reshape(shape=(*shape[:start], *sizes, *shape[stop:])))
+    return layer.add(ops.Reshape(shape=(*shape[:start], *sizes, *shape[stop:])))
 
 
 @converts("Permute")
@@ -115,14 +113,14 @@ def permute(layer: Layer) -> str:
     """Axes missing from the order follow in their own order."""
     order = tuple(map(int, layer.message.permute_param.order))
     rest = tuple(axis for axis in range(len(layer.shape)) if axis not in order)
-    return layer.add(Transpose(order=order + rest))
+    return layer.add(ops.Transpose(order=order + rest))
 
 
 @converts("Tile")
 def tile(layer: Layer) -> str:
     parameter = layer.message.tile_param
     axis = layer.axis(parameter.axis)
-    return layer.add(Tile(repeats=tuple(parameter.tiles if at == axis else 1 for at in range(len(layer.shape)))))
+    return layer.add(ops.Tile(repeats=tuple(parameter.tiles if at == axis else 1 for at in range(len(layer.shape)))))
 
 
 @converts("ShuffleChannel")
@@ -130,6 +128,6 @@ def shuffle_channel(layer: Layer) -> str:
     """The channels as a table with a row per group, read by columns."""
     groups, (number, channels, *space) = layer.message.shuffle_channel_param.group, layer.shape
     require(groups > 0 and channels % groups == 0, f"{channels} channels in {groups} groups")
-    table = layer.add(Reshape(shape=(number, groups, channels // groups, *space)))
-    turned = layer.add(Transpose(order=(0, 2, 1, *range(3, 3 + len(space)))), table)
-    return layer.add(Reshape(shape=layer.shape), turned)
+    table = layer.add(ops.Reshape(shape=(number, groups, channels // groups, *space)))
+    turned = layer.add(ops.Transpose(order=(0, 2, 1, *range(3, 3 + len(space)))), table)
+    return layer.add(ops.Reshape(shape=layer.shape), turned)

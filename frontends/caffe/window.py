@@ -6,11 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Add, Div, Mul, Pow
-from npuq.ir.ops.pool import AveragePool
-from npuq.ir.ops.shape import Reshape, Slice
+from npuq.ir import ops, require
 
 from .registry import Layer, converts
 
@@ -87,11 +83,11 @@ def inner_product(layer: Layer) -> str:
     outputs = parameter.num_output
     stored = (inputs, outputs) if parameter.transpose else (outputs, inputs)
     weight = layer.array(0, "weight", *stored)
-    flat = layer.x if len(layer.shape) == axis + 1 else layer.add(Reshape(shape=(*outer, inputs)))
+    flat = layer.x if len(layer.shape) == axis + 1 else layer.add(ops.Reshape(shape=(*outer, inputs)))
     operands = [flat, layer.context.constant(weight if parameter.transpose else weight.T, "weight")]
     if parameter.bias_term:
         operands.append(layer.weight(1, "bias", outputs))
-    return layer.add(MatMul(), *operands)
+    return layer.add(ops.MatMul(), *operands)
 
 
 @converts("Pooling")
@@ -122,10 +118,10 @@ def local_response_normalization(layer: Layer) -> str:
         return layer.onnx("LRN", layer.x, size=size, alpha=alpha, beta=beta, bias=parameter.k)
     require(size % 2 == 1, f"local_size {size}, an odd one wanted")
     around = ((size // 2, size // 2),) * 2
-    mean = AveragePool(window=(size, size), stride=(1, 1), padding=around, dilation=(1, 1), count_padding=True)
-    squares = layer.add(mean, layer.add(Mul(), layer.x, layer.x))
-    scaled = layer.add(Add(), layer.add(Mul(), squares, layer.number(alpha)), layer.number(1.0))
-    return layer.add(Div(), layer.x, layer.add(Pow(), scaled, layer.number(beta)))
+    mean = ops.AveragePool(window=(size, size), stride=(1, 1), padding=around, dilation=(1, 1), count_padding=True)
+    squares = layer.add(mean, layer.add(ops.Mul(), layer.x, layer.x))
+    scaled = layer.add(ops.Add(), layer.add(ops.Mul(), squares, layer.number(alpha)), layer.number(1.0))
+    return layer.add(ops.Div(), layer.x, layer.add(ops.Pow(), scaled, layer.number(beta)))
 
 
 @converts("Interp")
@@ -139,7 +135,7 @@ def interpolation(layer: Layer) -> str:
         starts = (0, 0, -parameter.pad_beg, -parameter.pad_beg)
         sizes = layer.shape
         stops = (*sizes[:2], sizes[2] + parameter.pad_end, sizes[3] + parameter.pad_end)
-        x = layer.add(Slice(starts=starts, stops=stops, steps=(1, 1, 1, 1)))
+        x = layer.add(ops.Slice(starts=starts, stops=stops, steps=(1, 1, 1, 1)))
     shape = layer.type(x).shape
     if parameter.height or parameter.width:
         space: Ints = (parameter.height, parameter.width)

@@ -6,86 +6,49 @@ import math
 
 import numpy as np
 
-from npuq.ir import DType, Op, require
-from npuq.ir.ops.activation import Clip, Relu, Sigmoid, Tanh
-from npuq.ir.ops.elementwise import (
-    Abs,
-    Acos,
-    Acosh,
-    Add,
-    Asin,
-    Asinh,
-    Atan,
-    Atanh,
-    Ceil,
-    Cos,
-    Cosh,
-    Div,
-    Erf,
-    Exp,
-    Floor,
-    Log,
-    Maximum,
-    Minimum,
-    Mod,
-    Mul,
-    Neg,
-    Pow,
-    Reciprocal,
-    Round,
-    Sign,
-    Sin,
-    Sinh,
-    Sqrt,
-    Sub,
-    Tan,
-)
-from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where, Xor
-from npuq.ir.ops.pool import AveragePool
-from npuq.ir.ops.reduce import ReduceMean, ReduceSum
-from npuq.ir.ops.shape import Transpose
+from npuq.ir import DType, Op, ops, require
 
 from .registry import Equation, converts
 
 UNARY: dict[str, Op] = {
-    "abs": Abs(),
-    "acos": Acos(),
-    "acosh": Acosh(),
-    "asin": Asin(),
-    "asinh": Asinh(),
-    "atan": Atan(),
-    "atanh": Atanh(),
-    "ceil": Ceil(),
-    "cos": Cos(),
-    "cosh": Cosh(),
-    "erf": Erf(),
-    "exp": Exp(),
-    "floor": Floor(),
-    "log": Log(),
-    "logistic": Sigmoid(),
-    "neg": Neg(),
-    "not": Not(),
-    "sign": Sign(),
-    "sin": Sin(),
-    "sinh": Sinh(),
-    "sqrt": Sqrt(),
-    "tan": Tan(),
-    "tanh": Tanh(),
+    "abs": ops.Abs(),
+    "acos": ops.Acos(),
+    "acosh": ops.Acosh(),
+    "asin": ops.Asin(),
+    "asinh": ops.Asinh(),
+    "atan": ops.Atan(),
+    "atanh": ops.Atanh(),
+    "ceil": ops.Ceil(),
+    "cos": ops.Cos(),
+    "cosh": ops.Cosh(),
+    "erf": ops.Erf(),
+    "exp": ops.Exp(),
+    "floor": ops.Floor(),
+    "log": ops.Log(),
+    "logistic": ops.Sigmoid(),
+    "neg": ops.Neg(),
+    "not": ops.Not(),
+    "sign": ops.Sign(),
+    "sin": ops.Sin(),
+    "sinh": ops.Sinh(),
+    "sqrt": ops.Sqrt(),
+    "tan": ops.Tan(),
+    "tanh": ops.Tanh(),
 }
 BINARY: dict[str, Op] = {
-    "add": Add(),
-    "add_any": Add(),
-    "and": And(),
-    "eq": Equal(),
-    "ge": GreaterOrEqual(),
-    "gt": Greater(),
-    "le": LessOrEqual(),
-    "lt": Less(),
-    "mul": Mul(),
-    "or": Or(),
-    "rem": Mod(truncate=True),
-    "sub": Sub(),
-    "xor": Xor(),
+    "add": ops.Add(),
+    "add_any": ops.Add(),
+    "and": ops.And(),
+    "eq": ops.Equal(),
+    "ge": ops.GreaterOrEqual(),
+    "gt": ops.Greater(),
+    "le": ops.LessOrEqual(),
+    "lt": ops.Less(),
+    "mul": ops.Mul(),
+    "or": ops.Or(),
+    "rem": ops.Mod(truncate=True),
+    "sub": ops.Sub(),
+    "xor": ops.Xor(),
 }
 SAME = (
     "stop_gradient",
@@ -117,13 +80,13 @@ def same(equation: Equation) -> tuple[str, ...]:
 
 @converts("ne")
 def not_equal(equation: Equation) -> str:
-    return equation.add(Not(), equation.add(Equal(), equation.narrow(0), equation.narrow(1)))
+    return equation.add(ops.Not(), equation.add(ops.Equal(), equation.narrow(0), equation.narrow(1)))
 
 
 @converts("square")
 def square(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(Mul(), x, x)
+    return equation.add(ops.Mul(), x, x)
 
 
 @converts("integer_pow")
@@ -133,10 +96,10 @@ def integer_pow(equation: Equation) -> str:
         case 1:
             return x
         case 2:
-            return equation.add(Mul(), x, x)
+            return equation.add(ops.Mul(), x, x)
         case -1:
-            return equation.add(Reciprocal(), x)
-    return equation.add(Pow(), x, equation.scalar(exponent, x))
+            return equation.add(ops.Reciprocal(), x)
+    return equation.add(ops.Pow(), x, equation.scalar(exponent, x))
 
 
 @converts("pow")
@@ -145,31 +108,31 @@ def pow_(equation: Equation) -> str:
     x, exponent = equation.narrow(0), equation.narrow(1)
     dtype = equation.type(x).dtype
     if equation.type(exponent).dtype is not dtype:
-        exponent = equation.add(Cast(to=dtype), exponent)
-    return equation.add(Pow(), x, exponent)
+        exponent = equation.add(ops.Cast(to=dtype), exponent)
+    return equation.add(ops.Pow(), x, exponent)
 
 
 @converts("rsqrt")
 def rsqrt(equation: Equation) -> str:
-    return equation.add(Reciprocal(), equation.add(Sqrt(), equation.narrow(0)))
+    return equation.add(ops.Reciprocal(), equation.add(ops.Sqrt(), equation.narrow(0)))
 
 
 @converts("log1p")
 def log1p(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(Log(), equation.add(Add(), x, equation.scalar(1, x)))
+    return equation.add(ops.Log(), equation.add(ops.Add(), x, equation.scalar(1, x)))
 
 
 @converts("expm1")
 def expm1(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(Sub(), equation.add(Exp(), x), equation.scalar(1, x))
+    return equation.add(ops.Sub(), equation.add(ops.Exp(), x), equation.scalar(1, x))
 
 
 @converts("exp2")
 def exp2(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(Exp(), equation.add(Mul(), x, equation.scalar(math.log(2), x)))
+    return equation.add(ops.Exp(), equation.add(ops.Mul(), x, equation.scalar(math.log(2), x)))
 
 
 @converts("erfc")
@@ -179,27 +142,27 @@ def erfc(equation: Equation) -> str:
     inner = _negated(equation, x)
     one = equation.scalar(1, x)
     if inner is None:
-        return equation.add(Sub(), one, equation.add(Erf(), x))
-    return equation.add(Add(), one, equation.add(Erf(), inner))
+        return equation.add(ops.Sub(), one, equation.add(ops.Erf(), x))
+    return equation.add(ops.Add(), one, equation.add(ops.Erf(), inner))
 
 
 def _negated(equation: Equation, x: str) -> str | None:
     """Return u if x is -u or -u * c."""
     node = equation.producer(x)
-    if node is not None and isinstance(node.op, Neg):
+    if node is not None and isinstance(node.op, ops.Neg):
         return node.operands[0]
-    if node is not None and isinstance(node.op, Mul):
+    if node is not None and isinstance(node.op, ops.Mul):
         for left, right in (node.operands, node.operands[::-1]):
             before = equation.producer(left)
-            if before is not None and isinstance(before.op, Neg):
-                return equation.add(Mul(), before.operands[0], right)
+            if before is not None and isinstance(before.op, ops.Neg):
+                return equation.add(ops.Mul(), before.operands[0], right)
     return None
 
 
 @converts("round")
 def round_(equation: Equation) -> str:
     require(int(equation.params["rounding_method"]) == 1, "rounding away from zero is not supported; jnp.round is")
-    return equation.add(Round(), equation.narrow(0))
+    return equation.add(ops.Round(), equation.narrow(0))
 
 
 @converts("div")
@@ -207,7 +170,7 @@ def div(equation: Equation) -> str:
     """A sum divided by its count becomes a mean."""
     x, count = equation.narrow(0), equation.number(1)
     mean = None if count is None else _mean(equation, x, count)
-    return equation.add(Div(), x, equation.narrow(1)) if mean is None else mean
+    return equation.add(ops.Div(), x, equation.narrow(1)) if mean is None else mean
 
 
 def _mean(equation: Equation, x: str, count: float) -> str | None:
@@ -215,13 +178,13 @@ def _mean(equation: Equation, x: str, count: float) -> str | None:
     node = equation.producer(x)
     if node is None:
         return None
-    if isinstance(node.op, ReduceSum) and equation.type(x).dtype.is_float:
+    if isinstance(node.op, ops.ReduceSum) and equation.type(x).dtype.is_float:
         shape = equation.type(node.operands[0]).shape
         if math.prod(shape[axis] for axis in node.op.axes) == count:
-            return equation.add(ReduceMean(axes=node.op.axes, keep=node.op.keep), node.operands[0])
-    if isinstance(node.op, Mul):
+            return equation.add(ops.ReduceMean(axes=node.op.axes, keep=node.op.keep), node.operands[0])
+    if isinstance(node.op, ops.Mul):
         pool, factor = equation.producer(node.operands[0]), equation.context.known(node.operands[1])
-        if pool is not None and isinstance(pool.op, AveragePool) and factor is not None and np.all(factor == count):
+        if pool is not None and isinstance(pool.op, ops.AveragePool) and factor is not None and np.all(factor == count):
             return node.operands[0]
     return _through(equation, x, count)
 
@@ -229,7 +192,7 @@ def _mean(equation: Equation, x: str, count: float) -> str | None:
 def _through(equation: Equation, x: str, count: float) -> str | None:
     """The same after a transpose, as in a sum over windows."""
     node = equation.producer(x)
-    if node is None or not isinstance(node.op, Transpose):
+    if node is None or not isinstance(node.op, ops.Transpose):
         return None
     inner = _mean(equation, node.operands[0], count)
     return None if inner is None else equation.add(node.op, inner)
@@ -237,12 +200,12 @@ def _through(equation: Equation, x: str, count: float) -> str | None:
 
 @converts("max")
 def max_(equation: Equation) -> str:
-    return _limited(equation, Maximum())
+    return _limited(equation, ops.Maximum())
 
 
 @converts("min")
 def min_(equation: Equation) -> str:
-    return _limited(equation, Minimum())
+    return _limited(equation, ops.Minimum())
 
 
 def _limited(equation: Equation, op: Op) -> str:
@@ -250,7 +213,7 @@ def _limited(equation: Equation, op: Op) -> str:
     for index in (0, 1):
         bound = equation.number(1 - index)
         if bound is not None and equation.array(index) is None and equation.type(equation.narrow(index)).dtype.is_float:
-            low, high = (bound, math.inf) if isinstance(op, Maximum) else (-math.inf, bound)
+            low, high = (bound, math.inf) if isinstance(op, ops.Maximum) else (-math.inf, bound)
             return _clipped(equation, equation.narrow(index), low, high)
     return equation.add(op, equation.narrow(0), equation.narrow(1))
 
@@ -260,11 +223,11 @@ def _clipped(equation: Equation, x: str, low: float, high: float) -> str:
     if low == -math.inf and high == math.inf:
         return x
     before = equation.producer(x)
-    if before is not None and low == -math.inf and isinstance(before.op, Relu) and high >= 0:
-        return equation.add(Clip(low=0.0, high=high), before.operands[0])
-    if before is not None and low == -math.inf and isinstance(before.op, Clip) and before.op.low <= high:
-        return equation.add(Clip(low=before.op.low, high=min(before.op.high, high)), before.operands[0])
-    return equation.add(Relu() if (low, high) == (0.0, math.inf) else Clip(low=low, high=high), x)
+    if before is not None and low == -math.inf and isinstance(before.op, ops.Relu) and high >= 0:
+        return equation.add(ops.Clip(low=0.0, high=high), before.operands[0])
+    if before is not None and low == -math.inf and isinstance(before.op, ops.Clip) and before.op.low <= high:
+        return equation.add(ops.Clip(low=before.op.low, high=min(before.op.high, high)), before.operands[0])
+    return equation.add(ops.Relu() if (low, high) == (0.0, math.inf) else ops.Clip(low=low, high=high), x)
 
 
 @converts("clamp")
@@ -272,7 +235,7 @@ def clamp(equation: Equation) -> str:
     low, high = equation.number(0), equation.number(2)
     x = equation.narrow(1)
     if low is None or high is None or not equation.type(x).dtype.is_float:
-        return equation.add(Minimum(), equation.add(Maximum(), x, equation.narrow(0)), equation.narrow(2))
+        return equation.add(ops.Minimum(), equation.add(ops.Maximum(), x, equation.narrow(0)), equation.narrow(2))
     return _clipped(equation, x, low, high)
 
 
@@ -281,10 +244,10 @@ def select_n(equation: Equation) -> str:
     require(len(equation.operands) == 3, f"{len(equation.operands) - 1} cases, 2 wanted")
     which = equation.narrow(0)
     require(equation.type(which).dtype is DType.BOOL, "a selection by an integer is not supported")
-    return equation.add(Where(), which, equation.narrow(2), equation.narrow(1))
+    return equation.add(ops.Where(), which, equation.narrow(2), equation.narrow(1))
 
 
 @converts("convert_element_type")
 def convert_element_type(equation: Equation) -> str:
     x, to = equation.narrow(0), equation.result().dtype
-    return x if equation.type(x).dtype is to else equation.add(Cast(to=to), x)
+    return x if equation.type(x).dtype is to else equation.add(ops.Cast(to=to), x)

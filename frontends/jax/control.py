@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from npuq.ir import require
-from npuq.ir.ops.shape import Concat, Slice
+from npuq.ir import ops, require
 
 from .registry import Equation, Known, Result, converts
 
@@ -60,7 +59,7 @@ def _step(equation: Equation, index: int, step: int) -> Result:
     if known is not None:
         return Known(known.array[step], known.name)
     starts, stops = (step, *(0,) * (len(shape) - 1)), (step + 1, *shape[1:])
-    part = equation.add(Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), equation.full(index))
+    part = equation.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), equation.full(index))
     return equation.reshaped(part, shape[1:])
 
 
@@ -69,4 +68,4 @@ def _joined(equation: Equation, parts: list[Result], shape: tuple[int, ...]) -> 
     for part in parts:
         name = part if isinstance(part, str) else equation.builder.constant(part.array, part.name)
         rows.append(equation.reshaped(equation.expanded(name, shape[1:]), (1, *shape[1:])))
-    return rows[0] if len(rows) == 1 else equation.add(Concat(axis=0), *rows)
+    return rows[0] if len(rows) == 1 else equation.add(ops.Concat(axis=0), *rows)

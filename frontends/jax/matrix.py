@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npuq.ir.ops.conv import MatMul
+from npuq.ir import ops
 
 from .registry import Equation, Ints, converts
 
@@ -39,7 +39,7 @@ def dot_general(equation: Equation) -> str:
     swapped = equation.array(0) is not None and equation.array(1) is None
     left, right = sides[::-1] if swapped else sides
     rows, columns = _left(equation, left), _right(equation, right)
-    product = equation.add(MatMul(), rows, columns)
+    product = equation.add(ops.MatMul(), rows, columns)
     shape = left.sizes(left.batch) + left.sizes(left.free) + right.sizes(right.free)
     product = equation.reshaped(product, shape)
     if not swapped:

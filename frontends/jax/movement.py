@@ -6,11 +6,7 @@ import itertools
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.elementwise import Add
-from npuq.ir.ops.logic import Less, Where
-from npuq.ir.ops.reduce import Reduction
-from npuq.ir.ops.shape import Concat, Gather, Pad, Slice
+from npuq.ir import ops, require
 
 from .registry import Equation, Ints, Known, converts
 
@@ -36,7 +32,7 @@ def reshape(equation: Equation) -> str:
 def _with_ones(equation: Equation, x: str, shape: Ints | list[int]) -> str:
     """A reshape; if it restores axes that a reduction removed, the reduction keeps them."""
     node = equation.producer(x)
-    if node is not None and isinstance(node.op, Reduction) and not node.op.keep:
+    if node is not None and isinstance(node.op, ops.Reduction) and not node.op.keep:
         before = equation.type(node.operands[0]).shape
         full = tuple(1 if axis in node.op.axes else size for axis, size in enumerate(before))
         if full == tuple(shape):
@@ -81,7 +77,7 @@ def dynamic_slice(equation: Equation) -> str:
 
 
 def _selected(equation: Equation, ranges: list[range]) -> str:
-    op = Slice(
+    op = ops.Slice(
         starts=tuple(along.start for along in ranges),
         stops=tuple(along.stop for along in ranges),
         steps=tuple(along.step for along in ranges),
@@ -103,7 +99,7 @@ def split(equation: Equation) -> tuple[str, ...]:
 @converts("concatenate")
 def concatenate(equation: Equation) -> str:
     parts = [equation.full(index) for index in range(len(equation.operands))]
-    return parts[0] if len(parts) == 1 else equation.add(Concat(axis=equation.params["dimension"]), *parts)
+    return parts[0] if len(parts) == 1 else equation.add(ops.Concat(axis=equation.params["dimension"]), *parts)
 
 
 @converts("stack")
@@ -113,7 +109,7 @@ def stack(equation: Equation) -> str:
         equation.reshaped(equation.full(index), (*shape[:axis], 1, *shape[axis:]))
         for index in range(len(equation.operands))
     ]
-    return parts[0] if len(parts) == 1 else equation.add(Concat(axis=axis), *parts)
+    return parts[0] if len(parts) == 1 else equation.add(ops.Concat(axis=axis), *parts)
 
 
 @converts("pad")
@@ -128,7 +124,7 @@ def pad(equation: Equation) -> str:
         cut = zip(shape, config, strict=True)
         x = _selected(equation, [range(max(-before, 0), size - max(-after, 0)) for size, (before, after, _) in cut])
     padding = tuple((max(before, 0), max(after, 0)) for before, after, _ in config)
-    return equation.add(Pad(padding=padding, value=value or 0.0), x) if any(map(any, padding)) else x
+    return equation.add(ops.Pad(padding=padding, value=value or 0.0), x) if any(map(any, padding)) else x
 
 
 @converts("iota")
@@ -152,7 +148,7 @@ def gather(equation: Equation) -> str:
     whole = tuple(1 if at == axis else size for at, size in enumerate(shape))
     require(sizes == whole, "gathering parts of slices is not supported")
     indices = _unwrapped(equation, equation.reshaped(equation.full(1), equation.shapes[1][:-1]), shape[axis])
-    taken = equation.add(Gather(axis=axis), equation.full(0), indices)
+    taken = equation.add(ops.Gather(axis=axis), equation.full(0), indices)
     count = len(equation.shapes[1]) - 1
     rank = len(shape) - 1 + count
     batch = [at for at in range(rank) if at not in numbers.offset_dims]
@@ -177,11 +173,11 @@ def _unwrapped(equation: Equation, indices: str, size: int) -> str:
         if equation.type(node.operands[0]).size != equation.type(indices).size:
             return indices
         node = equation.producer(node.operands[0])
-    if node is None or not isinstance(node.op, Where):
+    if node is None or not isinstance(node.op, ops.Where):
         return indices
     which, wrapped, plain = node.operands
     test, sum_ = equation.producer(which), equation.producer(wrapped)
-    if test is None or sum_ is None or not isinstance(test.op, Less) or not isinstance(sum_.op, Add):
+    if test is None or sum_ is None or not isinstance(test.op, ops.Less) or not isinstance(sum_.op, ops.Add):
         return indices
     added, zero = equation.context.known(sum_.operands[1]), equation.context.known(test.operands[1])
     fits = test.operands[0] == sum_.operands[0] == plain and zero is not None and added is not None

@@ -6,20 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import DType
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.reduce import ArgMax, ArgMin, ReduceMax, ReduceMin, ReduceProd, ReduceSum
+from npuq.ir import DType, ops
 
 from .registry import Equation, converts
 
 REDUCTIONS: dict[str, Any] = {
-    "reduce_and": ReduceMin,
-    "reduce_max": ReduceMax,
-    "reduce_min": ReduceMin,
-    "reduce_or": ReduceMax,
-    "reduce_prod": ReduceProd,
-    "reduce_sum": ReduceSum,
+    "reduce_and": ops.ReduceMin,
+    "reduce_max": ops.ReduceMax,
+    "reduce_min": ops.ReduceMin,
+    "reduce_or": ops.ReduceMax,
+    "reduce_prod": ops.ReduceProd,
+    "reduce_sum": ops.ReduceSum,
 }
 
 
@@ -29,15 +26,15 @@ def reduce(equation: Equation) -> str:
     x, axes = equation.full(0), tuple(int(axis) for axis in equation.params["axes"])
     if equation.type(x).dtype is not DType.BOOL:
         return equation.add(REDUCTIONS[equation.primitive](axes=axes), x)
-    number = equation.add(Cast(to=DType.I32), x)
-    return equation.add(Cast(to=DType.BOOL), equation.add(REDUCTIONS[equation.primitive](axes=axes), number))
+    number = equation.add(ops.Cast(to=DType.I32), x)
+    return equation.add(ops.Cast(to=DType.BOOL), equation.add(REDUCTIONS[equation.primitive](axes=axes), number))
 
 
 @converts("argmax", "argmin")
 def position(equation: Equation) -> str:
     (axis,) = equation.params["axes"]
-    op = ArgMax(axis=int(axis)) if equation.primitive == "argmax" else ArgMin(axis=int(axis))
-    return equation.add(Cast(to=equation.result().dtype), equation.add(op, equation.full(0)))
+    op = ops.ArgMax(axis=int(axis)) if equation.primitive == "argmax" else ops.ArgMin(axis=int(axis))
+    return equation.add(ops.Cast(to=equation.result().dtype), equation.add(op, equation.full(0)))
 
 
 @converts("cumsum")
@@ -49,6 +46,6 @@ def cumsum(equation: Equation) -> str:
     triangle = np.tri(size) if equation.params["reverse"] else np.tri(size).T
     last = [at for at in range(type_.rank) if at != axis] + [axis]
     summed = equation.add(
-        MatMul(), equation.transposed(x, last), equation.context.constant(triangle.astype(type_.dtype.numpy))
+        ops.MatMul(), equation.transposed(x, last), equation.context.constant(triangle.astype(type_.dtype.numpy))
     )
     return equation.transposed(summed, np.argsort(last).tolist())

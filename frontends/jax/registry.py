@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Node, Op, TensorType, require
-from npuq.ir.ops.shape import Expand, Reshape, Transpose
+from npuq.ir import Builder, DType, Node, Op, TensorType, ops, require
 
 from ..context import Context
 from ..translation import registering
@@ -60,7 +59,7 @@ class Equation:
         return self.expanded(self.narrow(index), self.shapes[index])
 
     def expanded(self, name: str, shape: Ints) -> str:
-        return name if self.type(name).shape == shape else self.add(Expand(shape=shape), name)
+        return name if self.type(name).shape == shape else self.add(ops.Expand(shape=shape), name)
 
     def array(self, index: int) -> Known | None:
         """The array of operand `index` in its full shape, or None if it is computed."""
@@ -101,7 +100,7 @@ class Equation:
         known = self.builder.constants.get(name)
         if known is not None:
             return self.builder.constant(known.array.reshape(shape), name)
-        return self.add(Reshape(shape=shape), name)
+        return self.add(ops.Reshape(shape=shape), name)
 
     def transposed(self, name: str, order: Sequence[int]) -> str:
         """Transpose a value; a reshape if only axes of size 1 move."""
@@ -114,8 +113,8 @@ class Equation:
         shape = self.type(name).shape
         moved = [axis for axis in order if shape[axis] != 1]
         if moved == sorted(moved):
-            return self.add(Reshape(shape=tuple(shape[axis] for axis in order)), name)
-        return self.add(Transpose(order=order), name)
+            return self.add(ops.Reshape(shape=tuple(shape[axis] for axis in order)), name)
+        return self.add(ops.Transpose(order=order), name)
 
     def weight(self, index: int, shape: Callable[[np.ndarray], np.ndarray]) -> str | None:
         """Add a constant operand, rearranged, under its own name; None if it is computed."""

@@ -6,10 +6,7 @@ import math
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.elementwise import Mul, Neg
-from npuq.ir.ops.pool import AveragePool, MaxPool
+from npuq.ir import ops, require
 
 from .registry import Equation, Ints, converts
 
@@ -25,7 +22,7 @@ def convolution(equation: Equation) -> str:
     stored = equation.weight(1, lambda array: array.transpose(numbers.rhs_spec))
     weights = equation.transposed(equation.full(1), numbers.rhs_spec) if stored is None else stored
     if all(step == 1 for step in params["lhs_dilation"]):
-        op = Conv(
+        op = ops.Conv(
             stride=tuple(params["window_strides"]),
             padding=padding,  # type: ignore[arg-type]  # pairs
             dilation=tuple(params["rhs_dilation"]),
@@ -50,7 +47,7 @@ def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, .
     turned = np.flip(apart.reshape(groups * inputs, outputs // groups, *window), tuple(range(2, known.ndim)))
     reach = [(size - 1) * hole for size, hole in zip(window, dilation, strict=True)]
     cropped = [(far - before, far - after) for far, (before, after) in zip(reach, padding, strict=True)]
-    op = ConvTranspose(
+    op = ops.ConvTranspose(
         stride=tuple(params["lhs_dilation"]),
         padding=tuple((before, max(after, 0)) for before, after in cropped),
         dilation=dilation,
@@ -63,7 +60,7 @@ def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, .
 @converts("reduce_window_max")
 def max_pool(equation: Equation) -> str:
     x, back, window, stride, padding, dilation = _windows(equation)
-    op = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    op = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
     return equation.transposed(equation.add(op, x), back)
 
 
@@ -71,17 +68,17 @@ def max_pool(equation: Equation) -> str:
 def sum_pool(equation: Equation) -> str:
     """A mean that counts padding, times the size of the window."""
     x, back, window, stride, padding, dilation = _windows(equation)
-    op = AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
+    op = ops.AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
     mean = equation.add(op, x)
-    total = equation.add(Mul(), mean, equation.scalar(math.prod(window), mean))
+    total = equation.add(ops.Mul(), mean, equation.scalar(math.prod(window), mean))
     return equation.transposed(total, back)
 
 
 @converts("reduce_window_min")
 def min_pool(equation: Equation) -> str:
     x, back, window, stride, padding, dilation = _windows(equation)
-    op = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
-    return equation.transposed(equation.add(Neg(), equation.add(op, equation.add(Neg(), x))), back)
+    op = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    return equation.transposed(equation.add(ops.Neg(), equation.add(op, equation.add(ops.Neg(), x))), back)
 
 
 def _windows(equation: Equation) -> tuple[str, list[int], Ints, Ints, tuple[tuple[int, int], ...], Ints]:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from npuq.ir import Builder, RuleError, require
-from npuq.ir.ops.logic import Where
-from npuq.ir.ops.shape import Concat, Gather, Reshape
+from npuq.ir import Builder, RuleError, ops, require
 
 from ..context import Context, Node, front
 from ..problem import Problems
@@ -74,8 +72,8 @@ def if_(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sco
             f"its condition is computed from the inputs, but its branches give {types[0]} and {types[1]}; "
             + (remedy or "export the branch that is meant, or branches of one type"),
         )
-        flag = condition if not type_.shape else context.add(Reshape(shape=()), condition)
-        results.append(one if one == two else context.add(Where(), flag, one, two))
+        flag = condition if not type_.shape else context.add(ops.Reshape(shape=()), condition)
+        results.append(one if one == two else context.add(ops.Where(), flag, one, two))
     return _finished(context, results)
 
 
@@ -209,7 +207,7 @@ def _require_bounded(iterations: int, nodes: int) -> None:
 
 
 def _slice(context: Context, name: str, axis: int, index: int) -> str:
-    return context.add(Gather(axis=axis), name, context.constant(np.asarray(index, np.int64), "index"))
+    return context.add(ops.Gather(axis=axis), name, context.constant(np.asarray(index, np.int64), "index"))
 
 
 def _stacked(context: Context, values: Values, axis: int) -> str | None:
@@ -219,8 +217,8 @@ def _stacked(context: Context, values: Values, axis: int) -> str | None:
         return None
     shape = context.type(known[0]).shape
     axis = front(axis, len(shape) + 1)
-    wide = [context.add(Reshape(shape=(*shape[:axis], 1, *shape[axis:])), value) for value in known]
-    return context.add(Concat(axis=axis), *wide)
+    wide = [context.add(ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:])), value) for value in known]
+    return context.add(ops.Concat(axis=axis), *wide)
 
 
 def _finished(context: Context, values: Values) -> Values:

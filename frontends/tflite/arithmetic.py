@@ -6,93 +6,56 @@ from functools import reduce
 
 import numpy as np
 
-from npuq.ir import DType, Op, require
-from npuq.ir.ops.activation import Elu, Gelu, HardSwish, LeakyRelu, PRelu, Sigmoid
-from npuq.ir.ops.elementwise import (
-    Abs,
-    Add,
-    Ceil,
-    Cos,
-    Div,
-    Exp,
-    Floor,
-    Log,
-    Maximum,
-    Minimum,
-    Mod,
-    Mul,
-    Neg,
-    Pow,
-    Reciprocal,
-    Round,
-    Sign,
-    Sin,
-    Sqrt,
-    Sub,
-)
-from npuq.ir.ops.logic import And, Cast, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where
+from npuq.ir import DType, Op, ops, require
 from npuq.ir.ops.quant import to_reals
-from npuq.ir.ops.reduce import (
-    ArgMax,
-    ArgMin,
-    CumSum,
-    LogSoftmax,
-    ReduceMax,
-    ReduceMean,
-    ReduceMin,
-    ReduceProd,
-    ReduceSum,
-    Softmax,
-    TopK,
-)
 
 from ..onnx import apply
 from .registry import CLAMPS, Operation, converts
 
 PLAIN: dict[str, Op] = {
-    "ABS": Abs(),
-    "CEIL": Ceil(),
-    "COS": Cos(),
-    "ELU": Elu(),
-    "EXP": Exp(),
-    "FLOOR": Floor(),
-    "HARD_SWISH": HardSwish(),
-    "LOG": Log(),
-    "LOGICAL_NOT": Not(),
-    "LOGISTIC": Sigmoid(),
-    "NEG": Neg(),
-    "ROUND": Round(),
-    "SIGN": Sign(),
-    "SIN": Sin(),
-    "SQRT": Sqrt(),
+    "ABS": ops.Abs(),
+    "CEIL": ops.Ceil(),
+    "COS": ops.Cos(),
+    "ELU": ops.Elu(),
+    "EXP": ops.Exp(),
+    "FLOOR": ops.Floor(),
+    "HARD_SWISH": ops.HardSwish(),
+    "LOG": ops.Log(),
+    "LOGICAL_NOT": ops.Not(),
+    "LOGISTIC": ops.Sigmoid(),
+    "NEG": ops.Neg(),
+    "ROUND": ops.Round(),
+    "SIGN": ops.Sign(),
+    "SIN": ops.Sin(),
+    "SQRT": ops.Sqrt(),
     **CLAMPS,
 }
 """Operators of one operand without options."""
 
 PAIRWISE: dict[str, Op] = {
-    "EQUAL": Equal(),
-    "FLOOR_MOD": Mod(),
-    "GREATER": Greater(),
-    "GREATER_EQUAL": GreaterOrEqual(),
-    "LESS": Less(),
-    "LESS_EQUAL": LessOrEqual(),
-    "LOGICAL_AND": And(),
-    "LOGICAL_OR": Or(),
-    "MAXIMUM": Maximum(),
-    "MINIMUM": Minimum(),
-    "POW": Pow(),
+    "EQUAL": ops.Equal(),
+    "FLOOR_MOD": ops.Mod(),
+    "GREATER": ops.Greater(),
+    "GREATER_EQUAL": ops.GreaterOrEqual(),
+    "LESS": ops.Less(),
+    "LESS_EQUAL": ops.LessOrEqual(),
+    "LOGICAL_AND": ops.And(),
+    "LOGICAL_OR": ops.Or(),
+    "MAXIMUM": ops.Maximum(),
+    "MINIMUM": ops.Minimum(),
+    "POW": ops.Pow(),
 }
 """Operators of two operands without options."""
 
-FUSED: dict[str, Op] = {"ADD": Add(), "DIV": Div(), "MUL": Mul(), "SUB": Sub()}
+FUSED: dict[str, Op] = {"ADD": ops.Add(), "DIV": ops.Div(), "MUL": ops.Mul(), "SUB": ops.Sub()}
 """Operators of two operands with a fused activation."""
 
 REDUCTIONS: dict[str, type[Op]] = {
-    "MEAN": ReduceMean,
-    "REDUCE_MAX": ReduceMax,
-    "REDUCE_MIN": ReduceMin,
-    "REDUCE_PROD": ReduceProd,
-    "SUM": ReduceSum,
+    "MEAN": ops.ReduceMean,
+    "REDUCE_MAX": ops.ReduceMax,
+    "REDUCE_MIN": ops.ReduceMin,
+    "REDUCE_PROD": ops.ReduceProd,
+    "SUM": ops.ReduceSum,
 }
 
 
@@ -113,7 +76,7 @@ def fused(operation: Operation) -> str:
 
 @converts("NOT_EQUAL")
 def not_equal(operation: Operation) -> str:
-    return operation.add(Not(), operation.add(Equal(), operation.x, operation.operand(1)))
+    return operation.add(ops.Not(), operation.add(ops.Equal(), operation.x, operation.operand(1)))
 
 
 @converts("FLOOR_DIV")
@@ -121,34 +84,34 @@ def floor_division(operation: Operation) -> str:
     """Integers are divided through the remainder, which has the divisor's sign."""
     a, b = operation.x, operation.operand(1)
     if operation.type(a).dtype.is_float:
-        return operation.add(Floor(), operation.add(Div(), a, b))
-    return operation.add(Div(), operation.add(Sub(), a, operation.add(Mod(), a, b)), b)
+        return operation.add(ops.Floor(), operation.add(ops.Div(), a, b))
+    return operation.add(ops.Div(), operation.add(ops.Sub(), a, operation.add(ops.Mod(), a, b)), b)
 
 
 @converts("SQUARE")
 def square(operation: Operation) -> str:
-    return operation.add(Mul(), operation.x, operation.x)
+    return operation.add(ops.Mul(), operation.x, operation.x)
 
 
 @converts("SQUARED_DIFFERENCE")
 def squared_difference(operation: Operation) -> str:
-    difference = operation.add(Sub(), operation.x, operation.operand(1))
-    return operation.add(Mul(), difference, difference)
+    difference = operation.add(ops.Sub(), operation.x, operation.operand(1))
+    return operation.add(ops.Mul(), difference, difference)
 
 
 @converts("RSQRT")
 def reciprocal_root(operation: Operation) -> str:
-    return operation.add(Reciprocal(), operation.add(Sqrt()))
+    return operation.add(ops.Reciprocal(), operation.add(ops.Sqrt()))
 
 
 @converts("ADD_N")
 def sum_of_all(operation: Operation) -> str:
-    return reduce(lambda one, other: operation.add(Add(), one, other), operation.all_operands())
+    return reduce(lambda one, other: operation.add(ops.Add(), one, other), operation.all_operands())
 
 
 @converts("LEAKY_RELU")
 def leaky_relu(operation: Operation) -> str:
-    return operation.add(LeakyRelu(alpha=operation.options["alpha"]))
+    return operation.add(ops.LeakyRelu(alpha=operation.options["alpha"]))
 
 
 @converts("PRELU")
@@ -157,12 +120,12 @@ def prelu(operation: Operation) -> str:
     tensor, slope = operation.inputs[1], operation.operand(1)
     if tensor is not None and tensor.array is not None and tensor.quant is not None:
         slope = operation.context.constant(to_reals(tensor.array, tensor.quant), "slope")
-    return operation.add(PRelu(), operation.x, slope)
+    return operation.add(ops.PRelu(), operation.x, slope)
 
 
 @converts("GELU")
 def gelu(operation: Operation) -> str:
-    return operation.add(Gelu(approximate="tanh" if operation.options["approximate"] else "none"))
+    return operation.add(ops.Gelu(approximate="tanh" if operation.options["approximate"] else "none"))
 
 
 @converts("SELECT", "SELECT_V2")
@@ -172,12 +135,12 @@ def select(operation: Operation) -> str:
     shape, rank = operation.type(which).shape, operation.type(choices[0]).rank
     if operation.spec.name == "SELECT" and len(shape) == 1 < rank:
         which = operation.reshaped(which, (*shape, *(1,) * (rank - 1)))
-    return operation.add(Where(), which, *choices)
+    return operation.add(ops.Where(), which, *choices)
 
 
 @converts("CAST")
 def cast(operation: Operation) -> str:
-    return operation.add(Cast(to=operation.outputs[0].dtype))
+    return operation.add(ops.Cast(to=operation.outputs[0].dtype))
 
 
 @converts("QUANTIZE")
@@ -196,7 +159,7 @@ def dequantize(operation: Operation) -> str:
         return x
     if tensor is not None and tensor.array is not None:
         return operation.context.builder.constant(tensor.array.astype(np.float32), operation.outputs[0].name)
-    return operation.add(Cast(to=DType.F32))
+    return operation.add(ops.Cast(to=DType.F32))
 
 
 @converts(*REDUCTIONS)
@@ -209,26 +172,26 @@ def reduction(operation: Operation) -> str:
 @converts("ARG_MAX", "ARG_MIN")
 def position(operation: Operation) -> str:
     (axis,) = operation.integers(1, "the axis")
-    kind = ArgMax if operation.spec.name == "ARG_MAX" else ArgMin
+    kind = ops.ArgMax if operation.spec.name == "ARG_MAX" else ops.ArgMin
     found = operation.add(kind(axis=operation.axis(axis)), operation.x)
     dtype = operation.outputs[0].dtype
-    return found if operation.type(found).dtype is dtype else operation.add(Cast(to=dtype), found)
+    return found if operation.type(found).dtype is dtype else operation.add(ops.Cast(to=dtype), found)
 
 
 @converts("TOPK_V2")
 def greatest(operation: Operation) -> tuple[str, str]:
     """Along the last axis, with indices."""
     (count,) = operation.integers(1, "the count")
-    op = TopK(axis=operation.axis(-1), count=count)
+    op = ops.TopK(axis=operation.axis(-1), count=count)
     values, places = operation.context.add_all(op, operation.x)
-    return values, operation.add(Cast(to=operation.outputs[1].dtype), places)
+    return values, operation.add(ops.Cast(to=operation.outputs[1].dtype), places)
 
 
 @converts("CUMSUM")
 def cumulative_sum(operation: Operation) -> str:
     (axis,) = operation.integers(1, "the axis")
     options = operation.options
-    op = CumSum(axis=operation.axis(axis), exclusive=options["exclusive"], reverse=options["reverse"])
+    op = ops.CumSum(axis=operation.axis(axis), exclusive=options["exclusive"], reverse=options["reverse"])
     return operation.add(op, operation.x)
 
 
@@ -236,18 +199,18 @@ def cumulative_sum(operation: Operation) -> str:
 def softmax(operation: Operation) -> str:
     """Over the last axis of x times a factor, usually 1."""
     beta = operation.options.get("beta", 1.0)
-    x = operation.x if beta == 1 else operation.add(Mul(), operation.x, operation.number(beta, "beta"))
-    kind = Softmax if operation.spec.name == "SOFTMAX" else LogSoftmax
+    x = operation.x if beta == 1 else operation.add(ops.Mul(), operation.x, operation.number(beta, "beta"))
+    kind = ops.Softmax if operation.spec.name == "SOFTMAX" else ops.LogSoftmax
     return operation.add(kind(axis=operation.axis(-1)), x)
 
 
 @converts("L2_NORMALIZATION")
 def normalization(operation: Operation) -> str:
     """Divide by the norm over the last axis, at least 1e-6."""
-    squares = operation.add(Mul(), operation.x, operation.x)
-    length = operation.add(Sqrt(), operation.add(ReduceSum(axes=(operation.axis(-1),), keep=True), squares))
-    least = operation.add(Maximum(), length, operation.number(1e-6, "least"))
-    return operation.activated(operation.add(Div(), operation.x, least))
+    squares = operation.add(ops.Mul(), operation.x, operation.x)
+    length = operation.add(ops.Sqrt(), operation.add(ops.ReduceSum(axes=(operation.axis(-1),), keep=True), squares))
+    least = operation.add(ops.Maximum(), length, operation.number(1e-6, "least"))
+    return operation.activated(operation.add(ops.Div(), operation.x, least))
 
 
 @converts("LOCAL_RESPONSE_NORMALIZATION")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from npuq.ir import require
-from npuq.ir.ops.shape import Pad, Transpose
+from npuq.ir import ops, require
 
 from .movement import sliced
 from .registry import Operation, converts
@@ -18,13 +17,13 @@ def space_to_batch(operation: Operation) -> str:
     count = len(block)
     require(count < len(shape) and len(flat) == 2 * count and min(block) > 0, f"blocks of {block} of shape {shape}")
     pads = ((0, 0), *zip(flat[::2], flat[1::2], strict=True), *((0, 0),) * (len(shape) - 1 - count))
-    x = operation.move(Pad(padding=pads), operation.x)
+    x = operation.move(ops.Pad(padding=pads), operation.x)
     n, *padded = operation.type(x).shape
     space, rest = padded[:count], padded[count:]
     require(all(size % one == 0 for size, one in zip(space, block, strict=True)), f"{space} in blocks of {block}")
     parts = [part for size, one in zip(space, block, strict=True) for part in (size // one, one)]
     order = (*range(2, 2 + 2 * count, 2), 0, *range(1, 1 + 2 * count, 2), *range(1 + 2 * count, len(shape) + count))
-    turned = operation.move(Transpose(order=order), operation.reshaped(x, (n, *parts, *rest)))
+    turned = operation.move(ops.Transpose(order=order), operation.reshaped(x, (n, *parts, *rest)))
     return operation.reshaped(turned, (n * math.prod(block), *parts[::2], *rest))
 
 
@@ -38,7 +37,7 @@ def batch_to_space(operation: Operation) -> str:
     require(n * math.prod(block) == shape[0], f"a batch of {shape[0]} in blocks of {block}")
     pairs = [axis for one in range(count) for axis in (count + 1 + one, one)]
     order = (count, *pairs, *range(2 * count + 1, len(shape) + count))
-    turned = operation.move(Transpose(order=order), operation.reshaped(operation.x, (*block, n, *space, *rest)))
+    turned = operation.move(ops.Transpose(order=order), operation.reshaped(operation.x, (*block, n, *space, *rest)))
     whole = [size * one for size, one in zip(space, block, strict=True)]
     x = operation.reshaped(turned, (n, *whole, *rest))
     inside = [range(before, size - after) for size, before, after in zip(whole, flat[::2], flat[1::2], strict=True)]
@@ -57,5 +56,5 @@ def blocks(operation: Operation) -> str:
         require(c % (block * block) == 0, f"{c} channels in blocks of {block}")
         split_, shape = (n, h, w, block, block, c // block**2), (n, h * block, w * block, c // block**2)
     order = (0, 1, 3, 2, 4, 5)
-    turned = operation.move(Transpose(order=order), operation.reshaped(operation.x, split_))
+    turned = operation.move(ops.Transpose(order=order), operation.reshaped(operation.x, split_))
     return operation.reshaped(turned, shape)

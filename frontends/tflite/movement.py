@@ -6,11 +6,7 @@ import math
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.logic import Equal, Where
-from npuq.ir.ops.resize import Resize
-from npuq.ir.ops.scatter import GatherNd
-from npuq.ir.ops.shape import Concat, Expand, Gather, Pad, Slice, Tile, Transpose
+from npuq.ir import ops, require
 
 from .registry import Ints, Operation, converts
 
@@ -46,13 +42,14 @@ def expand_dims(operation: Operation) -> str:
 @converts("TRANSPOSE")
 def transpose(operation: Operation) -> str:
     order = operation.integers(1, "the order of the axes")
-    return operation.add(Transpose(order=tuple(operation.axis(axis) for axis in order)), operation.x)
+    return operation.add(ops.Transpose(order=tuple(operation.axis(axis) for axis in order)), operation.x)
 
 
 @converts("CONCATENATION")
 def concatenation(operation: Operation) -> str:
     parts = operation.all_operands()
-    y = parts[0] if len(parts) == 1 else operation.add(Concat(axis=operation.axis(operation.options["axis"])), *parts)
+    axis = operation.options["axis"]
+    y = parts[0] if len(parts) == 1 else operation.add(ops.Concat(axis=operation.axis(axis)), *parts)
     return operation.activated(operation.scaled(y))
 
 
@@ -61,7 +58,7 @@ def pack(operation: Operation) -> str:
     shape = operation.shape
     axis = operation.axis(operation.options["axis"], len(shape) + 1)
     wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.all_operands()]
-    return wide[0] if len(wide) == 1 else operation.add(Concat(axis=axis), *wide)
+    return wide[0] if len(wide) == 1 else operation.add(ops.Concat(axis=axis), *wide)
 
 
 @converts("UNPACK")
@@ -103,7 +100,7 @@ def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, .
 
 def sliced(operation: Operation, x: str, ranges: list[range]) -> str:
     """Select elements of each axis; the result keeps its scale."""
-    op = Slice(
+    op = ops.Slice(
         starts=tuple(along.start for along in ranges),
         stops=tuple(along.stop for along in ranges),
         steps=tuple(along.step for along in ranges),
@@ -163,18 +160,18 @@ MASKS = ("begin", "end", "ellipsis", "new", "shrink")
 @converts("GATHER")
 def gather(operation: Operation) -> str:
     require(operation.options["batch"] == 0, "batch axes are not supported")
-    return operation.add(Gather(axis=operation.axis(operation.options["axis"])), operation.x, operation.operand(1))
+    return operation.add(ops.Gather(axis=operation.axis(operation.options["axis"])), operation.x, operation.operand(1))
 
 
 @converts("GATHER_ND")
 def gather_nd(operation: Operation) -> str:
-    return operation.add(GatherNd(), operation.x, operation.operand(1))
+    return operation.add(ops.GatherNd(), operation.x, operation.operand(1))
 
 
 @converts("EMBEDDING_LOOKUP")
 def embedding(operation: Operation) -> str:
     """The first operand holds the rows' indices."""
-    return operation.add(Gather(axis=0), operation.operand(1), operation.x)
+    return operation.add(ops.Gather(axis=0), operation.operand(1), operation.x)
 
 
 @converts("PAD", "PADV2")
@@ -185,7 +182,7 @@ def pad(operation: Operation) -> str:
         require(known is not None and known.size == 1, "the padding value must be one known number")
         assert known is not None
         value = float(known.reshape(()))
-    return operation.add(Pad(padding=_paddings(operation), value=value), operation.x)
+    return operation.add(ops.Pad(padding=_paddings(operation), value=value), operation.x)
 
 
 @converts("MIRROR_PAD")
@@ -193,7 +190,7 @@ def mirror_pad(operation: Operation) -> str:
     """Reflect at the edge element."""
     mode = operation.options["mode"]
     require(mode == 0, "padding that repeats the edge element is not supported")
-    return operation.add(Pad(padding=_paddings(operation), mode="reflect"), operation.x)
+    return operation.add(ops.Pad(padding=_paddings(operation), mode="reflect"), operation.x)
 
 
 def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
@@ -204,12 +201,12 @@ def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
 
 @converts("TILE")
 def tile(operation: Operation) -> str:
-    return operation.add(Tile(repeats=operation.integers(1, "the repeats")), operation.x)
+    return operation.add(ops.Tile(repeats=operation.integers(1, "the repeats")), operation.x)
 
 
 @converts("BROADCAST_TO")
 def broadcast_to(operation: Operation) -> str:
-    return operation.add(Expand(shape=operation.integers(1, "the shape")), operation.x)
+    return operation.add(ops.Expand(shape=operation.integers(1, "the shape")), operation.x)
 
 
 @converts("SHAPE")
@@ -235,7 +232,7 @@ def range_(operation: Operation) -> str:
 
 @converts("ZEROS_LIKE")
 def zeros_like(operation: Operation) -> str:
-    return operation.add(Expand(shape=operation.shape), operation.number(0.0, "zero"))
+    return operation.add(ops.Expand(shape=operation.shape), operation.number(0.0, "zero"))
 
 
 @converts("REVERSE_V2")
@@ -255,15 +252,15 @@ def one_hot(operation: Operation) -> str:
     require(0 <= depth <= 1 << 16, f"a depth of {depth}")
     places = np.arange(depth, dtype=operation.type(wide).dtype.numpy)
     along = places.reshape([-1 if at == axis else 1 for at in range(operation.type(wide).rank)])
-    matches = operation.add(Equal(), wide, operation.context.constant(along, "places"))
-    return operation.add(Where(), matches, operation.operand(2), operation.operand(3))
+    matches = operation.add(ops.Equal(), wide, operation.context.constant(along, "places"))
+    return operation.add(ops.Where(), matches, operation.operand(2), operation.operand(3))
 
 
 @converts("FILL")
 def fill(operation: Operation) -> str:
     """A constant number in a constant shape."""
     shape = operation.integers(0, "the shape")
-    return operation.add(Expand(shape=shape), operation.operand(1))
+    return operation.add(ops.Expand(shape=shape), operation.operand(1))
 
 
 @converts("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
@@ -275,7 +272,7 @@ def resize(operation: Operation) -> str:
     shape, sizes = operation.type(x).shape, operation.integers(1, "the size")
     require(len(sizes) == 2 and min(sizes) > 0 and min(shape) > 0, f"{shape[2:]} resized to {sizes}")
     nearest = operation.spec.name == "RESIZE_NEAREST_NEIGHBOR"
-    op = Resize(
+    op = ops.Resize(
         shape=(*shape[:2], *sizes),
         scales=(1.0, 1.0, *(new / old for new, old in zip(sizes, shape[2:], strict=True))),
         mode="nearest" if nearest else "linear",

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Op, Quantization, RuleError, require
+from npuq.ir import Builder, DType, Op, Quantization, RuleError, ops, require
 from npuq.ir.formats.tflite import ACTIVATIONS
-from npuq.ir.ops.activation import Clip, Relu, Tanh
-from npuq.ir.ops.quant import Dequantize, Quantize, to_reals
-from npuq.ir.ops.shape import Reshape, Transpose
+from npuq.ir.ops.quant import to_reals
 
 from ..translation import Translation, registering
 from .read import Operator, Tensor
@@ -20,11 +18,11 @@ from .read import Operator, Tensor
 Ints = tuple[int, ...]
 
 CLAMPS: Mapping[str, Op] = {
-    "RELU": Relu(),
-    "RELU_N1_TO_1": Clip(low=-1.0, high=1.0),
-    "RELU6": Clip(low=0.0, high=6.0),
-    "RELU_0_TO_1": Clip(low=0.0, high=1.0),
-    "TANH": Tanh(),
+    "RELU": ops.Relu(),
+    "RELU_N1_TO_1": ops.Clip(low=-1.0, high=1.0),
+    "RELU6": ops.Clip(low=0.0, high=6.0),
+    "RELU_0_TO_1": ops.Clip(low=0.0, high=1.0),
+    "TANH": ops.Tanh(),
 }
 """The activations that may be fused into an operator, and similar operators."""
 
@@ -43,14 +41,14 @@ class Pairs:
             return value
         require(quant.axis is None, f"{len(quant.scales)} scales of an activation, one wanted")
         low, high = dtype.range
-        op = Quantize(scales=quant.scales, zero_points=quant.zero_points, dtype=dtype, low=low, high=high)
+        op = ops.Quantize(scales=quant.scales, zero_points=quant.zero_points, dtype=dtype, low=low, high=high)
         return self.real(self.builder.add(op, value, name=f"{value}.q", loc=loc), f"{value}.dq", loc)
 
     def real(self, integers: str, name: str, loc: str = "") -> str:
         type_ = self.builder.types[integers]
         quant = type_.quant
         assert quant is not None, integers
-        op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+        op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
         found = self.builder.add(op, integers, name=name, loc=loc)
         self.known[found] = quant
         if quant.axis is None:
@@ -89,17 +87,17 @@ class Operation(Translation):
 
     def reshaped(self, x: str, shape: Sequence[int]) -> str:
         shape = tuple(map(int, shape))
-        return x if self.type(x).shape == shape else self.move(Reshape(shape=shape), x)
+        return x if self.type(x).shape == shape else self.move(ops.Reshape(shape=shape), x)
 
     def first(self, x: str) -> str:
         """Convert a value with four axes to channels first."""
         require(self.type(x).rank == 4, f"an operand of shape {self.type(x).shape}, 4 axes wanted")
-        return self.move(Transpose(order=(0, 3, 1, 2)), x)
+        return self.move(ops.Transpose(order=(0, 3, 1, 2)), x)
 
     def last(self, y: str) -> str:
         """Add the fused activation and the scale to a result, channels last; `y` gets the tensor's name."""
         (named,) = self.context.finish((self.activated(y) if "fused" in self.options else y,))
-        turned = Transpose(order=(0, 2, 3, 1))
+        turned = ops.Transpose(order=(0, 2, 3, 1))
         loc = self.context.node.loc
         return self.context.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
 
@@ -142,7 +140,7 @@ class Operation(Translation):
             known = to_reals(tensor.array, tensor.quant)
         if known is not None:
             return self.context.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
-        return self.move(Transpose(order=order), name)
+        return self.move(ops.Transpose(order=order), name)
 
     def bias(self, index: int, weight: str) -> str | None:
         """The bias, if there is one; an integer one has the scale of the sums."""
@@ -190,5 +188,5 @@ def _bare(operation: Operation, result: str) -> str:
     """Remove the pair that the operation itself added to a result."""
     made = {name: node for node in operation.context.builder.nodes[operation.context.start :] for name in node.results}
     pair = made.get(result)
-    quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, Dequantize) else None
-    return quantize.operands[0] if quantize is not None and isinstance(quantize.op, Quantize) else result
+    quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, ops.Dequantize) else None
+    return quantize.operands[0] if quantize is not None and isinstance(quantize.op, ops.Quantize) else result

@@ -6,11 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
-from npuq.ir.ops.elementwise import Mul, Sqrt
-from npuq.ir.ops.pool import AveragePool, MaxPool
-from npuq.ir.ops.shape import Transpose
+from npuq.ir import ops, require
 
 from .registry import Ints, Operation, converts
 
@@ -47,7 +43,7 @@ def convolution(operation: Operation) -> str:
     (_, channels, *space), (_, each, *window) = operation.type(x).shape, operation.type(weight).shape
     require(each > 0 and channels % each == 0, f"{channels} channels in, a multiple of {each} wanted")
     stride, dilation = _pair(operation, "stride"), _pair(operation, "dilation")
-    op = Conv(
+    op = ops.Conv(
         stride=stride,
         padding=_padding(operation, tuple(space), tuple(window), stride, dilation),
         dilation=dilation,
@@ -73,7 +69,7 @@ def transposed_convolution(operation: Operation) -> str:
     each = zip(shape[1:3], space, window, stride, pads, strict=True)
     extra = tuple(out - ((size - 1) * step + width - sum(pad)) for out, size, width, step, pad in each)
     require(min(extra) >= 0, f"a result of shape {shape} of {space}, window {window} and stride {stride}")
-    op = ConvTranspose(stride=stride, padding=pads, dilation=(1, 1), output_padding=extra)
+    op = ops.ConvTranspose(stride=stride, padding=pads, dilation=(1, 1), output_padding=extra)
     bias = data.bias(2, weight)
     return data.last(data.add(op, x, weight, *(() if bias is None else (bias,))))
 
@@ -89,7 +85,7 @@ def fully_connected(operation: Operation) -> str:
     require(inputs > 0 and size % inputs == 0, f"{size} elements in rows of {inputs}")
     x = operation.reshaped(operation.x, shape if kept else (size // inputs, inputs))
     bias = operation.bias(2, weight)
-    return operation.activated(operation.add(MatMul(), x, weight, *(() if bias is None else (bias,))))
+    return operation.activated(operation.add(ops.MatMul(), x, weight, *(() if bias is None else (bias,))))
 
 
 @converts("BATCH_MATMUL")
@@ -100,8 +96,8 @@ def batch_matmul(operation: Operation) -> str:
         rank = operation.type(operand).rank
         require(rank >= 2, f"an operand of rank {rank}, 2 wanted")
         order = (*range(rank - 2), rank - 1, rank - 2)
-        operands.append(operation.move(Transpose(order=order), operand) if operation.options[name] else operand)
-    return operation.add(MatMul(), *operands)
+        operands.append(operation.move(ops.Transpose(order=order), operand) if operation.options[name] else operand)
+    return operation.add(ops.MatMul(), *operands)
 
 
 @converts("MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")
@@ -114,10 +110,10 @@ def pooling(operation: Operation) -> str:
     x = operation.first(operation.x)
     padding = _padding(operation, operation.type(x).shape[2:], window, stride, dilation)
     if operation.spec.name == "MAX_POOL_2D":
-        y = operation.add(MaxPool(window=window, stride=stride, padding=padding, dilation=dilation), x)
+        y = operation.add(ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation), x)
         return operation.last(operation.scaled(y))
-    op = AveragePool(window=window, stride=stride, padding=padding, dilation=dilation)
+    op = ops.AveragePool(window=window, stride=stride, padding=padding, dilation=dilation)
     if operation.spec.name == "AVERAGE_POOL_2D":
         return operation.last(operation.add(op, x))
-    mean = operation.add(op, operation.add(Mul(), x, x))
-    return operation.last(operation.add(Sqrt(), mean))
+    mean = operation.add(op, operation.add(ops.Mul(), x, x))
+    return operation.last(operation.add(ops.Sqrt(), mean))

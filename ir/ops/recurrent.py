@@ -20,6 +20,8 @@ from ..errors import RuleError, require
 from ..op import Arrays, Op, op
 from ..types import DType, TensorType
 
+__all__ = ["Gru", "Lstm", "Recurrent", "Rnn"]
+
 Direction = Literal["forward", "reverse", "bidirectional"]
 State = tuple[jax.Array, ...]
 Step = Callable[[State, jax.Array], State]

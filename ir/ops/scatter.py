@@ -14,6 +14,8 @@ from ..op import Movement, Op, T, no_products, op
 from ..types import DType, TensorType
 from .shape import check_element_indices, from_front
 
+__all__ = ["GatherNd", "ScatterElements", "ScatterNd"]
+
 Reduction = Literal["none", "add", "mul", "max", "min"]
 
 

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npuq.ir import DType
-from npuq.ir.ops.activation import Clip
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Add, Div, Maximum, Minimum, Round, Sub
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.reduce import ReduceMax, ReduceMin
-from npuq.ir.ops.shape import Reshape
+from npuq.ir import DType, ops
 
 from ...context import Context, Node
 from ..functions import is_standard, nodes_within
@@ -106,7 +100,7 @@ def real_product(context: Context, node: Node) -> str:
     """The activation stays real and is calibrated."""
     w = node.operand(1)
     weights = real(context, w, quantization(context, 2, 3, context.type(w).rank - 1))
-    return _plus(context, context.add(MatMul(), node.operand(0), weights), 4)
+    return _plus(context, context.add(ops.MatMul(), node.operand(0), weights), 4)
 
 
 @converts("DynamicQuantizeConv", domain=OWN)
@@ -120,7 +114,7 @@ def product_to_float(context: Context, node: Node) -> str:
     a, b = node.operand(0), node.operand(1)
     rows, columns = max(context.type(a).rank - 2, 0), context.type(b).rank - 1
     x, w = (real(context, a, quantization(context, 2, 4, rows)), real(context, b, quantization(context, 3, 5, columns)))
-    return _plus(context, context.add(MatMul(), x, w), 6)
+    return _plus(context, context.add(ops.MatMul(), x, w), 6)
 
 
 @converts("MatMulInteger")
@@ -128,10 +122,10 @@ def matmul_integer(context: Context, node: Node) -> str:
     """There is one zero point, or one per row of the first or per column of the second operand."""
     rows = node.optional(2)
     if rows is not None and context.type(rows).rank == 1 and context.type(rows).size > 1:
-        rows = context.add(Reshape(shape=(context.type(rows).size, 1)), rows)
+        rows = context.add(ops.Reshape(shape=(context.type(rows).size, 1)), rows)
     a = _centred(context, node.operand(0), rows, DType.I32)
     b = _centred(context, node.operand(1), node.optional(3), DType.I32)
-    return context.add(MatMul(), a, b)
+    return context.add(ops.MatMul(), a, b)
 
 
 @converts("ConvInteger")
@@ -140,9 +134,9 @@ def conv_integer(context: Context, node: Node) -> str:
     channels, w = node.optional(3), node.operand(1)
     if channels is not None and context.type(channels).size > 1:
         ones = (1,) * (context.type(w).rank - 1)
-        channels = context.add(Reshape(shape=(context.type(channels).size, *ones)), channels)
+        channels = context.add(ops.Reshape(shape=(context.type(channels).size, *ones)), channels)
     x = _centred(context, node.operand(0), node.optional(2), DType.F64)
-    return context.add(Cast(to=DType.I32), floated(context, "Conv", x, _centred(context, w, channels, DType.F64)))
+    return context.add(ops.Cast(to=DType.I32), floated(context, "Conv", x, _centred(context, w, channels, DType.F64)))
 
 
 @converts("DynamicQuantizeLinear")
@@ -151,26 +145,26 @@ def dynamic_quantize_linear(context: Context, node: Node) -> tuple[str, ...]:
     x = node.operand(0)
     axes = tuple(range(context.type(x).rank))
     zero, most = (context.constant(np.asarray(number, np.float32), "limit") for number in (0, 255))
-    low = context.add(Minimum(), context.add(ReduceMin(axes=axes, keep=False), x), zero)
-    high = context.add(Maximum(), context.add(ReduceMax(axes=axes, keep=False), x), zero)
-    scale = context.add(Div(), context.add(Sub(), high, low), most)
-    zero_point = _rounded(context, context.add(Div(), context.add(Sub(), zero, low), scale))
-    steps = context.add(Round(), context.add(Div(), x, scale))
-    integers = context.add(Cast(to=DType.U8), _rounded(context, context.add(Add(), steps, zero_point)))
-    return integers, scale, context.add(Cast(to=DType.U8), zero_point)
+    low = context.add(ops.Minimum(), context.add(ops.ReduceMin(axes=axes, keep=False), x), zero)
+    high = context.add(ops.Maximum(), context.add(ops.ReduceMax(axes=axes, keep=False), x), zero)
+    scale = context.add(ops.Div(), context.add(ops.Sub(), high, low), most)
+    zero_point = _rounded(context, context.add(ops.Div(), context.add(ops.Sub(), zero, low), scale))
+    steps = context.add(ops.Round(), context.add(ops.Div(), x, scale))
+    integers = context.add(ops.Cast(to=DType.U8), _rounded(context, context.add(ops.Add(), steps, zero_point)))
+    return integers, scale, context.add(ops.Cast(to=DType.U8), zero_point)
 
 
 def _rounded(context: Context, x: str) -> str:
-    return context.add(Round(), context.add(Clip(low=0.0, high=255.0), x))
+    return context.add(ops.Round(), context.add(ops.Clip(low=0.0, high=255.0), x))
 
 
 def _centred(context: Context, q: str, zero_point: str | None, dtype: DType) -> str:
-    wide = context.add(Cast(to=dtype), q)
+    wide = context.add(ops.Cast(to=dtype), q)
     if zero_point is None:
         return wide
-    return context.add(Sub(), wide, context.add(Cast(to=dtype), zero_point))
+    return context.add(ops.Sub(), wide, context.add(ops.Cast(to=dtype), zero_point))
 
 
 def _plus(context: Context, product: str, bias: int) -> str:
     name = context.node.optional(bias)
-    return product if name is None else context.add(Add(), product, name)
+    return product if name is None else context.add(ops.Add(), product, name)

@@ -7,11 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from npuq.ir import require
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Mul
-from npuq.ir.ops.reduce import ReduceSum
-from npuq.ir.ops.shape import Expand, Reshape, Slice, Transpose
+from npuq.ir import ops, require
 
 from ...context import Context, Node
 from ..registry import converts
@@ -80,7 +76,7 @@ def _broadcast(context: Context, terms: Sequence[Term]) -> list[Term]:
     return [
         term
         if context.type(term.value).shape == (shape := tuple(sizes[label] for label in term.labels))
-        else Term(context.add(Expand(shape=shape), term.value), term.labels)
+        else Term(context.add(ops.Expand(shape=shape), term.value), term.labels)
         for term in terms
     ]
 
@@ -94,10 +90,10 @@ def _diagonal(context: Context, term: Term) -> Term:
     rest = [axis for axis in range(len(term.labels)) if axis not in (first, second)]
     shape = context.type(term.value).shape
     size, others = shape[first], tuple(shape[axis] for axis in rest)
-    square = context.add(Transpose(order=(*rest, first, second)), term.value)
-    flat = context.add(Reshape(shape=(*others, size * size)), square)
+    square = context.add(ops.Transpose(order=(*rest, first, second)), term.value)
+    flat = context.add(ops.Reshape(shape=(*others, size * size)), square)
     none = (0,) * len(others)
-    op = Slice(starts=(*none, 0), stops=(*others, size * size), steps=(*(1 for _ in none), size + 1))
+    op = ops.Slice(starts=(*none, 0), stops=(*others, size * size), steps=(*(1 for _ in none), size + 1))
     return _diagonal(context, Term(context.add(op, flat), (*(term.labels[axis] for axis in rest), label)))
 
 
@@ -113,11 +109,11 @@ def _joined(context: Context, one: Term, two: Term, labels: set[str]) -> Term:
         zip(one.labels + two.labels, context.type(one.value).shape + context.type(two.value).shape, strict=True)
     )
     b, m, k, n = (tuple(sizes[label] for label in labels) for labels in (batch, rows, summed, columns))
-    op = MatMul() if summed else Mul()
-    left = context.add(Reshape(shape=(*b, math.prod(m), math.prod(k))), one.value)
-    right = context.add(Reshape(shape=(*b, math.prod(k), math.prod(n))), two.value)
+    op = ops.MatMul() if summed else ops.Mul()
+    left = context.add(ops.Reshape(shape=(*b, math.prod(m), math.prod(k))), one.value)
+    right = context.add(ops.Reshape(shape=(*b, math.prod(k), math.prod(n))), two.value)
     product = context.add(op, left, right)
-    return Term(context.add(Reshape(shape=(*b, *m, *n)), product), (*batch, *rows, *columns))
+    return Term(context.add(ops.Reshape(shape=(*b, *m, *n)), product), (*batch, *rows, *columns))
 
 
 def _summed(context: Context, term: Term, labels: set[str]) -> Term:
@@ -125,11 +121,13 @@ def _summed(context: Context, term: Term, labels: set[str]) -> Term:
     axes = tuple(axis for axis, label in enumerate(term.labels) if label not in labels)
     if not axes:
         return term
-    return Term(context.add(ReduceSum(axes=axes), term.value), tuple(label for label in term.labels if label in labels))
+    return Term(
+        context.add(ops.ReduceSum(axes=axes), term.value), tuple(label for label in term.labels if label in labels)
+    )
 
 
 def _ordered(context: Context, term: Term, labels: tuple[str, ...]) -> Term:
     order = tuple(term.labels.index(label) for label in labels)
     if order == tuple(range(len(labels))):
         return term
-    return Term(context.add(Transpose(order=order), term.value), labels)
+    return Term(context.add(ops.Transpose(order=order), term.value), labels)

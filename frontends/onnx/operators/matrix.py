@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.conv import MatMul
-from npuq.ir.ops.elementwise import Add, Mul
-from npuq.ir.ops.shape import Reshape, Transpose
+from npuq.ir import ops, require
 
 from ...context import Context, Node
 from ..registry import converts
@@ -16,7 +13,7 @@ from .quantization import known_transposed
 
 @converts("MatMul")
 def matmul(context: Context, node: Node) -> str:
-    return context.add(MatMul(), node.operand(0), node.operand(1))
+    return context.add(ops.MatMul(), node.operand(0), node.operand(1))
 
 
 @converts("Gemm")
@@ -32,7 +29,7 @@ def gemm(context: Context, node: Node) -> str:
     b = _scaled(context, b, node.float("alpha", 1.0))
     beta = node.float("beta", 1.0)
     if c is None or beta == 0:
-        return context.add(MatMul(), a, b)
+        return context.add(ops.MatMul(), a, b)
     return _plus(context, a, b, _scaled(context, c, beta))
 
 
@@ -42,12 +39,12 @@ def _plus(context: Context, a: str, b: str, c: str) -> str:
     if known is not None and known.size == 1:
         c = _named(context, np.full(columns, known.reshape(()), known.dtype), f"{c}.full")
     elif offset.shape == (1, columns):
-        reshape = Reshape(shape=(columns,))
+        reshape = ops.Reshape(shape=(columns,))
         c = context.add(reshape, c) if known is None else _named(context, known.reshape(columns), f"{c}.row")
     if context.type(c).shape == (columns,):
-        return context.add(MatMul(), a, b, c)
-    product = context.add(MatMul(), a, b)
-    result = context.add(Add(), product, c)
+        return context.add(ops.MatMul(), a, b, c)
+    product = context.add(ops.MatMul(), a, b)
+    result = context.add(ops.Add(), product, c)
     require(context.type(result) == context.type(product), f"C of shape {offset.shape} grows the result")
     return result
 
@@ -55,7 +52,7 @@ def _plus(context: Context, a: str, b: str, c: str) -> str:
 def _transposed(context: Context, name: str) -> str:
     known = context.known(name)
     if known is None:
-        return known_transposed(context, name) or context.add(Transpose(order=(1, 0)), name)
+        return known_transposed(context, name) or context.add(ops.Transpose(order=(1, 0)), name)
     return _named(context, np.ascontiguousarray(known.T), f"{name}.T")
 
 
@@ -66,7 +63,7 @@ def _scaled(context: Context, name: str, factor: float) -> str:
     require(type_.dtype.is_float, f"factor {factor} on {type_.dtype}, a float wanted")
     by = np.asarray(factor, type_.dtype.numpy)
     if known is None:
-        return context.add(Mul(), name, context.constant(by, "factor"))
+        return context.add(ops.Mul(), name, context.constant(by, "factor"))
     return _named(context, known * by, f"{name}.scaled")
 
 

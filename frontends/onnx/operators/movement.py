@@ -7,10 +7,7 @@ import math
 
 import numpy as np
 
-from npuq.ir import DType, require
-from npuq.ir.ops.elementwise import Add, Sub
-from npuq.ir.ops.logic import Cast, Equal, Less, Where
-from npuq.ir.ops.shape import Concat, Expand, Gather, GatherElements, Pad, Reshape, Slice, Transpose
+from npuq.ir import DType, ops, require
 
 from ...context import Context, Node, front, require_size
 from ..registry import converts
@@ -22,13 +19,13 @@ def transpose(context: Context, node: Node) -> str:
     """The default of `perm` reverses the axes."""
     x = node.operand(0)
     order = node.ints("perm", tuple(reversed(range(context.type(x).rank))))
-    return context.add(Transpose(order=order), x)
+    return context.add(ops.Transpose(order=order), x)
 
 
 @converts("Concat")
 def concat(context: Context, node: Node) -> str:
     operands = node.all_operands()
-    return context.add(Concat(axis=front(node.int("axis"), context.type(operands[0]).rank)), *operands)
+    return context.add(ops.Concat(axis=front(node.int("axis"), context.type(operands[0]).rank)), *operands)
 
 
 @converts("Split")
@@ -74,7 +71,7 @@ def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
     ranges = [selected.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
     ranges = [along if along else range(0) for along in ranges]
     return context.add(
-        Slice(
+        ops.Slice(
             starts=tuple(along.start for along in ranges),
             stops=tuple(along.stop for along in ranges),
             steps=tuple(along.step for along in ranges),
@@ -110,7 +107,7 @@ def pad(context: Context, node: Node) -> str:
         array = context.required(2, "the padding value")
         require(array.size == 1, f"a padding value of shape {array.shape}, a scalar wanted")
         value = float(array.item())
-    op = Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
+    op = ops.Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
     require(dtype is not DType.BOOL or mode == "constant", f"{mode} padding of bool")
     return context.add(op, x)
 
@@ -120,7 +117,7 @@ def gather(context: Context, node: Node) -> str:
     x, indices = node.operand(0), node.operand(1)
     axis = front(node.int("axis", 0), context.type(x).rank)
     check_indices(context.known(indices), context.type(x).shape[axis])
-    return context.add(Gather(axis=axis), x, indices)
+    return context.add(ops.Gather(axis=axis), x, indices)
 
 
 @converts("GatherElements")
@@ -128,7 +125,7 @@ def gather_elements(context: Context, node: Node) -> str:
     x, indices = node.operand(0), node.operand(1)
     axis = front(node.int("axis", 0), context.type(x).rank)
     check_indices(context.known(indices), context.type(x).shape[axis])
-    return context.add(GatherElements(axis=axis), x, indices)
+    return context.add(ops.GatherElements(axis=axis), x, indices)
 
 
 def check_indices(indices: np.ndarray | None, size: int) -> None:
@@ -151,12 +148,12 @@ def reverse_sequence(context: Context, node: Node) -> str:
         return _slice(context, x, {time: range(size - 1, -1, -1)})
     steps = context.constant(np.arange(size).reshape(-1, *(1,) * (type_.rank - 1 - time)), "steps")
     ends = context.add(
-        Reshape(shape=(count, *(1,) * (type_.rank - 1 - batch))), context.add(Cast(to=DType.I64), lengths)
+        ops.Reshape(shape=(count, *(1,) * (type_.rank - 1 - batch))), context.add(ops.Cast(to=DType.I64), lengths)
     )
-    last = context.add(Sub(), ends, context.constant(np.ones((), np.int64)))
-    turned = context.add(Where(), context.add(Less(), steps, ends), context.add(Sub(), last, steps), steps)
-    wide = context.add(Expand(shape=type_.shape), turned)
-    return context.add(GatherElements(axis=time), x, wide)
+    last = context.add(ops.Sub(), ends, context.constant(np.ones((), np.int64)))
+    turned = context.add(ops.Where(), context.add(ops.Less(), steps, ends), context.add(ops.Sub(), last, steps), steps)
+    wide = context.add(ops.Expand(shape=type_.shape), turned)
+    return context.add(ops.GatherElements(axis=time), x, wide)
 
 
 @converts("DepthToSpace")
@@ -169,8 +166,8 @@ def depth_to_space(context: Context, node: Node) -> str:
     channels, order = (
         ((depth, block, block), (0, 1, 4, 2, 5, 3)) if fast else ((block, block, depth), (0, 3, 4, 1, 5, 2))
     )
-    moved = context.add(Transpose(order=order), context.add(Reshape(shape=(n, *channels, h, w)), x))
-    return context.add(Reshape(shape=(n, depth, h * block, w * block)), moved)
+    moved = context.add(ops.Transpose(order=order), context.add(ops.Reshape(shape=(n, *channels, h, w)), x))
+    return context.add(ops.Reshape(shape=(n, depth, h * block, w * block)), moved)
 
 
 @converts("SpaceToDepth")
@@ -179,9 +176,9 @@ def space_to_depth(context: Context, node: Node) -> str:
     x, block, fast = _blocks(context, node)
     n, c, h, w = context.type(x).shape
     require(h % block == w % block == 0, f"{h} x {w} does not divide into blocks of {block} x {block}")
-    cut = context.add(Reshape(shape=(n, c, h // block, block, w // block, block)), x)
-    moved = context.add(Transpose(order=(0, 1, 3, 5, 2, 4) if fast else (0, 3, 5, 1, 2, 4)), cut)
-    return context.add(Reshape(shape=(n, c * block**2, h // block, w // block)), moved)
+    cut = context.add(ops.Reshape(shape=(n, c, h // block, block, w // block, block)), x)
+    moved = context.add(ops.Transpose(order=(0, 1, 3, 5, 2, 4) if fast else (0, 3, 5, 1, 2, 4)), cut)
+    return context.add(ops.Reshape(shape=(n, c * block**2, h // block, w // block)), moved)
 
 
 def _blocks(context: Context, node: Node) -> tuple[str, int, bool]:
@@ -204,7 +201,7 @@ def trilu(context: Context, node: Node) -> str:
     require_size((height, width))
     distance = np.arange(width)[None, :] - np.arange(height)[:, None]
     mask = distance >= k if node.flag("upper", True) else distance <= k
-    return context.add(Where(), context.constant(mask), x, context.constant(np.zeros((), type_.dtype.numpy)))
+    return context.add(ops.Where(), context.constant(mask), x, context.constant(np.zeros((), type_.dtype.numpy)))
 
 
 @converts("OneHot")
@@ -217,12 +214,12 @@ def one_hot(context: Context, node: Node) -> str:
     require_size((max(count, 1) * math.prod(shape),))
     require(count > 0, f"depth is {count}")
     axis = front(node.int("axis", -1), len(shape) + 1)
-    index = context.add(Cast(to=DType.I64), indices)
-    negative = context.add(Less(), index, context.constant(np.asarray(0, np.int64)))
-    from_end = context.add(Add(), index, context.constant(np.asarray(count, np.int64)))
-    index = context.add(Where(), negative, from_end, index)
-    index = context.add(Reshape(shape=(*shape[:axis], 1, *shape[axis:])), index)
+    index = context.add(ops.Cast(to=DType.I64), indices)
+    negative = context.add(ops.Less(), index, context.constant(np.asarray(0, np.int64)))
+    from_end = context.add(ops.Add(), index, context.constant(np.asarray(count, np.int64)))
+    index = context.add(ops.Where(), negative, from_end, index)
+    index = context.add(ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:])), index)
     classes = np.arange(count, dtype=np.int64).reshape((-1,) + (1,) * (len(shape) - axis))
-    hot = context.add(Equal(), index, context.constant(classes))
+    hot = context.add(ops.Equal(), index, context.constant(classes))
     off, on = (context.constant(value) for value in values)
-    return context.add(Where(), hot, on, off)
+    return context.add(ops.Where(), hot, on, off)

@@ -5,14 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from npuq.ir import DType, require
-from npuq.ir.ops.elementwise import Abs, Add, Div, Maximum, Mul, Pow, Reciprocal, Sqrt, Sub, broadcast
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.norm import BatchNorm
-from npuq.ir.ops.pool import AveragePool
-from npuq.ir.ops.reduce import ReduceMean, ReduceSum
-from npuq.ir.ops.shape import Expand, Reshape
+from npuq.ir import DType, ops, require
+from npuq.ir.ops.elementwise import broadcast
 
 from ...context import Context, Node, front
 from ..registry import converts
@@ -28,8 +22,8 @@ def batch_normalization(context: Context, node: Node) -> str:
     statistics = []
     for index in range(1, 5):
         name = node.operand(index)
-        statistics.append(name if context.type(name).dtype is dtype else context.add(Cast(to=dtype), name))
-    return context.add(BatchNorm(epsilon=node.float("epsilon", 1e-5)), x, *statistics)
+        statistics.append(name if context.type(name).dtype is dtype else context.add(ops.Cast(to=dtype), name))
+    return context.add(ops.BatchNorm(epsilon=node.float("epsilon", 1e-5)), x, *statistics)
 
 
 @converts("InstanceNormalization")
@@ -40,12 +34,14 @@ def instance_normalization(context: Context, node: Node) -> str:
     require(type_.rank >= 3, f"operand of rank {type_.rank}, 3 or more wanted")
     column = (type_.shape[1],) + (1,) * (type_.rank - 2)
     axes = tuple(range(2, type_.rank))
-    centred = context.add(Sub(), x, context.add(ReduceMean(axes=axes, keep=True), x))
-    variance = context.add(ReduceMean(axes=axes, keep=True), context.add(Mul(), centred, centred))
+    centred = context.add(ops.Sub(), x, context.add(ops.ReduceMean(axes=axes, keep=True), x))
+    variance = context.add(ops.ReduceMean(axes=axes, keep=True), context.add(ops.Mul(), centred, centred))
     epsilon = context.constant(np.asarray(node.float("epsilon", 1e-5), type_.dtype.numpy), "epsilon")
-    deviation = context.add(Sqrt(), context.add(Add(), variance, epsilon))
-    factor = context.add(Div(), context.add(Reshape(shape=column), scale), deviation)
-    return context.add(Add(), context.add(Mul(), centred, factor), context.add(Reshape(shape=column), offset))
+    deviation = context.add(ops.Sqrt(), context.add(ops.Add(), variance, epsilon))
+    factor = context.add(ops.Div(), context.add(ops.Reshape(shape=column), scale), deviation)
+    return context.add(
+        ops.Add(), context.add(ops.Mul(), centred, factor), context.add(ops.Reshape(shape=column), offset)
+    )
 
 
 @converts("LayerNormalization")
@@ -56,15 +52,15 @@ def layer_normalization(context: Context, node: Node) -> tuple[str, ...]:
     epsilon = node.float("epsilon", 1e-5)
     wide = _single(context, x)
     factors = [_factor(context, name, shape[axis:]) for name in (node.operand(1), node.optional(2)) if name is not None]
-    y = context.add(LayerNorm(axis=axis - len(shape), epsilon=epsilon), wide, *factors)
+    y = context.add(ops.LayerNorm(axis=axis - len(shape), epsilon=epsilon), wide, *factors)
     results = [_as(context, y, context.type(x).dtype)]
     if node.reads(1) or node.reads(2):
         axes = tuple(range(axis, len(shape)))
-        mean = context.add(ReduceMean(axes=axes, keep=True), wide)
-        centred = context.add(Sub(), wide, mean)
-        variance = context.add(ReduceMean(axes=axes, keep=True), context.add(Mul(), centred, centred))
-        deviation = context.add(Sqrt(), context.add(Add(), variance, _number(context, epsilon, wide)))
-        results += [mean, context.add(Reciprocal(), deviation)]
+        mean = context.add(ops.ReduceMean(axes=axes, keep=True), wide)
+        centred = context.add(ops.Sub(), wide, mean)
+        variance = context.add(ops.ReduceMean(axes=axes, keep=True), context.add(ops.Mul(), centred, centred))
+        deviation = context.add(ops.Sqrt(), context.add(ops.Add(), variance, _number(context, epsilon, wide)))
+        results += [mean, context.add(ops.Reciprocal(), deviation)]
     return tuple(results)
 
 
@@ -73,7 +69,7 @@ def rms_normalization(context: Context, node: Node) -> str:
     """Half precision is computed in single precision."""
     x, axis = node.operand(0), front(node.int("axis", -1), context.type(node.operand(0)).rank)
     shape = context.type(x).shape
-    op = RmsNorm(axis=axis - len(shape), epsilon=node.float("epsilon", 1e-5))
+    op = ops.RmsNorm(axis=axis - len(shape), epsilon=node.float("epsilon", 1e-5))
     y = context.add(op, _single(context, x), _factor(context, node.operand(1), shape[axis:]))
     return _as(context, y, context.type(x).dtype)
 
@@ -85,8 +81,8 @@ def _factor(context: Context, name: str, wanted: tuple[int, ...]) -> str:
     if len(shape) > len(wanted):
         require(set(shape[: -len(wanted)]) == {1}, f"a factor of shape {shape}, {wanted} wanted")
         shape = shape[-len(wanted) :]
-        name = context.add(Reshape(shape=shape), name)
-    return _single(context, name if shape == wanted else context.add(Expand(shape=wanted), name))
+        name = context.add(ops.Reshape(shape=shape), name)
+    return _single(context, name if shape == wanted else context.add(ops.Expand(shape=wanted), name))
 
 
 def _single(context: Context, name: str) -> str:
@@ -94,7 +90,7 @@ def _single(context: Context, name: str) -> str:
 
 
 def _as(context: Context, name: str, dtype: DType) -> str:
-    return name if context.type(name).dtype is dtype else context.add(Cast(to=dtype), name)
+    return name if context.type(name).dtype is dtype else context.add(ops.Cast(to=dtype), name)
 
 
 def _number(context: Context, value: float, like: str) -> str:
@@ -109,12 +105,12 @@ def lp_normalization(context: Context, node: Node) -> str:
     type_ = context.type(x)
     axes = (front(node.int("axis", -1), type_.rank),)
     total = context.add(
-        ReduceSum(axes=axes, keep=True), context.add(Abs(), x) if order == 1 else context.add(Mul(), x, x)
+        ops.ReduceSum(axes=axes, keep=True), context.add(ops.Abs(), x) if order == 1 else context.add(ops.Mul(), x, x)
     )
-    norm = total if order == 1 else context.add(Sqrt(), total)
+    norm = total if order == 1 else context.add(ops.Sqrt(), total)
     tiny = ml_dtypes.finfo(type_.dtype.numpy).tiny  # type: ignore[no-untyped-call]  # untyped in ml_dtypes
     least = context.constant(np.asarray(tiny, type_.dtype.numpy), "tiny")
-    return context.add(Div(), x, context.add(Maximum(), norm, least))
+    return context.add(ops.Div(), x, context.add(ops.Maximum(), norm, least))
 
 
 @converts("LRN")
@@ -125,19 +121,19 @@ def local_response_normalization(context: Context, node: Node) -> str:
     require(type_.rank >= 3, f"operand of rank {type_.rank}, 3 or more wanted")
     require(0 < size <= 2 * type_.shape[1] + 1, f"size {size} on {type_.shape[1]} channels")
     number, channels, *space = type_.shape
-    squares = context.add(Reshape(shape=(number, 1, channels, int(np.prod(space)))), context.add(Mul(), x, x))
+    squares = context.add(ops.Reshape(shape=(number, 1, channels, int(np.prod(space)))), context.add(ops.Mul(), x, x))
     before = (size - 1) // 2
-    mean = AveragePool(
+    mean = ops.AveragePool(
         window=(size, 1),
         stride=(1, 1),
         padding=((before, size - 1 - before), (0, 0)),
         dilation=(1, 1),
         count_padding=True,
     )
-    around = context.add(Reshape(shape=type_.shape), context.add(mean, squares))
+    around = context.add(ops.Reshape(shape=type_.shape), context.add(mean, squares))
     alpha, beta, bias = (
         context.constant(np.asarray(node.float(name, default), type_.dtype.numpy), name)
         for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
     )
-    scaled = context.add(Add(), context.add(Mul(), around, alpha), bias)
-    return context.add(Div(), x, context.add(Pow(), scaled, beta))
+    scaled = context.add(ops.Add(), context.add(ops.Mul(), around, alpha), bias)
+    return context.add(ops.Div(), x, context.add(ops.Pow(), scaled, beta))

@@ -6,78 +6,7 @@ from functools import partial, reduce
 
 import numpy as np
 
-from npuq.ir import DType, Op, require
-from npuq.ir.ops.activation import (
-    Celu,
-    Clip,
-    Elu,
-    Gelu,
-    HardSigmoid,
-    HardSwish,
-    LeakyRelu,
-    Mish,
-    PRelu,
-    Relu,
-    Selu,
-    Sigmoid,
-    Silu,
-    Softplus,
-    Softsign,
-    Tanh,
-)
-from npuq.ir.ops.elementwise import (
-    Abs,
-    Acos,
-    Acosh,
-    Add,
-    Asin,
-    Asinh,
-    Atan,
-    Atanh,
-    Ceil,
-    Cos,
-    Cosh,
-    Div,
-    Erf,
-    Exp,
-    Floor,
-    Log,
-    Maximum,
-    Minimum,
-    Mod,
-    Mul,
-    Neg,
-    Pow,
-    Reciprocal,
-    Round,
-    Sign,
-    Sin,
-    Sinh,
-    Sqrt,
-    Sub,
-    Tan,
-)
-from npuq.ir.ops.logic import (
-    And,
-    BitwiseAnd,
-    BitwiseNot,
-    BitwiseOr,
-    BitwiseXor,
-    Cast,
-    Equal,
-    Greater,
-    GreaterOrEqual,
-    IsInf,
-    IsNan,
-    Less,
-    LessOrEqual,
-    Not,
-    Or,
-    ShiftLeft,
-    ShiftRight,
-    Where,
-    Xor,
-)
+from npuq.ir import DType, Op, ops, require
 
 from ...context import Context, Node
 from ..registry import converts
@@ -86,60 +15,60 @@ EXACT = 1 << 53
 """The greatest integer that is exact as an attribute, a double."""
 
 UNARY: dict[str, Op] = {
-    "Abs": Abs(),
-    "Acos": Acos(),
-    "Acosh": Acosh(),
-    "Asin": Asin(),
-    "Asinh": Asinh(),
-    "Atan": Atan(),
-    "Atanh": Atanh(),
-    "BitwiseNot": BitwiseNot(),
-    "Ceil": Ceil(),
-    "Cos": Cos(),
-    "Cosh": Cosh(),
-    "Erf": Erf(),
-    "Exp": Exp(),
-    "Floor": Floor(),
-    "HardSwish": HardSwish(),
-    "IsNaN": IsNan(),
-    "Log": Log(),
-    "Mish": Mish(),
-    "Neg": Neg(),
-    "Not": Not(),
-    "Reciprocal": Reciprocal(),
-    "Relu": Relu(),
-    "Round": Round(),
-    "Sigmoid": Sigmoid(),
-    "Sign": Sign(),
-    "Sin": Sin(),
-    "Sinh": Sinh(),
-    "Softplus": Softplus(),
-    "Softsign": Softsign(),
-    "Sqrt": Sqrt(),
-    "Tan": Tan(),
-    "Tanh": Tanh(),
+    "Abs": ops.Abs(),
+    "Acos": ops.Acos(),
+    "Acosh": ops.Acosh(),
+    "Asin": ops.Asin(),
+    "Asinh": ops.Asinh(),
+    "Atan": ops.Atan(),
+    "Atanh": ops.Atanh(),
+    "BitwiseNot": ops.BitwiseNot(),
+    "Ceil": ops.Ceil(),
+    "Cos": ops.Cos(),
+    "Cosh": ops.Cosh(),
+    "Erf": ops.Erf(),
+    "Exp": ops.Exp(),
+    "Floor": ops.Floor(),
+    "HardSwish": ops.HardSwish(),
+    "IsNaN": ops.IsNan(),
+    "Log": ops.Log(),
+    "Mish": ops.Mish(),
+    "Neg": ops.Neg(),
+    "Not": ops.Not(),
+    "Reciprocal": ops.Reciprocal(),
+    "Relu": ops.Relu(),
+    "Round": ops.Round(),
+    "Sigmoid": ops.Sigmoid(),
+    "Sign": ops.Sign(),
+    "Sin": ops.Sin(),
+    "Sinh": ops.Sinh(),
+    "Softplus": ops.Softplus(),
+    "Softsign": ops.Softsign(),
+    "Sqrt": ops.Sqrt(),
+    "Tan": ops.Tan(),
+    "Tanh": ops.Tanh(),
 }
 
 BINARY: dict[str, Op] = {
-    "Add": Add(),
-    "And": And(),
-    "BitwiseAnd": BitwiseAnd(),
-    "BitwiseOr": BitwiseOr(),
-    "BitwiseXor": BitwiseXor(),
-    "Div": Div(),
-    "Equal": Equal(),
-    "Greater": Greater(),
-    "GreaterOrEqual": GreaterOrEqual(),
-    "Less": Less(),
-    "LessOrEqual": LessOrEqual(),
-    "Mul": Mul(),
-    "Or": Or(),
-    "PRelu": PRelu(),
-    "Sub": Sub(),
-    "Xor": Xor(),
+    "Add": ops.Add(),
+    "And": ops.And(),
+    "BitwiseAnd": ops.BitwiseAnd(),
+    "BitwiseOr": ops.BitwiseOr(),
+    "BitwiseXor": ops.BitwiseXor(),
+    "Div": ops.Div(),
+    "Equal": ops.Equal(),
+    "Greater": ops.Greater(),
+    "GreaterOrEqual": ops.GreaterOrEqual(),
+    "Less": ops.Less(),
+    "LessOrEqual": ops.LessOrEqual(),
+    "Mul": ops.Mul(),
+    "Or": ops.Or(),
+    "PRelu": ops.PRelu(),
+    "Sub": ops.Sub(),
+    "Xor": ops.Xor(),
 }
 
-VARIADIC: dict[str, Op] = {"Max": Maximum(), "Min": Minimum(), "Sum": Add()}
+VARIADIC: dict[str, Op] = {"Max": ops.Maximum(), "Min": ops.Minimum(), "Sum": ops.Add()}
 
 
 def _fixed(op: Op, operands: int, context: Context, node: Node) -> str:
@@ -162,14 +91,14 @@ for _name, _op in VARIADIC.items():
 def mean(context: Context, node: Node) -> str:
     """The operands broadcast, so the sum comes first."""
     operands = node.all_operands()
-    total = reduce(partial(context.add, Add()), operands)
+    total = reduce(partial(context.add, ops.Add()), operands)
     count = context.constant(np.asarray(len(operands), context.type(total).dtype.numpy))
-    return context.add(Div(), total, count)
+    return context.add(ops.Div(), total, count)
 
 
 @converts("Mod")
 def mod(context: Context, node: Node) -> str:
-    return context.add(Mod(truncate=node.flag("fmod", False)), node.operand(0), node.operand(1))
+    return context.add(ops.Mod(truncate=node.flag("fmod", False)), node.operand(0), node.operand(1))
 
 
 @converts("Pow")
@@ -178,51 +107,51 @@ def pow_(context: Context, node: Node) -> str:
     x, y = node.operand(0), node.operand(1)
     base, exponent = context.type(x).dtype, context.type(y).dtype
     if base is exponent:
-        return context.add(Pow(), x, y)
+        return context.add(ops.Pow(), x, y)
     if base.is_float or exponent.is_integer:
-        return context.add(Pow(), x, context.add(Cast(to=base), y))
-    return context.add(Cast(to=base), context.add(Pow(), context.add(Cast(to=exponent), x), y))
+        return context.add(ops.Pow(), x, context.add(ops.Cast(to=base), y))
+    return context.add(ops.Cast(to=base), context.add(ops.Pow(), context.add(ops.Cast(to=exponent), x), y))
 
 
 @converts("BitShift")
 def bit_shift(context: Context, node: Node) -> str:
     direction = node.string("direction")
     require(direction in ("LEFT", "RIGHT"), f"direction {direction!r} is neither LEFT nor RIGHT")
-    return context.add(ShiftLeft() if direction == "LEFT" else ShiftRight(), node.operand(0), node.operand(1))
+    return context.add(ops.ShiftLeft() if direction == "LEFT" else ops.ShiftRight(), node.operand(0), node.operand(1))
 
 
 @converts("IsInf")
 def is_inf(context: Context, node: Node) -> str:
-    op = IsInf(positive=node.flag("detect_positive", True), negative=node.flag("detect_negative", True))
+    op = ops.IsInf(positive=node.flag("detect_positive", True), negative=node.flag("detect_negative", True))
     return context.add(op, node.operand(0))
 
 
 @converts("LeakyRelu")
 def leaky_relu(context: Context, node: Node) -> str:
-    return context.add(LeakyRelu(alpha=node.float("alpha", 0.01)), node.operand(0))
+    return context.add(ops.LeakyRelu(alpha=node.float("alpha", 0.01)), node.operand(0))
 
 
 @converts("HardSigmoid")
 def hard_sigmoid(context: Context, node: Node) -> str:
-    op = HardSigmoid(alpha=node.float("alpha", 0.2), beta=node.float("beta", 0.5))
+    op = ops.HardSigmoid(alpha=node.float("alpha", 0.2), beta=node.float("beta", 0.5))
     return context.add(op, node.operand(0))
 
 
 @converts("Elu")
 def elu(context: Context, node: Node) -> str:
-    return context.add(Elu(alpha=node.float("alpha", 1.0)), node.operand(0))
+    return context.add(ops.Elu(alpha=node.float("alpha", 1.0)), node.operand(0))
 
 
 @converts("Selu")
 def selu(context: Context, node: Node) -> str:
-    default = Selu()
-    op = Selu(alpha=node.float("alpha", default.alpha), gamma=node.float("gamma", default.gamma))
+    default = ops.Selu()
+    op = ops.Selu(alpha=node.float("alpha", default.alpha), gamma=node.float("gamma", default.gamma))
     return context.add(op, node.operand(0))
 
 
 @converts("Celu")
 def celu(context: Context, node: Node) -> str:
-    return context.add(Celu(alpha=node.float("alpha", 1.0)), node.operand(0))
+    return context.add(ops.Celu(alpha=node.float("alpha", 1.0)), node.operand(0))
 
 
 @converts("ThresholdedRelu")
@@ -231,7 +160,7 @@ def thresholded_relu(context: Context, node: Node) -> str:
     x = node.operand(0)
     dtype = context.type(x).dtype.numpy
     alpha = context.constant(np.asarray(node.float("alpha", 1.0), dtype))
-    return context.add(Where(), context.add(Greater(), x, alpha), x, _zero(context, x))
+    return context.add(ops.Where(), context.add(ops.Greater(), x, alpha), x, _zero(context, x))
 
 
 def _zero(context: Context, x: str) -> str:
@@ -244,19 +173,21 @@ def shrink(context: Context, node: Node) -> str:
     x = node.operand(0)
     dtype = context.type(x).dtype.numpy
     limit, bias = (context.constant(np.asarray(node.float(*pair), dtype)) for pair in (("lambd", 0.5), ("bias", 0.0)))
-    above = context.add(Where(), context.add(Greater(), x, limit), context.add(Sub(), x, bias), _zero(context, x))
-    beyond = context.add(Less(), x, context.add(Neg(), limit))
-    return context.add(Where(), beyond, context.add(Add(), x, bias), above)
+    above = context.add(
+        ops.Where(), context.add(ops.Greater(), x, limit), context.add(ops.Sub(), x, bias), _zero(context, x)
+    )
+    beyond = context.add(ops.Less(), x, context.add(ops.Neg(), limit))
+    return context.add(ops.Where(), beyond, context.add(ops.Add(), x, bias), above)
 
 
 @converts("Gelu")
 def gelu(context: Context, node: Node) -> str:
     match node.string("approximate", "none"):
         case "none":
-            return context.add(Gelu(), node.operand(0))
+            return context.add(ops.Gelu(), node.operand(0))
         case approximate:
             require(approximate == "tanh", f"attribute 'approximate' is {approximate!r}, 'none' or 'tanh' wanted")
-            return context.add(Gelu(approximate="tanh"), node.operand(0))
+            return context.add(ops.Gelu(approximate="tanh"), node.operand(0))
 
 
 @converts("Swish")
@@ -264,14 +195,14 @@ def swish(context: Context, node: Node) -> str:
     """x * sigmoid(alpha * x); alpha = 1 is an op of its own."""
     x, alpha = node.operand(0), node.float("alpha", 1.0)
     if alpha == 1:
-        return context.add(Silu(), x)
+        return context.add(ops.Silu(), x)
     factor = context.constant(np.asarray(alpha, context.type(x).dtype.numpy))
-    return context.add(Mul(), x, context.add(Sigmoid(), context.add(Mul(), x, factor)))
+    return context.add(ops.Mul(), x, context.add(ops.Sigmoid(), context.add(ops.Mul(), x, factor)))
 
 
 @converts("Clip")
 def clip(context: Context, node: Node) -> str:
-    op = Clip(low=node.float("min", -np.inf), high=node.float("max", np.inf))
+    op = ops.Clip(low=node.float("min", -np.inf), high=node.float("max", np.inf))
     return context.add(op, node.operand(0))
 
 
@@ -281,8 +212,8 @@ def clip_by_operands(context: Context, node: Node) -> str:
     x = node.operand(0)
     low, high = _limit(context, node.optional(1), -np.inf), _limit(context, node.optional(2), np.inf)
     if low is not None and high is not None:
-        return context.add(Clip(low=low, high=high), x)
-    for op, limit in ((Maximum(), node.optional(1)), (Minimum(), node.optional(2))):
+        return context.add(ops.Clip(low=low, high=high), x)
+    for op, limit in ((ops.Maximum(), node.optional(1)), (ops.Minimum(), node.optional(2))):
         x = x if limit is None else context.add(op, x, limit)
     return x
 
@@ -300,7 +231,7 @@ def _limit(context: Context, limit: str | None, absent: float) -> float | None:
 
 @converts("Where")
 def where(context: Context, node: Node) -> str:
-    return context.add(Where(), node.operand(0), node.operand(1), node.operand(2))
+    return context.add(ops.Where(), node.operand(0), node.operand(1), node.operand(2))
 
 
 @converts("Cast")
@@ -324,7 +255,7 @@ def cast_like(context: Context, node: Node) -> str:
 
 
 def _cast(context: Context, x: str, to: DType) -> str:
-    return x if context.type(x).dtype is to else context.add(Cast(to=to), x)
+    return x if context.type(x).dtype is to else context.add(ops.Cast(to=to), x)
 
 
 @converts("Identity")

@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from npuq.ir import Constant, Quantization, require
-from npuq.ir.ops.quant import Dequantize
+from npuq.ir import Constant, Quantization, ops, require
 
 from ...context import Context, Node
 from ..registry import apply, converts
@@ -107,7 +106,7 @@ def _bias(context: Context, at: int, x_scale: int, w_scale: int, factor: float =
     quant = Quantization(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
     require(integers.ndim == 1 or quant.axis is None, f"a bias of shape {integers.shape}, a number per channel wanted")
     name = context.builder.constant(Constant.of(integers, quant), context.node.operand(at))
-    op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+    op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
     return context.builder.add(op, name, name=f"{name}.real", loc=context.node.loc)
 
 

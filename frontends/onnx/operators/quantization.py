@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import Constant, DType, Quantization, require
+from npuq.ir import Constant, DType, Quantization, ops, require
 from npuq.ir import Node as GraphNode
-from npuq.ir.ops.elementwise import Mul, Sub
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.quant import Dequantize, Quantize
 
 from ...context import Context, Node, front
 from ..registry import converts
@@ -36,7 +33,9 @@ def dequantize_linear(context: Context, node: Node) -> str:
 
 def quantized(context: Context, x: str, quant: Quantization, dtype: DType) -> str:
     low, high = dtype.range
-    op = Quantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high)
+    op = ops.Quantize(
+        scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high
+    )
     return context.add(op, x)
 
 
@@ -44,7 +43,7 @@ def real(context: Context, q: str, quant: Quantization) -> str:
     typed = q if context.type(q).quant is not None else _stated(context, q, quant)
     if typed is None:
         return _computed(context, q, quant)
-    op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
+    op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
     return context.builder.add(op, typed, name=f"{q}.real", loc=context.node.loc)
 
 
@@ -71,7 +70,7 @@ def _stated(context: Context, q: str, quant: Quantization) -> str | None:
 def known_transposed(context: Context, name: str) -> str | None:
     """The transposed reals of a constant matrix of integers, or None."""
     maker = context.builder.producer(name)
-    if maker is None or not isinstance(maker.op, Dequantize):
+    if maker is None or not isinstance(maker.op, ops.Dequantize):
         return None
     (q,), quant = maker.operands, maker.op.quant
     array = context.known(q)
@@ -87,8 +86,8 @@ def _computed(context: Context, q: str, quant: Quantization) -> str:
     shape = () if quant.axis is None else tuple(-1 if axis == quant.axis else 1 for axis in range(rank))
     zero_points = context.constant(np.asarray(quant.zero_points, np.int32).reshape(shape), "zero_point")
     scales = context.constant(np.asarray(quant.scales, np.float32).reshape(shape), "scale")
-    centred = context.add(Sub(), context.add(Cast(to=DType.I32), q), zero_points)
-    return context.add(Mul(), context.add(Cast(to=DType.F32), centred), scales)
+    centred = context.add(ops.Sub(), context.add(ops.Cast(to=DType.I32), q), zero_points)
+    return context.add(ops.Mul(), context.add(ops.Cast(to=DType.F32), centred), scales)
 
 
 def _dtype(context: Context, node: Node) -> DType:

@@ -8,46 +8,28 @@ from functools import partial
 
 import numpy as np
 
-from npuq.ir import Op, require
-from npuq.ir.ops.elementwise import Abs, Log, Mul, Sqrt
-from npuq.ir.ops.logic import Cast, Equal
-from npuq.ir.ops.reduce import (
-    ArgMax,
-    ArgMin,
-    CumSum,
-    LogSoftmax,
-    ReduceLogSumExp,
-    ReduceMax,
-    ReduceMean,
-    ReduceMin,
-    ReduceProd,
-    ReduceSum,
-    Reduction,
-    Softmax,
-    TopK,
-)
-from npuq.ir.ops.shape import Reshape
+from npuq.ir import Op, ops, require
 
 from ...context import Context, Node, front
 from ..registry import converts
 from .axes import fronts, optional_integers
 
-REDUCTIONS: dict[str, tuple[Op | None, type[Reduction], Op | None]] = {
-    "ReduceL1": (Abs(), ReduceSum, None),
-    "ReduceL2": (Mul(), ReduceSum, Sqrt()),
-    "ReduceLogSum": (None, ReduceSum, Log()),
-    "ReduceLogSumExp": (None, ReduceLogSumExp, None),
-    "ReduceMax": (None, ReduceMax, None),
-    "ReduceMean": (None, ReduceMean, None),
-    "ReduceMin": (None, ReduceMin, None),
-    "ReduceProd": (None, ReduceProd, None),
-    "ReduceSum": (None, ReduceSum, None),
-    "ReduceSumSquare": (Mul(), ReduceSum, None),
+REDUCTIONS: dict[str, tuple[Op | None, type[ops.Reduction], Op | None]] = {
+    "ReduceL1": (ops.Abs(), ops.ReduceSum, None),
+    "ReduceL2": (ops.Mul(), ops.ReduceSum, ops.Sqrt()),
+    "ReduceLogSum": (None, ops.ReduceSum, ops.Log()),
+    "ReduceLogSumExp": (None, ops.ReduceLogSumExp, None),
+    "ReduceMax": (None, ops.ReduceMax, None),
+    "ReduceMean": (None, ops.ReduceMean, None),
+    "ReduceMin": (None, ops.ReduceMin, None),
+    "ReduceProd": (None, ops.ReduceProd, None),
+    "ReduceSum": (None, ops.ReduceSum, None),
+    "ReduceSumSquare": (ops.Mul(), ops.ReduceSum, None),
 }
 """The op before the reduction, the reduction, and the op after it."""
 
 
-def _reduction(before: Op | None, kind: type[Reduction], after: Op | None, context: Context, node: Node) -> str:
+def _reduction(before: Op | None, kind: type[ops.Reduction], after: Op | None, context: Context, node: Node) -> str:
     """No axes mean all axes, unless `noop_with_empty_axes` says none."""
     x = node.operand(0)
     rank = context.type(x).rank
@@ -55,7 +37,7 @@ def _reduction(before: Op | None, kind: type[Reduction], after: Op | None, conte
     if not axes and not node.flag("noop_with_empty_axes", False):
         axes = tuple(range(rank))
     if before is not None:
-        x = context.add(before, x, x) if isinstance(before, Mul) else context.add(before, x)
+        x = context.add(before, x, x) if isinstance(before, ops.Mul) else context.add(before, x)
     result = context.add(kind(axes=tuple(sorted(fronts(axes, rank))), keep=node.flag("keepdims", True)), x)
     return result if after is None else context.add(after, result)
 
@@ -64,7 +46,7 @@ for _name, (_before, _kind, _after) in REDUCTIONS.items():
     converts(_name)(partial(_reduction, _before, _kind, _after))
 
 
-def _position(kind: type[ArgMax] | type[ArgMin], context: Context, node: Node) -> str:
+def _position(kind: type[ops.ArgMax] | type[ops.ArgMin], context: Context, node: Node) -> str:
     x = node.operand(0)
     op = kind(
         axis=front(node.int("axis", 0), context.type(x).rank),
@@ -74,8 +56,8 @@ def _position(kind: type[ArgMax] | type[ArgMin], context: Context, node: Node) -
     return context.add(op, x)
 
 
-converts("ArgMax")(partial(_position, ArgMax))
-converts("ArgMin")(partial(_position, ArgMin))
+converts("ArgMax")(partial(_position, ops.ArgMax))
+converts("ArgMin")(partial(_position, ops.ArgMin))
 
 
 @converts("CumSum")
@@ -83,7 +65,7 @@ def cumsum(context: Context, node: Node) -> str:
     x = node.operand(0)
     require(context.type(node.operand(1)).size == 1, "an axis wanted")
     (axis,) = context.integers(1, "the axis")
-    op = CumSum(
+    op = ops.CumSum(
         axis=front(axis, context.type(x).rank),
         exclusive=node.flag("exclusive", False),
         reverse=node.flag("reverse", False),
@@ -97,7 +79,7 @@ def top_k(context: Context, node: Node) -> tuple[str, ...]:
     x, count = node.operand(0), context.integers(1, "k") if node.optional(1) else (node.int("k"),)
     require(len(count) == 1, f"k {count}, one number wanted")
     axis = front(node.int("axis", -1), context.type(x).rank)
-    return context.add_all(TopK(axis=axis, count=count[0], largest=node.flag("largest", True)), x)
+    return context.add_all(ops.TopK(axis=axis, count=count[0], largest=node.flag("largest", True)), x)
 
 
 Kind = Callable[..., Op]
@@ -112,7 +94,7 @@ def _softmax_of_rows(kind: Kind, context: Context, node: Node) -> str:
     if axis == len(shape) - 1:
         return context.add(kind(axis=axis), x)
     rows = (math.prod(shape[:axis]), math.prod(shape[axis:]))
-    return context.add(Reshape(shape=shape), context.add(kind(axis=1), context.add(Reshape(shape=rows), x)))
+    return context.add(ops.Reshape(shape=shape), context.add(kind(axis=1), context.add(ops.Reshape(shape=rows), x)))
 
 
 def _softmax(kind: Kind, context: Context, node: Node) -> str:
@@ -120,7 +102,7 @@ def _softmax(kind: Kind, context: Context, node: Node) -> str:
     return context.add(kind(axis=front(node.int("axis", -1), context.type(x).rank)), x)
 
 
-for _softmax_name, _softmax_kind in (("Softmax", Softmax), ("LogSoftmax", LogSoftmax)):
+for _softmax_name, _softmax_kind in (("Softmax", ops.Softmax), ("LogSoftmax", ops.LogSoftmax)):
     converts(_softmax_name)(partial(_softmax_of_rows, _softmax_kind))
     converts(_softmax_name, since=13)(partial(_softmax, _softmax_kind))
 
@@ -132,8 +114,8 @@ def hardmax_of_rows(context: Context, node: Node) -> str:
     shape = context.type(x).shape
     axis = node.int("axis", 1)
     axis = axis if axis == len(shape) else front(axis, len(shape))
-    rows = context.add(Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
-    return context.add(Reshape(shape=shape), _hardmax(context, rows, 1))
+    rows = context.add(ops.Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
+    return context.add(ops.Reshape(shape=shape), _hardmax(context, rows, 1))
 
 
 @converts("Hardmax", since=13)
@@ -146,5 +128,5 @@ def _hardmax(context: Context, x: str, axis: int) -> str:
     """1 at the first of the greatest elements, 0 elsewhere."""
     type_ = context.type(x)
     places = np.arange(type_.shape[axis], dtype=np.int64).reshape((-1,) + (1,) * (type_.rank - 1 - axis))
-    greatest = context.add(ArgMax(axis=axis, keep=True), x)
-    return context.add(Cast(to=type_.dtype), context.add(Equal(), greatest, context.constant(places, "places")))
+    greatest = context.add(ops.ArgMax(axis=axis, keep=True), x)
+    return context.add(ops.Cast(to=type_.dtype), context.add(ops.Equal(), greatest, context.constant(places, "places")))

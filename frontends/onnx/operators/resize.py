@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.resize import Coordinates, Nearest, Resize
+from npuq.ir import ops, require
+from npuq.ir.ops.resize import Coordinates, Nearest
 from npuq.ir.types import Shape
 
 from ...context import Context, Node
@@ -43,7 +43,7 @@ def _from_first(
     context: Context, x: str, scales: tuple[float, ...], mode: Literal["nearest", "linear"], nearest: Nearest
 ) -> str:
     shape = _scaled(context.type(x).shape, scales)
-    op = Resize(shape=shape, scales=scales, mode=mode, coordinates="asymmetric", nearest=nearest)
+    op = ops.Resize(shape=shape, scales=scales, mode=mode, coordinates="asymmetric", nearest=nearest)
     return context.add(op, x)
 
 
@@ -63,7 +63,7 @@ def resize(context: Context, node: Node) -> str:
     if coordinates == "tf_crop_and_resize":
         roi = _roi(_floats(context, 1, "roi"), axes, len(shape))
     sizes, scales = _grid(context, node, shape, axes, roi)
-    op = Resize(
+    op = ops.Resize(
         shape=sizes,
         scales=scales,
         mode=mode,  # type: ignore[arg-type]  # one of the three

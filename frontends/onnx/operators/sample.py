@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from npuq.ir import require
-from npuq.ir.ops.sample import GridSample, RoiAlign
+from npuq.ir import ops, require
 
 from ...context import Context, Node
 from ..registry import converts
@@ -21,7 +20,7 @@ def grid_sample(context: Context, node: Node) -> str:
     require(mode in ("linear", "nearest", "cubic"), f"mode {mode!r} is none of linear, nearest and cubic")
     padding: Any = node.string("padding_mode", "zeros")
     require(padding in ("zeros", "border", "reflection"), f"padding_mode {padding!r} is not known")
-    op = GridSample(mode=mode, padding=padding, align_corners=node.flag("align_corners", False))
+    op = ops.GridSample(mode=mode, padding=padding, align_corners=node.flag("align_corners", False))
     return context.add(op, node.operand(0), node.operand(1))
 
 
@@ -33,7 +32,7 @@ def roi_align(context: Context, node: Node) -> str:
     places = node.string("coordinate_transformation_mode", "half_pixel" if context.opset >= 16 else "output_half_pixel")
     known = places in ("half_pixel", "output_half_pixel")
     require(known, f"coordinate_transformation_mode {places!r} is neither half_pixel nor output_half_pixel")
-    op = RoiAlign(
+    op = ops.RoiAlign(
         shape=(node.int("output_height", 1), node.int("output_width", 1)),
         scale=node.float("spatial_scale", 1.0),
         ratio=node.int("sampling_ratio", 0),

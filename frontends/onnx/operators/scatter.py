@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import DType, require
-from npuq.ir.ops.elementwise import Add, Mod
-from npuq.ir.ops.logic import Cast
-from npuq.ir.ops.scatter import GatherNd, Reduction, ScatterElements, ScatterNd
-from npuq.ir.ops.shape import Expand, Reshape
+from npuq.ir import DType, ops, require
+from npuq.ir.ops.scatter import Reduction
 
 from ...context import Context, Node, front
 from ..registry import converts
@@ -19,7 +16,7 @@ REDUCTIONS: dict[str, Reduction] = {"none": "none", "add": "add", "mul": "mul", 
 
 @converts("GatherND")
 def gather_nd(context: Context, node: Node) -> str:
-    op = GatherNd(batch=node.int("batch_dims", 0))
+    op = ops.GatherNd(batch=node.int("batch_dims", 0))
     _check_places(context, node, op.batch)
     return context.add(op, node.operand(0), node.operand(1))
 
@@ -27,14 +24,14 @@ def gather_nd(context: Context, node: Node) -> str:
 @converts("ScatterND")
 def scatter_nd(context: Context, node: Node) -> str:
     _check_places(context, node, 0)
-    return context.add(ScatterNd(reduction=_reduction(node)), *map(node.operand, range(3)))
+    return context.add(ops.ScatterNd(reduction=_reduction(node)), *map(node.operand, range(3)))
 
 
 def scatter_elements(context: Context, node: Node) -> str:
     x = node.operand(0)
     axis = front(node.int("axis", 0), context.type(x).rank)
     check_indices(context.known(node.operand(1)), context.type(x).shape[axis])
-    return context.add(ScatterElements(axis=axis, reduction=_reduction(node)), x, node.operand(1), node.operand(2))
+    return context.add(ops.ScatterElements(axis=axis, reduction=_reduction(node)), x, node.operand(1), node.operand(2))
 
 
 for _name in ("Scatter", "ScatterElements"):
@@ -54,12 +51,12 @@ def tensor_scatter(context: Context, node: Node) -> str:
     at = context.constant(along, "steps")
     first = node.optional(2)
     if first is not None:
-        start = context.add(Reshape(shape=(sizes[0], *(1,) * (len(shape) - 1))), first)
-        at = context.add(Add(), context.add(Cast(to=DType.I64), start), at)
+        start = context.add(ops.Reshape(shape=(sizes[0], *(1,) * (len(shape) - 1))), first)
+        at = context.add(ops.Add(), context.add(ops.Cast(to=DType.I64), start), at)
     if mode == "circular":
-        at = context.add(Mod(), at, context.constant(np.asarray(shape[axis]), "length"))
+        at = context.add(ops.Mod(), at, context.constant(np.asarray(shape[axis]), "length"))
     check_indices(context.known(at), shape[axis])
-    return context.add(ScatterElements(axis=axis), cache, context.add(Expand(shape=sizes), at), update)
+    return context.add(ops.ScatterElements(axis=axis), cache, context.add(ops.Expand(shape=sizes), at), update)
 
 
 def _check_places(context: Context, node: Node, batch: int) -> None:

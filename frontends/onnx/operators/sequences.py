@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.shape import Concat, Reshape, Slice
+from npuq.ir import ops, require
 
 from ...context import Context, Node, front
 from ..registry import converts
@@ -58,9 +57,9 @@ def concat_from_sequence(context: Context, node: Node) -> str:
     shape = context.type(parts[0]).shape
     axis = front(node.int("axis"), len(shape) + new_axis)
     if new_axis:
-        wide = Reshape(shape=(*shape[:axis], 1, *shape[axis:]))
+        wide = ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:]))
         parts = tuple(context.add(wide, part) for part in parts)
-    return context.add(Concat(axis=axis), *parts)
+    return context.add(ops.Concat(axis=axis), *parts)
 
 
 @converts("SplitToSequence")
@@ -80,9 +79,9 @@ def split_to_sequence(context: Context, node: Node) -> str:
     for length in sizes:
         starts, stops = [0] * len(shape), list(shape)
         starts[axis], stops[axis] = start, start + length
-        part = context.add(Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
+        part = context.add(ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
         if single and not node.flag("keepdims", True):
-            part = context.add(Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), part)
+            part = context.add(ops.Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), part)
         parts.append(part)
         start += length
     return context.sequence_of(tuple(parts))

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from npuq.ir import require
+from npuq.ir import ops, require
 from npuq.ir.ops.elementwise import broadcast
-from npuq.ir.ops.shape import Expand, Reshape, Tile
 
 from ...context import EAGER, Context, Node, front, require_size
 from ..registry import converts
@@ -34,7 +33,7 @@ def reshape(context: Context, node: Node) -> str:
         others = math.prod(size for size in new if size != -1)
         require(others > 0 and old.size % others == 0, f"{old.size} elements do not fill {new}")
         new[new.index(-1)] = old.size // others
-    return context.add(Reshape(shape=tuple(new)), x)
+    return context.add(ops.Reshape(shape=tuple(new)), x)
 
 
 @converts("Flatten")
@@ -44,7 +43,7 @@ def flatten(context: Context, node: Node) -> str:
     shape = context.type(x).shape
     axis = node.int("axis", 1)
     axis = axis if axis == len(shape) else front(axis, len(shape))
-    return context.add(Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
+    return context.add(ops.Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
 
 
 @converts("Squeeze")
@@ -56,7 +55,7 @@ def squeeze(context: Context, node: Node) -> str:
     dropped = {axis for axis, size in enumerate(shape) if size == 1} if axes is None else fronts(axes, len(shape))
     for axis in dropped:
         require(shape[axis] == 1, f"axis {axis} has size {shape[axis]}, 1 wanted")
-    return context.add(Reshape(shape=tuple(size for axis, size in enumerate(shape) if axis not in dropped)), x)
+    return context.add(ops.Reshape(shape=tuple(size for axis, size in enumerate(shape) if axis not in dropped)), x)
 
 
 @converts("Unsqueeze")
@@ -67,7 +66,7 @@ def unsqueeze(context: Context, node: Node) -> str:
     sizes = iter(context.type(x).shape)
     rank = context.type(x).rank + len(axes)
     new = fronts(axes, rank)
-    return context.add(Reshape(shape=tuple(1 if axis in new else next(sizes) for axis in range(rank))), x)
+    return context.add(ops.Reshape(shape=tuple(1 if axis in new else next(sizes) for axis in range(rank))), x)
 
 
 @converts("Expand")
@@ -76,12 +75,12 @@ def expand(context: Context, node: Node) -> str:
     x = node.operand(0)
     shape = context.integers(1, "the shape")
     require(min(shape, default=0) >= 0, f"shape {shape}: a dimension must not be negative")
-    return context.add(Expand(shape=broadcast(context.type(x).shape, shape)), x)
+    return context.add(ops.Expand(shape=broadcast(context.type(x).shape, shape)), x)
 
 
 @converts("Tile")
 def tile(context: Context, node: Node) -> str:
-    return context.add(Tile(repeats=context.integers(1, "repeats")), node.operand(0))
+    return context.add(ops.Tile(repeats=context.integers(1, "repeats")), node.operand(0))
 
 
 @converts("Shape")
@@ -106,7 +105,7 @@ def constant_of_shape(context: Context, node: Node) -> str:
     require(value.size == 1, f"attribute 'value' holds {value.size} numbers, 1 wanted")
     if math.prod(sizes) <= EAGER:
         return context.constant(np.full(sizes, value.reshape(()), value.dtype))
-    return context.add(Expand(shape=sizes), context.constant(value.reshape(())))
+    return context.add(ops.Expand(shape=sizes), context.constant(value.reshape(())))
 
 
 @converts("EyeLike")

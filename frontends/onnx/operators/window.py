@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from npuq.ir import require
-from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.elementwise import Abs, Mul, Pow, Sqrt
-from npuq.ir.ops.pool import AveragePool, MaxPool, MaxPoolPlaces, MaxRoiPool
-from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceSum
+from npuq.ir import ops, require
 
 from ...context import Context, Ints, Node
 from ..registry import converts
@@ -88,7 +84,9 @@ class Geometry:
 @converts("Conv")
 def conv(context: Context, node: Node) -> str:
     geometry = Geometry.of(context, node, _window(context, node))
-    op = Conv(stride=geometry.stride, padding=geometry.padding, dilation=geometry.dilation, groups=node.int("group", 1))
+    op = ops.Conv(
+        stride=geometry.stride, padding=geometry.padding, dilation=geometry.dilation, groups=node.int("group", 1)
+    )
     return context.add(op, node.operand(0), node.operand(1), *filter(None, [node.optional(2)]))
 
 
@@ -109,7 +107,7 @@ def conv_transpose(context: Context, node: Node) -> str:
         padding = tuple(geometry.halves(max(whole - wanted, 0)) for whole, wanted in zip(full, same, strict=True))
     else:
         padding = geometry.pads if geometry.automatic == "NOTSET" else ((0, 0),) * rank
-    op = ConvTranspose(
+    op = ops.ConvTranspose(
         stride=geometry.stride,
         padding=padding,
         dilation=geometry.dilation,
@@ -132,11 +130,13 @@ def max_pool(context: Context, node: Node) -> tuple[str, ...]:
     """The indices of the greatest elements, if read, are an op of their own."""
     geometry, padding, _ = _pooling(context, node)
     window, stride, dilation = geometry.window, geometry.stride, geometry.dilation
-    greatest = MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
+    greatest = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
     results = [context.add(greatest, node.operand(0))]
     if node.reads(1):
         columns = node.flag("storage_order", False)
-        places = MaxPoolPlaces(window=window, stride=stride, padding=padding, dilation=dilation, column_major=columns)
+        places = ops.MaxPoolPlaces(
+            window=window, stride=stride, padding=padding, dilation=dilation, column_major=columns
+        )
         results.append(context.add(places, node.operand(0)))
     return tuple(results)
 
@@ -145,7 +145,7 @@ def max_pool(context: Context, node: Node) -> tuple[str, ...]:
 def max_roi_pool(context: Context, node: Node) -> str:
     shape = node.ints("pooled_shape")
     require(len(shape) == 2, f"pooled_shape {shape}, two sizes wanted")
-    op = MaxRoiPool(shape=(shape[0], shape[1]), scale=node.float("spatial_scale", 1.0))
+    op = ops.MaxRoiPool(shape=(shape[0], shape[1]), scale=node.float("spatial_scale", 1.0))
     return context.add(op, node.operand(0), node.operand(1))
 
 
@@ -154,7 +154,7 @@ def average_pool(context: Context, node: Node) -> str:
     """Padding counts only with `count_include_pad`; the rounding's padding never counts."""
     geometry, padding, beyond = _pooling(context, node)
     counted = node.flag("count_include_pad", False)
-    op = AveragePool(
+    op = ops.AveragePool(
         window=geometry.window,
         stride=geometry.stride,
         padding=padding,
@@ -181,7 +181,7 @@ def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
 def lp_pool(context: Context, node: Node) -> str:
     """The p-th root of the sum of powers, as their mean with padding times the window's size."""
     geometry, padding, _ = _pooling(context, node)
-    mean = AveragePool(
+    mean = ops.AveragePool(
         window=geometry.window,
         stride=geometry.stride,
         padding=padding,
@@ -190,37 +190,37 @@ def lp_pool(context: Context, node: Node) -> str:
     )
     p, x = node.int("p", 2), node.operand(0)
     count = context.constant(np.asarray(math.prod(geometry.window), context.type(x).dtype.numpy), "count")
-    return _root(context, context.add(Mul(), context.add(mean, _power(context, x, p)), count), p)
+    return _root(context, context.add(ops.Mul(), context.add(mean, _power(context, x, p)), count), p)
 
 
 @converts("GlobalLpPool")
 def global_lp_pool(context: Context, node: Node) -> str:
     p, x = node.int("p", 2), node.operand(0)
-    total = context.add(ReduceSum(axes=_space(context, node), keep=True), _power(context, x, p))
+    total = context.add(ops.ReduceSum(axes=_space(context, node), keep=True), _power(context, x, p))
     return _root(context, total, p)
 
 
 def _power(context: Context, x: str, p: int) -> str:
     require(p > 0, f"p is {p}, at least 1 wanted")
     if p % 2:
-        x = context.add(Abs(), x)
-    return x if p == 1 else context.add(Pow(), x, context.constant(np.asarray(p, context.type(x).dtype.numpy), "p"))
+        x = context.add(ops.Abs(), x)
+    return x if p == 1 else context.add(ops.Pow(), x, context.constant(np.asarray(p, context.type(x).dtype.numpy), "p"))
 
 
 def _root(context: Context, x: str, p: int) -> str:
     if p <= 2:
-        return context.add(Sqrt(), x) if p == 2 else x
-    return context.add(Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
+        return context.add(ops.Sqrt(), x) if p == 2 else x
+    return context.add(ops.Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
 
 
 @converts("GlobalAveragePool")
 def global_average_pool(context: Context, node: Node) -> str:
-    return context.add(ReduceMean(axes=_space(context, node), keep=True), node.operand(0))
+    return context.add(ops.ReduceMean(axes=_space(context, node), keep=True), node.operand(0))
 
 
 @converts("GlobalMaxPool")
 def global_max_pool(context: Context, node: Node) -> str:
-    return context.add(ReduceMax(axes=_space(context, node), keep=True), node.operand(0))
+    return context.add(ops.ReduceMax(axes=_space(context, node), keep=True), node.operand(0))
 
 
 def _space(context: Context, node: Node) -> Ints:
