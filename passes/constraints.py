@@ -109,11 +109,7 @@ def weights_fit(graph: Graph, node: Node, target: Target) -> str | None:
     quant = constant.type.quant
     if target.weight_granularity == "tensor" and quant is not None and len(set(quant.scales)) > 1:
         return f"weights %{node.operands[1]} have {len(quant.scales)} scales, one wanted"
-    low, high = _extremes(constant)
-    wanted = weight_range(constant.type.dtype)
-    if within((low, high), wanted):
-        return None
-    return f"weights in [{low}, {high}], within {list(wanted)} wanted"
+    return _outside("weights", constant, weight_range(constant.type.dtype))
 
 
 def bias_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -183,10 +179,9 @@ def multiplier_fits(graph: Graph, node: Node, target: Target) -> str | None:
     constant, reason = _operand(graph, node, "multiplier")
     if constant is None:
         return reason
-    low, high = _extremes(constant)
     most = (1 << target.multiplier_bits) - 1
     least = -most if isinstance(node.op, Integer) and node.op.signed_multipliers else 0
-    return None if least <= low and high <= most else f"multipliers in [{low}, {high}], within [{least}, {most}] wanted"
+    return _outside("multipliers", constant, (least, most))
 
 
 def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -194,10 +189,8 @@ def shift_fits(graph: Graph, node: Node, target: Target) -> str | None:
     constant, reason = _operand(graph, node, "shift")
     if constant is None:
         return reason
-    low, high = _extremes(constant)
     pre_shifts = isinstance(node.op, Integer) and node.op.pre_shifts
-    bounds = target.rescale_shift_range if pre_shifts else target.shift_range
-    return None if within((low, high), bounds) else f"shifts in [{low}, {high}], within {list(bounds)} wanted"
+    return _outside("shifts", constant, target.rescale_shift_range if pre_shifts else target.shift_range)
 
 
 def accumulator_fits(graph: Graph, node: Node, target: Target) -> str | None:
@@ -217,14 +210,10 @@ def table_fits(graph: Graph, node: Node, target: Target) -> str | None:
         return reason
     if (reason := table_size_fits(constant.type.shape[-1], target)) is not None:
         return reason
-    width = target.width_of(constant.type.dtype)
+    width, array = target.width_of(constant.type.dtype), constant.array
     if isinstance(node.op, (Lut, Interpolate)) and width is not None:
-        low, high = _extremes(constant)
-        if not within((low, high), width.activation_range):
-            return f"table entries in [{low}, {high}], within {list(width.activation_range)} wanted"
-    if isinstance(node.op, (Softmax, SoftmaxFixed)) and (
-        constant.array.min() < 0 or constant.array[..., -1].min() <= 0
-    ):
+        return _outside("table entries", constant, width.activation_range)
+    if isinstance(node.op, (Softmax, SoftmaxFixed)) and (array.min() < 0 or array[..., -1].min() <= 0):
         return "a table of exponentials with negative entries, or without a positive last one"
     return None
 
@@ -271,8 +260,8 @@ def violations(graph: Graph, target: Target) -> Iterator[str]:
                 yield f"{node.place}: {node.op.name}: marked for the host, which has no such op"
             continue
         reasons = [reason for constraint in CONSTRAINTS if (reason := constraint(graph, node, target)) is not None]
-        if not reasons:
-            reasons = [reason for reason in (accumulator_proven(graph, node, known),) if reason is not None]
+        if not reasons and (reason := accumulator_proven(graph, node, known)) is not None:
+            reasons = [reason]
         yield from (f"{node.place}: {node.op.name}: {reason}" for reason in reasons)
 
 
@@ -293,6 +282,11 @@ def _operand(graph: Graph, node: Node, role: str) -> tuple[Constant | None, str 
 def _extremes(constant: Constant) -> tuple[int, int]:
     array = constant.array if constant.type.dtype.bits > 4 else constant.array.astype("int8")
     return (int(array.min()), int(array.max())) if array.size else (0, 0)
+
+
+def _outside(what: str, constant: Constant, bounds: tuple[int, int]) -> str | None:
+    low, high = _extremes(constant)
+    return None if within((low, high), bounds) else f"{what} in [{low}, {high}], within {list(bounds)} wanted"
 
 
 def _at_most(sizes: tuple[int, ...], most: int, what: str) -> str | None:

@@ -61,9 +61,9 @@ def to_integers(x: Any, quant: Quantization, low: int, high: int, *, half_away: 
     """
     reciprocals = 1.0 / np.asarray(quant.scales, np.float64)
     zero_points = np.asarray(quant.zero_points, np.float64)
-    scaled = x * _along(reciprocals, quant.axis, x.ndim)
+    scaled = x * along(reciprocals, quant.axis, x.ndim)
     rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) if half_away else scaled.round()
-    return (rounded + _along(zero_points, quant.axis, x.ndim)).clip(low, high)
+    return (rounded + along(zero_points, quant.axis, x.ndim)).clip(low, high)
 
 
 @op("dequantize")
@@ -86,11 +86,17 @@ def to_reals(q: Any, quant: Quantization) -> Any:
     Subtract exactly, multiply once; biases of 64 bits keep all of them until then.
     """
     wide = np.dtype(np.int64 if q.dtype.itemsize == 8 else np.int32)
-    centred = q.astype(wide) - _along(np.asarray(quant.zero_points, wide), quant.axis, q.ndim)
-    return centred.astype(np.float32) * _along(np.asarray(quant.scales, np.float32), quant.axis, q.ndim)
+    centred = q.astype(wide) - along(np.asarray(quant.zero_points, wide), quant.axis, q.ndim)
+    return centred.astype(np.float32) * along(np.asarray(quant.scales, np.float32), quant.axis, q.ndim)
 
 
-def _along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+def to_float64(q: np.ndarray, quant: Quantization) -> np.ndarray:
+    """The reals of integers in float64, for measures and corrections."""
+    centred = q.astype(np.float64) - along(np.asarray(quant.zero_points, np.float64), quant.axis, q.ndim)
+    return np.asarray(centred * along(np.asarray(quant.scales, np.float64), quant.axis, q.ndim))
+
+
+def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
     """Values shaped to broadcast along one axis."""
     if axis is None:
         return values.reshape(())

@@ -9,7 +9,7 @@ import numpy as np
 
 from npuq.ir import Builder, Graph, Node, Op, PassError, TensorType, rewrite
 from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.quant import Dequantize
+from npuq.ir.ops.quant import Dequantize, to_float64
 
 from ..canonical.affine import bias_of
 from ..lowering.plan import EVERYWHERE, Channels, weighted_nodes
@@ -49,22 +49,16 @@ def correct_bias(
         if channels not in means:
             raise PassError(f"{node.place}: no mean of %{channels[0]} along axis {channels[1]}; calibrate first")
         weights = graph.constants[node.operands[1]].array
-        error = weights.astype(np.float64) - _dequantized(rounded, rounded.producers[node.result].operands[1])
+        dequantize = rounded.producers[rounded.producers[node.result].operands[1]]
+        assert isinstance(dequantize.op, Dequantize)
+        known = to_float64(rounded.constants[dequantize.operands[0]].array, dequantize.op.quant)
+        error = weights.astype(np.float64) - known
         shift = expected(node.op, graph.types[node.operands[0]], node.type, means[channels], error)
         bias = (bias_of(graph, node, len(shift)) + shift).astype(node.type.dtype.numpy)
         named = builder.constant(bias, f"{node.result}.bias")
         return builder.add(node.op, *operands[:2], named, name=node.result, loc=node.loc)
 
     return rewrite(graph, correct)
-
-
-def _dequantized(graph: Graph, name: str) -> np.ndarray:
-    """The weights that integers stand for."""
-    node = graph.producers[name]
-    assert isinstance(node.op, Dequantize)
-    array, quant = graph.constants[node.operands[0]].array, node.op.quant
-    along = [-1 if index == quant.axis else 1 for index in range(array.ndim)]
-    return np.asarray(array.astype(np.float64) * np.asarray(quant.scales).reshape(along))
 
 
 def expected(op: Op, x: TensorType, y: TensorType, means: np.ndarray, weights: np.ndarray) -> np.ndarray:

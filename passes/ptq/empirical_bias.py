@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, PassError, compiler_options, function, parameters, rewrite
+from npuq.ir import Graph, Node, PassError, compiler_options, function, parameters
 from npuq.ir.evaluate import Parameters
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
@@ -16,6 +16,7 @@ from npuq.ir.ops.quant import Dequantize
 from ..calibration.samples import Sample
 from ..lowering.registry import is_dequantized_constant
 from ..pipeline import FOUND, graph_pass
+from .stepwise import with_integers
 
 SAMPLES = "samples"
 
@@ -41,14 +42,7 @@ def empirical_bias(graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Samp
         known = graph.constants[biases[name].operands[0]]
         integers = np.clip(known.array + steps, *known.type.dtype.range)
         found[biases[name].result] = integers.astype(known.array.dtype)
-
-    def put(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        if node.results[0] not in found:
-            return None
-        constant = builder.constant(found[node.result], node.operands[0], graph.types[node.operands[0]].quant)
-        return builder.add(node.op, constant, name=node.result, loc=node.loc)
-
-    return rewrite(graph, put)
+    return with_integers(graph, found)
 
 
 def _has_bias(graph: Graph, node: Node) -> bool:

@@ -106,23 +106,15 @@ def blocks(graph: Graph, ties: Ties, peaks: Arrays) -> Iterator[tuple[np.ndarray
         counted = [value for value in values if value in peaks]
         if not counted or not free[roots].all():
             continue
-        indices = {value: np.searchsorted(roots, ties.roots(value)) for value in counted}
-        yield roots, _block(graph, ties, len(roots), indices)
-
-
-def _block(graph: Graph, ties: Ties, size: int, indices: Arrays) -> Block:
-    readers, apart = [], set()
-    for value in indices:
-        for node in graph.users[value]:
-            if node.result in ties.weighted and not _depthwise(graph, node):
+        readers, apart = [], set()
+        for value, node in [(one, node) for one in counted for node in graph.users[one]]:
+            depthwise = isinstance(node.op, Conv) and graph.types[node.operands[1]].shape[1] == 1
+            if node.result in ties.weighted and not depthwise:
                 readers.append((node, value))
             else:
                 apart.add(value)
-    return Block(size, indices, tuple(readers), frozenset(apart))
-
-
-def _depthwise(graph: Graph, node: Node) -> bool:
-    return isinstance(node.op, Conv) and graph.types[node.operands[1]].shape[1] == 1
+        indices = {value: np.searchsorted(roots, ties.roots(value)) for value in counted}
+        yield roots, Block(len(roots), indices, tuple(readers), frozenset(apart))
 
 
 def _shares(block: Block, peaks: Arrays) -> np.ndarray:
@@ -140,8 +132,9 @@ def candidates(graph: Graph, block: Block, shares: np.ndarray) -> Iterator[np.nd
     columns = np.zeros(block.size)
     for node, value in block.readers:
         weights = np.abs(graph.constants[node.operands[1]].array.astype(np.float64))
-        relative = weights / np.maximum(by_result(node, weights, _rows(node, weights)), 1e-30)
-        np.maximum.at(columns, block.values[value], _columns(node, relative))
+        rows = along(node, weights, _greatest(node, weights, of_result=True), of_result=True)
+        relative = _greatest(node, weights / np.maximum(rows, 1e-30), of_result=False)
+        np.maximum.at(columns, block.values[value], relative)
     columns = np.maximum(columns, LEAST_FACTOR)
     for power in EXPONENTS:
         for other in EXPONENTS if block.readers else (0.0,):
@@ -149,25 +142,12 @@ def candidates(graph: Graph, block: Block, shares: np.ndarray) -> Iterator[np.nd
             yield np.clip(factors / factors.max(), LEAST_FACTOR, 1.0)
 
 
-def _rows(node: Node, weights: np.ndarray) -> np.ndarray:
-    """The greatest weight of each result channel."""
-    if not isinstance(node.op, (Conv, ConvTranspose)):
-        return np.asarray(weights.max(axis=0))
-    return _greatest(node.op, weights, first=isinstance(node.op, Conv))
-
-
-def _columns(node: Node, weights: np.ndarray) -> np.ndarray:
-    """The greatest weight of each input channel."""
-    if not isinstance(node.op, (Conv, ConvTranspose)):
-        return np.asarray(weights.max(axis=1))
-    return _greatest(node.op, weights, first=isinstance(node.op, ConvTranspose))
-
-
-def _greatest(op: Conv | ConvTranspose, weights: np.ndarray, *, first: bool) -> np.ndarray:
-    """The greatest weight of a convolution for each channel of its first axis, or of its second in each group."""
+def _greatest(node: Node, weights: np.ndarray, *, of_result: bool) -> np.ndarray:
+    """The greatest weight of each channel of a node's result, or else of its input."""
+    groups, first = _layout(node, of_result=of_result)
     if first:
         return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
-    grouped = weights.reshape(op.groups, -1, *weights.shape[1:])
+    grouped = weights.reshape(groups, -1, *weights.shape[1:])
     return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
 
 
@@ -188,34 +168,28 @@ def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Se
     for node, value in block.readers:
         index, squares = block.values[value], seen[value].squares
         weights = graph.constants[node.operands[1]].array.astype(np.float64)
-        power = np.square(weights)
-        scaled = np.abs(weights * by_input(node, weights, factors[index]))
-        steps = np.square(by_result(node, weights, _rows(node, scaled) / weight_levels))
-        unscaled = by_input(node, weights, squares / np.square(factors[index]))
+        scaled = np.abs(weights * along(node, weights, factors[index], of_result=False))
+        greatest = _greatest(node, scaled, of_result=True)
+        steps = np.square(along(node, weights, greatest / weight_levels, of_result=True))
+        unscaled = along(node, weights, squares / np.square(factors[index]), of_result=False)
         rounding = (unscaled * np.broadcast_to(steps, weights.shape)).sum() / 12
-        activations = (power * by_input(node, weights, lost[value])).sum()
-        total += float((activations + rounding) / max((power * by_input(node, weights, squares)).sum(), 1e-30))
+        power = np.square(weights)
+        noisy, usual = (power * along(node, weights, one, of_result=False) for one in (lost[value], squares))
+        total += float((noisy.sum() + rounding) / max(usual.sum(), 1e-30))
     return total
 
 
-def by_input(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """One number per input channel, shaped to multiply the weights."""
-    if not isinstance(node.op, (Conv, ConvTranspose)):
-        return numbers[:, None]
-    return _along(node.op, weights, numbers, first=isinstance(node.op, ConvTranspose))
-
-
-def by_result(node: Node, weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """One number per result channel, shaped to multiply the weights."""
-    if not isinstance(node.op, (Conv, ConvTranspose)):
-        return numbers
-    return _along(node.op, weights, numbers, first=isinstance(node.op, Conv))
-
-
-def _along(op: Conv | ConvTranspose, weights: np.ndarray, numbers: np.ndarray, *, first: bool) -> np.ndarray:
-    """Numbers along the first axis of a convolution's weights, or along the second in each group."""
-    window, groups = (1,) * (weights.ndim - 2), op.groups
+def along(node: Node, weights: np.ndarray, numbers: np.ndarray, *, of_result: bool) -> np.ndarray:
+    """One number per channel of a node's result, or else of its input, shaped to multiply the weights."""
+    groups, first = _layout(node, of_result=of_result)
+    window = (1,) * (weights.ndim - 2)
     if first:
         return numbers.reshape(-1, 1, *window)
-    grouped = np.repeat(numbers.reshape(groups, -1), weights.shape[0] // groups, axis=0)
+    grouped = np.repeat(numbers.reshape(groups, -1), len(weights) // groups, axis=0)
     return grouped.reshape(*grouped.shape, *window)
+
+
+def _layout(node: Node, *, of_result: bool) -> tuple[int, bool]:
+    """The groups of a node's weights; whether these channels are on the first axis or, in each group, on the second."""
+    groups = node.op.groups if isinstance(node.op, (Conv, ConvTranspose)) else 1
+    return groups, isinstance(node.op, Conv) is of_result

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, rewrite
-from npuq.ir.ops.activation import Clip
+from npuq.ir import Builder, Graph, Node, Op, rewrite
+from npuq.ir.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, Mish, Sigmoid, Silu, Tanh
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.elementwise import Mul
 
@@ -22,11 +22,20 @@ from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..target import Target
 from .channel_ties import channel_ties
-from .equalization_factors import Seen, by_input, by_result, choose_factors
-from .saturation import saturation
+from .equalization_factors import Seen, along, choose_factors
 
 EQUALIZED_BITS = 8
 """Equalization helps up to this width; wider activations have steps enough."""
+
+LIMITS: Mapping[type[Op], tuple[float, float]] = {
+    HardSwish: (-3.0, math.inf),
+    Sigmoid: (-8.0, 8.0),
+    Tanh: (-4.0, 4.0),
+    Silu: (-9.0, math.inf),
+    Mish: (-9.0, math.inf),
+    Gelu: (-4.0, math.inf),
+}
+"""The range outside which a function is constant up to 0.0014, a quarter of a step of 8 bits from 0 to 1."""
 
 
 @graph_pass("equalize", gives=("precision",))
@@ -59,7 +68,9 @@ def equalize(
         after = factors.get(node.result)
         name = node.result if after is None else f"{node.result}.equalized"
         if node.result in ties.weighted:
-            return _reweighted(graph, builder, node, operands, factors.get(node.operands[0]), after, name)
+            arrays = zip(_reweighted(graph, node, factors), (f"{node.result}.w", f"{node.result}.b"), strict=False)
+            constants = [builder.constant(one.astype(node.type.dtype.numpy), called) for one, called in arrays]
+            return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)
         if node.result in ties.normalized and after is not None:
             divided = [graph.constants[one].array / after for one in node.operands[1:]]
             constants = [builder.constant(one.astype(node.type.dtype.numpy), f"{name}.factors") for one in divided]
@@ -130,7 +141,7 @@ def inherited(precision: Mapping[str, Precision], before: Graph, after: Graph) -
 def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
     """The statistics of a value, clipped to the range in which its only reader is not constant."""
     user = graph.only_user(name)
-    low, high = (-math.inf, math.inf) if user is None else saturation(user.op)
+    low, high = (-math.inf, math.inf) if user is None else _saturation(user.op)
 
     def magnitudes(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
         ends = (np.abs(np.clip(one.astype(np.float64), low, high)) for one in (lows, highs))
@@ -138,6 +149,14 @@ def _seen(graph: Graph, name: str, found: ChannelSums) -> Seen:
 
     peaks, usual = magnitudes(found.lows, found.highs), magnitudes(*found.mean_extremes())
     return Seen(peaks, usual, found.mean_squares(), found.samples, found.elements // found.samples)
+
+
+def _saturation(op: Op) -> tuple[float, float]:
+    """The range outside which the function is constant at 8 bits."""
+    if isinstance(op, HardSigmoid):
+        ends = (-op.beta / op.alpha, (1 - op.beta) / op.alpha) if op.alpha else (0.0, 0.0)
+        return min(ends), max(ends)
+    return LIMITS.get(type(op), (-math.inf, math.inf))
 
 
 def _clamps(graph: Graph, name: str) -> bool:
@@ -148,7 +167,7 @@ def _clamps(graph: Graph, name: str) -> bool:
 
 def _cut(builder: Builder, node: Node, x: str, limit: float) -> str:
     """The operand of a saturating function, clipped at `limit`."""
-    low, high = saturation(node.op)
+    low, high = _saturation(node.op)
     if math.isinf(low) and math.isinf(high):
         return x
     clip = Clip(low=-math.inf if math.isinf(low) else -limit, high=math.inf if math.isinf(high) else limit)
@@ -156,29 +175,17 @@ def _cut(builder: Builder, node: Node, x: str, limit: float) -> str:
 
 
 def _times(builder: Builder, x: str, factors: np.ndarray, node: Node, name: str) -> str:
-    shape = [-1 if axis == 1 else 1 for axis in range(node.type.rank)]
-    constant = builder.constant(factors.reshape(shape).astype(node.type.dtype.numpy), f"{name}.factors")
+    shaped = factors.reshape(1, -1, *(1,) * (node.type.rank - 2))
+    constant = builder.constant(shaped.astype(node.type.dtype.numpy), f"{name}.factors")
     return builder.add(Mul(), x, constant, name=name, loc=node.loc)
 
 
-def _reweighted(
-    graph: Graph,
-    builder: Builder,
-    node: Node,
-    operands: tuple[str, ...],
-    before: np.ndarray | None,
-    after: np.ndarray | None,
-    name: str,
-) -> str:
-    """The node with weights that multiply its input's factors back in and divide by its result's."""
-    weights = graph.constants[node.operands[1]].array.astype(np.float64)
-    if before is not None:
-        weights = weights * by_input(node, weights, before)
-    if after is not None:
-        weights = weights / by_result(node, weights, after)
-    constants = [builder.constant(weights.astype(node.type.dtype.numpy), f"{node.result}.w")]
-    if len(node.operands) > 2:
-        bias = graph.constants[node.operands[2]].array.astype(np.float64)
-        divided = bias if after is None else bias / after
-        constants.append(builder.constant(divided.astype(node.type.dtype.numpy), f"{node.result}.b"))
-    return builder.add(node.op, operands[0], *constants, name=name, loc=node.loc)
+def _reweighted(graph: Graph, node: Node, factors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """A node's weights, with its input's factors multiplied back in, and bias, both divided by its result's."""
+    weights, *bias = (graph.constants[name].array.astype(np.float64) for name in node.operands[1:])
+    if node.operands[0] in factors:
+        weights = weights * along(node, weights, factors[node.operands[0]], of_result=False)
+    if node.result not in factors:
+        return [weights, *bias]
+    after = factors[node.result]
+    return [weights / along(node, weights, after, of_result=True), *(one / after for one in bias)]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, PassError, rewrite
+from npuq.ir import Graph, Node, PassError
 from npuq.ir.ops.conv import Conv, MatMul
-from npuq.ir.ops.quant import to_integers
+from npuq.ir.ops.quant import along, to_integers
 
 from ..calibration.samples import Sample
 from ..lowering.registry import is_dequantized_constant
@@ -17,7 +17,7 @@ from ..pipeline import FOUND, graph_pass
 from ..target import weight_range
 from .round_rows import round_rows
 from .rounding_moments import Moments, from_rows, moments, rows
-from .stepwise import Stepwise
+from .stepwise import Stepwise, with_integers
 
 SHRINKAGE = 0.01
 """The share by which moments between different inputs are reduced, however many positions there are."""
@@ -64,15 +64,7 @@ def learn_rounding(
             found[name] = integers
             with jax.enable_x64(True):
                 rounded.known[name] = np.asarray(graph.producers[name].op.evaluate(integers))
-
-    def put(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        if node.results[0] not in found:
-            return None
-        quant = graph.types[node.operands[0]].quant
-        constant = builder.constant(found[node.result], node.operands[0], quant)
-        return builder.add(node.op, constant, name=node.result, loc=node.loc)
-
-    return rewrite(graph, put)
+    return with_integers(graph, found)
 
 
 def _is_learned(graph: Graph, node: Node, most_bits: int) -> bool:
@@ -91,7 +83,7 @@ def _learned(graph: Graph, node: Node, weights: np.ndarray, statistics: Moments)
     types = [graph.types[one.operands[0]] for one in made]
     quants = [type_.quant for type_ in types if type_.quant is not None]
     about = statistics.centred() if len(made) > 1 else statistics
-    scales = np.asarray(quants[0].scales).reshape([-1 if axis == quants[0].axis else 1 for axis in range(weights.ndim)])
+    scales = along(np.asarray(quants[0].scales), quants[0].axis, weights.ndim)
     steps = rows(node, np.broadcast_to(scales, weights.shape))[:, :, :1]
     exact = rows(node, weights)
     squares, products = _shrunk(about, exact)

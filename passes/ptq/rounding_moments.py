@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from npuq.ir import Node
-from npuq.ir.ops.conv import Conv, MatMul
+from npuq.ir.ops.conv import Conv
 
 POSITIONS = 512
 """The most positions of a sample that are used, evenly spread: neighbours are alike."""
@@ -48,7 +49,7 @@ def moments(node: Node, weights: np.ndarray, samples: Iterable[Inputs], drop: fl
     element's square has drop (1 - drop) (exact - x)^2 more.
     """
     groups = rows(node, weights).shape[0]
-    run = jax.jit(_sums(node, weights.shape, groups, drop))
+    run = jax.jit(partial(_sums, node, weights.shape, groups, drop))
     totals: list[np.ndarray] = []
     count = 0
     for sample in samples:
@@ -72,19 +73,23 @@ def from_rows(node: Node, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return rows.reshape(shape) if isinstance(node.op, Conv) else rows[0].T
 
 
-def _sums(node: Node, shape: tuple[int, ...], groups: int, drop: float) -> Callable[..., tuple[jax.Array, ...]]:
-    """A function of the `Inputs` of one sample to their sums and the number of positions."""
-
-    def run(rounded: jax.Array, exact: jax.Array, result: jax.Array) -> tuple[jax.Array, ...]:
-        arrays = _columns(node, shape, rounded), _columns(node, shape, exact), _results(node, result)
-        at = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), POSITIONS)).astype(np.int32)
-        x, real, y = (array[at].reshape(len(at), groups, -1).swapaxes(0, 1) for array in arrays)
-        apart = drop * (1 - drop) * jnp.square(real - x).sum(axis=1)
-        x = x + drop * (real - x)
-        squares = _product(x, x) + apart[:, :, None] * jnp.eye(x.shape[2], dtype=x.dtype)
-        return squares, _product(y, x), x.sum(axis=1), y.sum(axis=1), jnp.int32(len(at))
-
-    return run
+def _sums(
+    node: Node,
+    shape: tuple[int, ...],
+    groups: int,
+    drop: float,
+    rounded: jax.Array,
+    exact: jax.Array,
+    result: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """The sums of the `Inputs` of one sample, and the number of positions."""
+    arrays = _columns(node, shape, rounded), _columns(node, shape, exact), _by_position(node, result)
+    at = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), POSITIONS)).astype(np.int32)
+    x, real, y = (array[at].reshape(len(at), groups, -1).swapaxes(0, 1) for array in arrays)
+    apart = drop * (1 - drop) * jnp.square(real - x).sum(axis=1)
+    x = x + drop * (real - x)
+    squares = _product(x, x) + apart[:, :, None] * jnp.eye(x.shape[2], dtype=x.dtype)
+    return squares, _product(y, x), x.sum(axis=1), y.sum(axis=1), jnp.int32(len(at))
 
 
 def _product(one: jax.Array, other: jax.Array) -> jax.Array:
@@ -93,20 +98,15 @@ def _product(one: jax.Array, other: jax.Array) -> jax.Array:
 
 def _columns(node: Node, shape: tuple[int, ...], x: jax.Array) -> jax.Array:
     """The inputs of the rows of weights at each position of the result, [positions, groups * k]."""
-    if isinstance(node.op, MatMul):
-        return x.reshape(-1, x.shape[-1])
-    assert isinstance(node.op, Conv)
-    found = jax.lax.conv_general_dilated_patches(
-        x,
-        shape[2:],
-        node.op.stride,
-        node.op.padding,
-        rhs_dilation=node.op.dilation,
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    return jnp.moveaxis(found, 1, -1).reshape(-1, found.shape[1])
+    op = node.op
+    if isinstance(op, Conv):
+        x = jax.lax.conv_general_dilated_patches(
+            x, shape[2:], op.stride, op.padding, rhs_dilation=op.dilation, precision=jax.lax.Precision.HIGHEST
+        )
+    return _by_position(node, x)
 
 
-def _results(node: Node, y: jax.Array) -> jax.Array:
-    """The results as [positions, channels]."""
-    return y.reshape(-1, y.shape[-1]) if isinstance(node.op, MatMul) else jnp.moveaxis(y, 1, -1).reshape(-1, y.shape[1])
+def _by_position(node: Node, array: jax.Array) -> jax.Array:
+    """An input or a result as [positions, channels]."""
+    axis = 1 if isinstance(node.op, Conv) else array.ndim - 1
+    return jnp.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])

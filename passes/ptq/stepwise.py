@@ -1,8 +1,8 @@
-"""A graph that runs piece by piece on a few samples, so that constants can change between pieces."""
+"""Graphs whose known integers change: they run piece by piece on a few samples, so that later pieces see it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from npuq.ir import Graph, Node, compiler_options, run_nodes
+from npuq.ir import Builder, Graph, Node, compiler_options, rewrite, run_nodes
 
 from ..calibration.observe import MOST_WORKERS
 from ..calibration.samples import Sample
@@ -71,3 +71,15 @@ class Stepwise:
     def _last(self) -> dict[str, int]:
         """The index of the last node that reads each value."""
         return {name: index for index, node in enumerate(self.graph.nodes) for name in node.operands}
+
+
+def with_integers(graph: Graph, found: Mapping[str, np.ndarray]) -> Graph:
+    """The graph with other integers behind dequantized constants, by the names of the dequantized values."""
+
+    def put(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if node.results[0] not in found:
+            return None
+        constant = builder.constant(found[node.result], node.operands[0], graph.types[node.operands[0]].quant)
+        return builder.add(node.op, constant, name=node.result, loc=node.loc)
+
+    return rewrite(graph, put)

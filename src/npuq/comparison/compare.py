@@ -10,7 +10,7 @@ import numpy as np
 
 from npuq.backends.simulator import to_edge
 from npuq.ir import DType, Graph, NpuqError, TensorType
-from npuq.ir.ops.quant import Dequantize, to_integers
+from npuq.ir.ops.quant import Dequantize, to_float64, to_integers
 
 from .dump import Dump, part
 from .measures import BANDS, Measures, Tally, plain
@@ -207,12 +207,7 @@ def orders(rank: int) -> list[Order]:
 
 def real(array: np.ndarray, type_: TensorType) -> np.ndarray:
     """The array, dequantized in float64 if its type has a scale."""
-    quant = type_.quant
-    if quant is None:
-        return array
-    shape = [-1 if axis == quant.axis else 1 for axis in range(type_.rank)]
-    centred = array - np.reshape(np.asarray(quant.zero_points, np.float64), shape)
-    return np.asarray(centred * np.reshape(np.asarray(quant.scales), shape))
+    return array if type_.quant is None else to_float64(array, type_.quant)
 
 
 def _integers(graph: Graph, name: str, numbers: np.ndarray) -> np.ndarray:
