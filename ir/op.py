@@ -109,6 +109,14 @@ def op(name: str, function: Callable[..., jax.Array] | None = None) -> Callable[
     return register
 
 
+def define(kind: type[O], name: str, function: Callable[..., jax.Array], meaning: str, **traits: Any) -> type[O]:
+    """Register an op of a kind that adds no attributes: its docstring is `meaning`, `traits` are class variables."""
+    title = "".join(map(str.capitalize, name.split("_")))
+    body = {"__module__": kind.__module__, "__doc__": meaning, **traits}
+    cls: type[O] = type(title, (kind,), body)
+    return op(name, function)(cls)
+
+
 def registry() -> Mapping[str, type[Op]]:
     """All ops by name."""
     return types.MappingProxyType(_REGISTRY)

@@ -158,7 +158,7 @@ def mod(write: Writer, op: elementwise.Mod) -> None:
 
 
 @exports(logic.ShiftLeft, logic.ShiftRight)
-def shift(write: Writer, op: logic.ShiftLeft | logic.ShiftRight) -> None:
+def shift(write: Writer, op: logic.Bitwise) -> None:
     known = not write.node.type.dtype.is_signed or write.opset >= SIGNED_SHIFTS
     require(known, f"shifts of {write.node.type.dtype} need opset {SIGNED_SHIFTS}, not {write.opset}")
     write.last("BitShift", *write.operands, direction=write.node.op.name.removeprefix("shift_").upper())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import RuleError, require
-from ..op import Bounds, Movement, Op, T, op
+from ..op import Bounds, Movement, Op, T, define, op
 from ..types import Shape, TensorType
 
 
@@ -78,132 +78,35 @@ class Identity(Movement):
         return x
 
 
-@op("abs", jnp.abs)
-class Abs(Unary):
-    """The absolute value; the least signed integer stays itself."""
+_QUARTERS: Bounds = (-math.pi / 2, math.pi / 2)
+"""The angles of the quarters on both sides of 0."""
 
-    integers: ClassVar[bool] = True
-
-
-@op("neg", jnp.negative)
-class Neg(Unary):
-    """-x."""
-
-    integers: ClassVar[bool] = True
-
-
-@op("sign", jnp.sign)
-class Sign(Unary):
-    """-1, 0 or 1."""
-
-    integers: ClassVar[bool] = True
-
-
-@op("reciprocal", jnp.reciprocal)
-class Reciprocal(Unary):
-    """1 / x."""
-
-
-@op("sqrt", jnp.sqrt)
-class Sqrt(Unary):
-    """The square root; NaN below zero."""
-
-
-@op("exp", jnp.exp)
-class Exp(Unary):
-    """e to the power x."""
-
-
-@op("log", jnp.log)
-class Log(Unary):
-    """The natural logarithm; NaN below zero."""
-
-
-@op("erf", jax.scipy.special.erf)
-class Erf(Unary):
-    """The Gauss error function."""
-
-    image: ClassVar[Bounds] = (-1.0, 1.0)
-
-
-@op("sin", jnp.sin)
-class Sin(Unary):
-    """The sine of x radians."""
-
-    image: ClassVar[Bounds] = (-1.0, 1.0)
-
-
-@op("cos", jnp.cos)
-class Cos(Unary):
-    """The cosine of x radians."""
-
-    image: ClassVar[Bounds] = (-1.0, 1.0)
-
-
-@op("tan", jnp.tan)
-class Tan(Unary):
-    """The tangent."""
-
-
-@op("asin", jnp.arcsin)
-class Asin(Unary):
-    """The angle of [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
-
-    image: ClassVar[Bounds] = (-math.pi / 2, math.pi / 2)
-
-
-@op("acos", jnp.arccos)
-class Acos(Unary):
-    """The angle of [0, pi] whose cosine is x; NaN outside [-1, 1]."""
-
-    image: ClassVar[Bounds] = (0.0, math.pi)
-
-
-@op("atan", jnp.arctan)
-class Atan(Unary):
-    """The angle of (-pi/2, pi/2) whose tangent is x."""
-
-    image: ClassVar[Bounds] = (-math.pi / 2, math.pi / 2)
-
-
-@op("sinh", jnp.sinh)
-class Sinh(Unary):
-    """The hyperbolic sine."""
-
-
-@op("cosh", jnp.cosh)
-class Cosh(Unary):
-    """The hyperbolic cosine."""
-
-
-@op("asinh", jnp.arcsinh)
-class Asinh(Unary):
-    """The number whose hyperbolic sine is x."""
-
-
-@op("acosh", jnp.arccosh)
-class Acosh(Unary):
-    """The number not below 0 whose hyperbolic cosine is x; NaN below 1."""
-
-
-@op("atanh", jnp.arctanh)
-class Atanh(Unary):
-    """The number whose hyperbolic tangent is x; NaN outside [-1, 1]."""
-
-
-@op("floor", jnp.floor)
-class Floor(Unary):
-    """The greatest integer not above x."""
-
-
-@op("ceil", jnp.ceil)
-class Ceil(Unary):
-    """The least integer not below x."""
-
-
-@op("round", jnp.round)
-class Round(Unary):
-    """The nearest integer, halves to even."""
+Abs = define(Unary, "abs", jnp.abs, "The absolute value; the least signed integer stays itself.", integers=True)
+Neg = define(Unary, "neg", jnp.negative, "-x.", integers=True)
+Sign = define(Unary, "sign", jnp.sign, "-1, 0 or 1.", integers=True)
+Reciprocal = define(Unary, "reciprocal", jnp.reciprocal, "1 / x.")
+Sqrt = define(Unary, "sqrt", jnp.sqrt, "The square root; NaN below zero.")
+Exp = define(Unary, "exp", jnp.exp, "e to the power x.")
+Log = define(Unary, "log", jnp.log, "The natural logarithm; NaN below zero.")
+Erf = define(Unary, "erf", jax.scipy.special.erf, "The Gauss error function.", image=(-1.0, 1.0))
+Sin = define(Unary, "sin", jnp.sin, "The sine of x radians.", image=(-1.0, 1.0))
+Cos = define(Unary, "cos", jnp.cos, "The cosine of x radians.", image=(-1.0, 1.0))
+Tan = define(Unary, "tan", jnp.tan, "The tangent.")
+Asin = define(
+    Unary, "asin", jnp.arcsin, "The angle of [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1].", image=_QUARTERS
+)
+Acos = define(
+    Unary, "acos", jnp.arccos, "The angle of [0, pi] whose cosine is x; NaN outside [-1, 1].", image=(0.0, math.pi)
+)
+Atan = define(Unary, "atan", jnp.arctan, "The angle of (-pi/2, pi/2) whose tangent is x.", image=_QUARTERS)
+Sinh = define(Unary, "sinh", jnp.sinh, "The hyperbolic sine.")
+Cosh = define(Unary, "cosh", jnp.cosh, "The hyperbolic cosine.")
+Asinh = define(Unary, "asinh", jnp.arcsinh, "The number whose hyperbolic sine is x.")
+Acosh = define(Unary, "acosh", jnp.arccosh, "The number not below 0 whose hyperbolic cosine is x; NaN below 1.")
+Atanh = define(Unary, "atanh", jnp.arctanh, "The number whose hyperbolic tangent is x; NaN outside [-1, 1].")
+Floor = define(Unary, "floor", jnp.floor, "The greatest integer not above x.")
+Ceil = define(Unary, "ceil", jnp.ceil, "The least integer not below x.")
+Round = define(Unary, "round", jnp.round, "The nearest integer, halves to even.")
 
 
 @op("add", jnp.add)
@@ -239,9 +142,7 @@ class Mod(Binary):
         return jnp.fmod(x, y) if self.truncate else jnp.mod(x, y)
 
 
-@op("pow", jnp.power)
-class Pow(Binary):
-    """x to the power y."""
+Pow = define(Binary, "pow", jnp.power, "x to the power y.")
 
 
 @op("maximum", jnp.maximum)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import require
-from ..op import Op, T, op
+from ..op import Op, T, define, op
 from ..types import DType, TensorType
 from .elementwise import broadcast
 
@@ -35,44 +35,14 @@ class Connective(Op):
         return TensorType(DType.BOOL, broadcast(x.shape, y.shape))
 
 
-@op("equal", jnp.equal)
-class Equal(Comparison):
-    """x == y."""
-
-
-@op("greater", jnp.greater)
-class Greater(Comparison):
-    """x > y."""
-
-
-@op("greater_or_equal", jnp.greater_equal)
-class GreaterOrEqual(Comparison):
-    """x >= y."""
-
-
-@op("less", jnp.less)
-class Less(Comparison):
-    """x < y."""
-
-
-@op("less_or_equal", jnp.less_equal)
-class LessOrEqual(Comparison):
-    """x <= y."""
-
-
-@op("and", jnp.logical_and)
-class And(Connective):
-    """Both."""
-
-
-@op("or", jnp.logical_or)
-class Or(Connective):
-    """At least one."""
-
-
-@op("xor", jnp.logical_xor)
-class Xor(Connective):
-    """Exactly one."""
+Equal = define(Comparison, "equal", jnp.equal, "x == y.")
+Greater = define(Comparison, "greater", jnp.greater, "x > y.")
+GreaterOrEqual = define(Comparison, "greater_or_equal", jnp.greater_equal, "x >= y.")
+Less = define(Comparison, "less", jnp.less, "x < y.")
+LessOrEqual = define(Comparison, "less_or_equal", jnp.less_equal, "x <= y.")
+And = define(Connective, "and", jnp.logical_and, "Both.")
+Or = define(Connective, "or", jnp.logical_or, "At least one.")
+Xor = define(Connective, "xor", jnp.logical_xor, "Exactly one.")
 
 
 @op("not", jnp.logical_not)
@@ -94,9 +64,7 @@ class Classification(Op):
         return x.with_dtype(DType.BOOL)
 
 
-@op("is_nan", jnp.isnan)
-class IsNan(Classification):
-    """Whether x is no number."""
+IsNan = define(Classification, "is_nan", jnp.isnan, "Whether x is no number.")
 
 
 @op("is_inf")
@@ -157,19 +125,9 @@ def check_bits(*operands: TensorType) -> None:
         require(operand.quant is None, "quantized operand; dequantize it first")
 
 
-@op("bitwise_and", jnp.bitwise_and)
-class BitwiseAnd(Bitwise):
-    """The bits that both have."""
-
-
-@op("bitwise_or", jnp.bitwise_or)
-class BitwiseOr(Bitwise):
-    """The bits that at least one has."""
-
-
-@op("bitwise_xor", jnp.bitwise_xor)
-class BitwiseXor(Bitwise):
-    """The bits that exactly one has."""
+BitwiseAnd = define(Bitwise, "bitwise_and", jnp.bitwise_and, "The bits that both have.")
+BitwiseOr = define(Bitwise, "bitwise_or", jnp.bitwise_or, "The bits that at least one has.")
+BitwiseXor = define(Bitwise, "bitwise_xor", jnp.bitwise_xor, "The bits that exactly one has.")
 
 
 @op("bitwise_not", jnp.bitwise_not)
@@ -181,11 +139,15 @@ class BitwiseNot(Op):
         return x
 
 
-@op("shift_left", jnp.left_shift)
-class ShiftLeft(Bitwise):
-    """x * 2^y without what no longer fits; by a negative y, or one of all bits and more, 0."""
-
-
-@op("shift_right", jnp.right_shift)
-class ShiftRight(Bitwise):
-    """x / 2^y rounded down; by a negative y, or one of all bits and more, the sign: 0 or -1."""
+ShiftLeft = define(
+    Bitwise,
+    "shift_left",
+    jnp.left_shift,
+    "x * 2^y without what no longer fits; 0 by a negative y, or one of all bits and more.",
+)
+ShiftRight = define(
+    Bitwise,
+    "shift_right",
+    jnp.right_shift,
+    "x / 2^y rounded down; by a negative y, or one of all bits and more, 0 or -1.",
+)
