@@ -86,8 +86,3 @@ def roi_align(write: Writer, op: sample.RoiAlign) -> None:
         mode=op.mode,
         **({"coordinate_transformation_mode": places} if op.centred or write.opset >= 16 else {}),
     )
-
-
-@exports(pool.MaxRoiPool)
-def max_roi_pool(write: Writer, op: pool.MaxRoiPool) -> None:
-    write.last("MaxRoiPool", *write.operands, pooled_shape=op.shape, spatial_scale=op.scale)

@@ -19,11 +19,6 @@ def reshape(write: Writer, op: shape.Reshape) -> None:
     write.last("Reshape", *write.operands, write.integers(write.node.type.shape, "shape"), **attributes)
 
 
-@exports(shape.Transpose)
-def transpose(write: Writer, op: shape.Transpose) -> None:
-    write.last("Transpose", *write.operands, perm=op.order)
-
-
 @exports(shape.Slice)
 def slice_(write: Writer, op: shape.Slice) -> None:
     """ONNX counts negative stops from the end, so the stop before the first element is one size lower."""

@@ -7,88 +7,49 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from npuq.ir import DType, Op, TensorType, require
-from npuq.ir.ops import activation, conv, elementwise, logic, norm, quant, reduce, scatter, shape
+from npuq.ir import DType, Op, TensorType, registry, require
+from npuq.ir.op import attribute_types
+from npuq.ir.ops import activation, conv, elementwise, logic, norm, pool, quant, reduce, shape
 
-from .writer import EXPORTERS, OPSET, Writer, along, exports
+from .writer import OPSET, Writer, along, exports
 
-SAME: Mapping[type[Op], tuple[str, ...]] = {
-    elementwise.Identity: ("Identity",),
-    elementwise.Abs: ("Abs",),
-    elementwise.Neg: ("Neg",),
-    elementwise.Sign: ("Sign",),
-    elementwise.Reciprocal: ("Reciprocal",),
-    elementwise.Sqrt: ("Sqrt",),
-    elementwise.Exp: ("Exp",),
-    elementwise.Log: ("Log",),
-    elementwise.Erf: ("Erf",),
-    elementwise.Sin: ("Sin",),
-    elementwise.Cos: ("Cos",),
-    elementwise.Tan: ("Tan",),
-    elementwise.Asin: ("Asin",),
-    elementwise.Acos: ("Acos",),
-    elementwise.Atan: ("Atan",),
-    elementwise.Sinh: ("Sinh",),
-    elementwise.Cosh: ("Cosh",),
-    elementwise.Asinh: ("Asinh",),
-    elementwise.Acosh: ("Acosh",),
-    elementwise.Atanh: ("Atanh",),
-    elementwise.Floor: ("Floor",),
-    elementwise.Ceil: ("Ceil",),
-    elementwise.Round: ("Round",),
-    elementwise.Add: ("Add",),
-    elementwise.Sub: ("Sub",),
-    elementwise.Mul: ("Mul",),
-    elementwise.Div: ("Div",),
-    elementwise.Pow: ("Pow",),
-    elementwise.Maximum: ("Max",),
-    elementwise.Minimum: ("Min",),
-    activation.Relu: ("Relu",),
-    activation.LeakyRelu: ("LeakyRelu", "alpha"),
-    activation.PRelu: ("PRelu",),
-    activation.Sigmoid: ("Sigmoid",),
-    activation.Tanh: ("Tanh",),
-    activation.HardSigmoid: ("HardSigmoid", "alpha", "beta"),
-    activation.Elu: ("Elu", "alpha"),
-    activation.Selu: ("Selu", "alpha", "gamma"),
-    activation.Celu: ("Celu", "alpha"),
-    activation.Softplus: ("Softplus",),
-    activation.Softsign: ("Softsign",),
-    logic.Equal: ("Equal",),
-    logic.Greater: ("Greater",),
-    logic.GreaterOrEqual: ("GreaterOrEqual",),
-    logic.Less: ("Less",),
-    logic.LessOrEqual: ("LessOrEqual",),
-    logic.And: ("And",),
-    logic.Or: ("Or",),
-    logic.Xor: ("Xor",),
-    logic.Not: ("Not",),
-    logic.IsNan: ("IsNaN",),
-    logic.BitwiseAnd: ("BitwiseAnd",),
-    logic.BitwiseOr: ("BitwiseOr",),
-    logic.BitwiseXor: ("BitwiseXor",),
-    logic.BitwiseNot: ("BitwiseNot",),
-    logic.Where: ("Where",),
-    norm.BatchNorm: ("BatchNormalization", "epsilon"),
-    reduce.Softmax: ("Softmax", "axis"),
-    reduce.LogSoftmax: ("LogSoftmax", "axis"),
-    shape.Concat: ("Concat", "axis"),
-    shape.Gather: ("Gather", "axis"),
-    shape.GatherElements: ("GatherElements", "axis"),
-    scatter.ScatterElements: ("ScatterElements", "axis", "reduction"),
+SAME = """
+identity abs neg sign reciprocal sqrt exp log erf sin cos tan asin acos atan sinh cosh asinh acosh atanh
+floor ceil round add sub mul div pow relu leaky_relu prelu sigmoid tanh hard_sigmoid elu selu celu softplus softsign
+equal greater greater_or_equal less less_or_equal and or xor not bitwise_and bitwise_or bitwise_xor bitwise_not where
+softmax log_softmax concat gather gather_elements scatter_elements
+"""
+"""Ops that ONNX has under the names of their classes, with attributes of the same names and meanings."""
+
+_POSITION = {"axis": "axis", "keepdims": "keep", "select_last_index": "last"}
+
+RENAMED: Mapping[type[Op], tuple[str, Mapping[str, str]]] = {
+    elementwise.Maximum: ("Max", {}),
+    elementwise.Minimum: ("Min", {}),
+    logic.IsNan: ("IsNaN", {}),
+    logic.IsInf: ("IsInf", {"detect_positive": "positive", "detect_negative": "negative"}),
+    norm.BatchNorm: ("BatchNormalization", {"epsilon": "epsilon"}),
+    pool.MaxRoiPool: ("MaxRoiPool", {"pooled_shape": "shape", "spatial_scale": "scale"}),
+    reduce.ArgMax: ("ArgMax", _POSITION),
+    reduce.ArgMin: ("ArgMin", _POSITION),
+    shape.Transpose: ("Transpose", {"perm": "order"}),
 }
-"""Ops that ONNX has unchanged: its name for them, and the attributes of the same name and meaning."""
+"""Ops that ONNX has under other names: its name for them, and for each of its attributes the op's."""
 
 SIGNED_SHIFTS = 28
 """The first opset whose BitShift takes signed integers."""
 
 
-def _same(write: Writer, op: Op) -> None:
-    operator, *attributes = SAME[type(op)]
-    write.last(operator, *write.operands, **{name: getattr(op, name) for name in attributes})
+@exports(*(registry()[name] for name in SAME.split()))
+def same(write: Writer, op: Op) -> None:
+    kind = type(op)
+    write.last(kind.__name__, *write.operands, **{name: getattr(op, name) for name in attribute_types(kind)})
 
 
-EXPORTERS.update(dict.fromkeys(SAME, _same))
+@exports(*RENAMED)
+def renamed(write: Writer, op: Op) -> None:
+    operator, attributes = RENAMED[type(op)]
+    write.last(operator, *write.operands, **{name: getattr(op, own) for name, own in attributes.items()})
 
 
 @exports(activation.Silu)
@@ -164,12 +125,6 @@ def shift(write: Writer, op: logic.Bitwise) -> None:
     write.last("BitShift", *write.operands, direction=write.node.op.name.removeprefix("shift_").upper())
 
 
-@exports(logic.IsInf)
-def is_inf(write: Writer, op: logic.IsInf) -> None:
-    signs = {"detect_positive": int(op.positive), "detect_negative": int(op.negative)}
-    write.last("IsInf", *write.operands, **signs)
-
-
 @exports(logic.Cast)
 def cast(write: Writer, op: logic.Cast) -> None:
     write.store(*write.operands)
@@ -187,32 +142,17 @@ def matmul(write: Writer, op: conv.MatMul) -> None:
         write.last("Add", write.step("MatMul", a, b), *bias)
 
 
-REDUCTIONS: Mapping[type[Op], str] = {
-    reduce.ReduceSum: "ReduceSum",
-    reduce.ReduceProd: "ReduceProd",
-    reduce.ReduceMean: "ReduceMean",
-    reduce.ReduceMax: "ReduceMax",
-    reduce.ReduceMin: "ReduceMin",
-    reduce.ReduceLogSumExp: "ReduceLogSumExp",
-}
-
-
-@exports(*REDUCTIONS)
+@exports(
+    reduce.ReduceSum, reduce.ReduceProd, reduce.ReduceMean, reduce.ReduceMax, reduce.ReduceMin, reduce.ReduceLogSumExp
+)
 def reduction(write: Writer, op: reduce.Reduction) -> None:
     """No axes means no reduction, for which ONNX needs an attribute or an Identity."""
-    operator = REDUCTIONS[type(op)]
+    operator = type(op).__name__
     axes, attributes = write.over(operator, op.axes, keepdims=int(op.keep))
     if not axes and not op.axes:
         write.last("Identity", *write.operands)
     else:
         write.last(operator, *write.operands, *axes, **attributes)
-
-
-@exports(reduce.ArgMax, reduce.ArgMin)
-def position(write: Writer, op: reduce.Position) -> None:
-    operator = "ArgMax" if isinstance(op, reduce.ArgMax) else "ArgMin"
-    attributes = {"axis": op.axis, "keepdims": int(op.keep), "select_last_index": int(op.last)}
-    write.last(operator, *write.operands, **attributes)
 
 
 @exports(quant.Quantize)
