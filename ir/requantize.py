@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +26,28 @@ _EXACT_PRODUCT = 1 << 21
 _MAGIC = 1.5 * 2.0**52
 
 
+class Ends(TypedDict):
+    """How rounded numbers are stored: with the zero point added, limited to [low, high], as `dtype`."""
+
+    zero_point: int
+    low: int
+    high: int
+    dtype: DType
+
+
+def symmetric(limit: int) -> Ends:
+    """Numbers of 32 bits from -limit to limit."""
+    return {"zero_point": 0, "low": -limit, "high": limit, "dtype": DType.I32}
+
+
 def requantize(
     accumulator: jax.Array,
     multiplier: jax.Array,
     shift: jax.Array,
     *,
-    zero_point: int,
-    low: int,
-    high: int,
     rounding: str,
     interval: Interval,
-    dtype: DType,
+    **ends: Unpack[Ends],
 ) -> jax.Array:
     """clamp(round(accumulator * multiplier / 2**shift) + zero_point, low, high), rounded as the profile says.
 
@@ -46,18 +57,16 @@ def requantize(
     if rounding == "single_half_up" and max(-interval[0], interval[1]) <= _EXACT_PRODUCT:
         unit = power_of_two(-shift)
         product = accumulator.astype(jnp.float64) * (multiplier.astype(jnp.float64) * unit)
-        return round_half_up(product, 0.5 * unit, zero_point=zero_point, low=low, high=high, dtype=dtype)
+        return round_half_up(product, 0.5 * unit, **ends)
     wide, m, s = (array.astype(jnp.int64) for array in (accumulator, multiplier, shift))
     if rounding == "single_half_up" and not within(interval, INT32):
         rounded = _single_half_up_wide(wide, m, s)
     else:
         rounded = _PROFILES[rounding](wide, m, s)
-    return clamp(rounded + zero_point, low, high, dtype)
+    return clamp(rounded, **ends)
 
 
-def rounded_shift(
-    accumulator: jax.Array, shift: jax.Array, *, zero_point: int, low: int, high: int, rounding: str, dtype: DType
-) -> jax.Array:
+def rounded_shift(accumulator: jax.Array, shift: jax.Array, *, rounding: str, **ends: Unpack[Ends]) -> jax.Array:
     """clamp(round(accumulator / 2**shift) + zero_point, low, high) of an int64 accumulator below 2**61: rule R9.
 
     Halves go up in the profiles of `HALVES_UP` and away from zero in the others; `floor` drops every fraction.
@@ -70,7 +79,7 @@ def rounded_shift(
         rounded = (wide + half) >> s
     else:
         rounded = jnp.sign(wide) * ((jnp.abs(wide) + half) >> s)
-    return clamp(rounded + zero_point, low, high, dtype)
+    return clamp(rounded, **ends)
 
 
 def round_half_up(exact: jax.Array, tie: jax.Array, *, zero_point: int, low: int, high: int, dtype: DType) -> jax.Array:
@@ -91,9 +100,9 @@ def power_of_two(exponent: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(bits, jnp.float64)
 
 
-def clamp(wide: jax.Array, low: int, high: int, dtype: DType) -> jax.Array:
-    """Limit int64 values and store them."""
-    return jnp.clip(wide, low, high).astype(dtype.numpy)
+def clamp(rounded: jax.Array, *, zero_point: int, low: int, high: int, dtype: DType) -> jax.Array:
+    """clamp(rounded + zero_point, low, high) of int64 numbers."""
+    return jnp.clip(rounded + zero_point, low, high).astype(dtype.numpy)
 
 
 def _one(shift: jax.Array) -> jax.Array:

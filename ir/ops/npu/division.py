@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ...arithmetic import Interval
 from ...errors import require
 from ...op import no_products, op
+from ...requantize import clamp
 from ...roots import rounded_division, rounded_root
 from ...types import TensorType
 from ..elementwise import broadcast
@@ -45,8 +46,7 @@ class Div(Clamped):
         denominator = jnp.maximum(jnp.abs(divisor), 1) << self.shift
         quotient = rounded_division(numerator, denominator)
         endless = jnp.sign(numerator) * (1 << 40)
-        rounded = jnp.where(divisor == 0, endless, quotient) + self.zero_point
-        return jnp.clip(rounded, self.low, self.high).astype(self.dtype.numpy)
+        return clamp(jnp.where(divisor == 0, endless, quotient), **self.ends)
 
 
 LARGEST_SIDE = 1 << 13
@@ -73,7 +73,7 @@ class Hypot(Requantized):
             (side.astype(jnp.int64) - zero_point) * weight
             for side, zero_point, weight in zip((a, b), self.zero_points, self.weights, strict=True)
         )
-        return self.finish(rounded_root(x * x + y * y), multiplier, shift, self.type_bounds(a, b))
+        return self.finish(rounded_root(x * x + y * y), multiplier, shift, bound=self.type_bounds(a, b))
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
         ends = (centred(side.bounds, zero_point) for side, zero_point in zip((a, b), self.zero_points, strict=True))

@@ -10,7 +10,7 @@ from ...errors import require
 from ...op import op
 from ...types import DType, TensorType
 from ..elementwise import broadcast
-from .products import dot, exact_products, whole_bytes
+from .products import dot, exact_products
 from .result import Operand, Requantized, Weighted, centred, product, require_zero_point, total
 
 
@@ -30,14 +30,10 @@ class MatMul(Weighted):
         require(x.shape[-1] == w.shape[0], f"{x.shape[-1]} columns times {w.shape[0]} rows")
         return self.rescaled((*x.shape[:-1], w.shape[1]), multiplier, shift, (1,), (w.shape[1],))
 
-    def evaluate(
-        self, x: jax.Array, w: jax.Array, bias: jax.Array, multiplier: jax.Array, shift: jax.Array
-    ) -> jax.Array:
+    def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """All leading axes are rows of one product."""
         rows = x.reshape(-1, x.shape[-1])
-        sums = exact_products(dot, rows, whole_bytes(w), w.shape[0], self.accumulator)
-        y = self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
-        return y.reshape(*x.shape[:-1], w.shape[1])
+        return exact_products(dot, rows, w, w.shape[0], self.accumulator).reshape(*x.shape[:-1], w.shape[1])
 
     def macs(self, x: TensorType, w: TensorType, *rest: TensorType) -> int:
         return x.size * w.shape[1]
@@ -65,13 +61,13 @@ class BatchMatMul(Requantized):
         if a.dtype == jnp.int16 or b.dtype == jnp.int16:
             # Centred 16-bit integers need 17 bits.
             sums = dot(a.astype(jnp.float64) - za, b.astype(jnp.float64) - zb, jnp.float64).astype(jnp.int64)
-            return self.finish(sums, multiplier, shift, bound)
+            return self.finish(sums, multiplier, shift, bound=bound)
         sums = exact_products(dot, a, b, depth, bound)
         if za:
             sums = sums - za * b.sum(-2, keepdims=True, dtype=sums.dtype)
         if zb:
             sums = sums - zb * a.sum(-1, keepdims=True, dtype=sums.dtype)
-        return self.finish(sums + depth * za * zb, multiplier, shift, bound)
+        return self.finish(sums + depth * za * zb, multiplier, shift, bound=bound)
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
         za, zb = self.zero_points

@@ -87,15 +87,7 @@ class Normalized(Clamped):
         kept = normal_fraction(math.prod(x.shape[self.axis :]))
         drop = jnp.maximum(RECIPROCAL_FRACTION - e - self.fraction - kept, 1)
         z = (distances * reciprocal + (jnp.int64(1) << (drop - 1))) >> drop
-        return rounded_shift(
-            z * multiplier.astype(jnp.int64) + bias,
-            shift[0],
-            zero_point=self.zero_point,
-            low=self.low,
-            high=self.high,
-            rounding=self.rounding,
-            dtype=self.dtype,
-        )
+        return rounded_shift(z * multiplier.astype(jnp.int64) + bias, shift[0], rounding=self.rounding, **self.ends)
 
     def axes(self, rank: int) -> tuple[int, ...]:
         """The axes that share their statistics."""

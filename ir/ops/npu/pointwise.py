@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ...arithmetic import INT32, Interval, require_rounding
 from ...errors import require
 from ...op import Bounds, no_products, op
-from ...requantize import HALVES_UP, power_of_two, requantize, round_half_up, rounded_shift
+from ...requantize import HALVES_UP, clamp, power_of_two, requantize, round_half_up, rounded_shift, symmetric
 from ...types import DType, TensorType
 from ..elementwise import broadcast
 from .result import Clamped, Integer, Operand, Requantized, centred, product, require_factors, require_integers
@@ -35,7 +35,7 @@ class Requantize(Requantized):
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
         """In int64 where 32 bits and a zero point may leave int32."""
         wide = x.astype(jnp.int64 if x.dtype.itemsize == 4 else jnp.int32)
-        return self.finish(wide - self.input_zero_point, multiplier, shift, self.type_bounds(x))
+        return self.finish(wide - self.input_zero_point, multiplier, shift, bound=self.type_bounds(x))
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
         return centred(x.bounds, self.input_zero_point)
@@ -99,25 +99,21 @@ class Add(_Pairwise):
                     (x.astype(jnp.int64) - zero_point) << self.left_shift,
                     sizes[index],
                     shift[index],
-                    zero_point=0,
-                    low=-LARGEST_TERM,
-                    high=LARGEST_TERM,
                     rounding=self.rounding,
                     interval=INT32,
-                    dtype=DType.I32,
+                    **symmetric(LARGEST_TERM),
                 )
                 for index, (x, zero_point) in enumerate(((a, za), (b, zb)))
             ]
-            return self.finish(terms[0] + terms[1], sizes[2], shift[2], INT32)
-        ends = {"zero_point": self.zero_point, "low": self.low, "high": self.high}
+            return self.finish(terms[0] + terms[1], sizes[2], shift[2], bound=INT32)
         if self.rounding not in HALVES_UP or max(a.dtype.itemsize, b.dtype.itemsize) > 2:
             m = multiplier.astype(jnp.int64)
             sums = (a.astype(jnp.int64) - za) * m[0] + (b.astype(jnp.int64) - zb) * m[1]
-            return rounded_shift(sums, shift, rounding=self.rounding, dtype=self.dtype, **ends)
+            return rounded_shift(sums, shift, rounding=self.rounding, **self.ends)
         unit = power_of_two(-shift[0])
         first, second = multiplier[0] * unit, multiplier[1] * unit
         real = a.astype(jnp.float64) * first + b.astype(jnp.float64) * second - (za * first + zb * second)
-        return round_half_up(real, 0.5 * unit, dtype=self.dtype, **ends)
+        return round_half_up(real, 0.5 * unit, **self.ends)
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
         """The sum of the products with the multipliers; of the rescaled terms where there is a `left_shift`."""
@@ -141,7 +137,7 @@ class Mul(_Pairwise):
         """8-bit products fit int32, 16-bit ones may not."""
         wide = jnp.int32 if max(a.dtype.itemsize, b.dtype.itemsize) == 1 else jnp.int64
         products = (a.astype(wide) - self.zero_points[0]) * (b.astype(wide) - self.zero_points[1])
-        return self.finish(products, multiplier, shift, self.type_bounds(a, b))
+        return self.finish(products, multiplier, shift, bound=self.type_bounds(a, b))
 
     def accumulator_bounds(self, a: Operand, b: Operand, *factors: Operand) -> Interval:
         return product(*self.intervals(a.bounds, b.bounds))
@@ -212,4 +208,4 @@ class Softmax(Clamped):
         sums = e.sum(self.axis, keepdims=True)
         half = 1 << (SOFTMAX_FRACTION - 1)
         quotient = jax.lax.div(e * self.steps + sums * half, jnp.broadcast_to(sums << SOFTMAX_FRACTION, e.shape))
-        return jnp.clip(quotient + self.zero_point, self.low, self.high).astype(self.dtype.numpy)
+        return clamp(quotient, **self.ends)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ...arithmetic import INT32, Interval, accumulator_interval, require_rounding
 from ...errors import require
 from ...op import Arrays, Types, op
-from ...requantize import requantize
+from ...requantize import Ends, requantize, symmetric
 from ...types import DType, TensorType
 from ..recurrent import Cell, Direction, State, backwards, require_lengths, scan_directions
 from .interpolate import interpolated
@@ -105,7 +105,9 @@ class Recurrent(Clamped, Accumulating):
         steps, batch, _ = x.shape
         return steps * batch * (w.size + r.size)
 
-    def scanned(self, operands: Arrays, states: State, lengths: jax.Array | None, **optional: jax.Array) -> Arrays:
+    def scanned(
+        self, operands: Arrays, states: State, lengths: jax.Array | None = None, **optional: jax.Array
+    ) -> Arrays:
         """All steps and the last states: the sums with x of all steps at once, those with h in a scan of `_step`."""
         x, w, r, bias, multiplier, shift, table = operands
 
@@ -122,17 +124,8 @@ class Recurrent(Clamped, Accumulating):
         bias, multiplier, shift = factors
         rows = x.reshape(-1, x.shape[-1])
         found = exact_products(dot, rows, w.T, w.shape[1], self.accumulator).astype(jnp.int64) + bias
-        scaled = requantize(
-            found,
-            multiplier,
-            shift,
-            zero_point=0,
-            low=-SUM_LIMIT,
-            high=SUM_LIMIT,
-            rounding=self.rounding,
-            interval=self.accumulator,
-            dtype=DType.I32,
-        )
+        ends = symmetric(SUM_LIMIT)
+        scaled = requantize(found, multiplier, shift, rounding=self.rounding, interval=self.accumulator, **ends)
         return scaled.astype(jnp.int64).reshape(*x.shape[:-1], -1)
 
     def gate(self, table: jax.Array, direction: int, place: int, x: jax.Array, *, limited: bool = True) -> jax.Array:
@@ -145,27 +138,24 @@ class Recurrent(Clamped, Accumulating):
 
     def stored_state(self, x: jax.Array, factor: Factor, zero_point: int, bound: int) -> jax.Array:
         """A state or result as stored integers."""
-        return scaled_by(
-            x, factor, self.rounding, bound, zero_point=zero_point, low=self.low, high=self.high, dtype=self.dtype
+        return self.scaled_by(x, factor, bound, {**self.ends, "zero_point": zero_point})
+
+    def inner_state(self, x: jax.Array, zero_point: int, factor: Factor) -> jax.Array:
+        """A stored state in 2^-20, as int64 within 32 bits."""
+        return self.scaled_by(x.astype(jnp.int64) - zero_point, factor, 1 << 17, symmetric(STATE_LIMIT)).astype(
+            jnp.int64
         )
+
+    def scaled_by(self, x: jax.Array, factor: Factor, bound: int, ends: Ends) -> jax.Array:
+        """A requantization by one factor of integers of magnitude at most `bound`."""
+        multiplier, shift = (jnp.asarray(number, jnp.int32) for number in factor)
+        interval = -bound, bound
+        return requantize(x.astype(jnp.int64), multiplier, shift, rounding=self.rounding, interval=interval, **ends)
 
 
 def rounded(x: jax.Array, shift: int) -> jax.Array:
     """x / 2^shift to nearest, halves up."""
     return (x + (1 << (shift - 1))) >> shift
-
-
-def scaled_by(x: jax.Array, factor: Factor, rounding: str, bound: int, **ends: Any) -> jax.Array:
-    """A requantization by one factor of integers of magnitude at most `bound`."""
-    multiplier, shift = (jnp.asarray(number, jnp.int32) for number in factor)
-    return requantize(x.astype(jnp.int64), multiplier, shift, rounding=rounding, interval=(-bound, bound), **ends)
-
-
-def inner_state(x: jax.Array, zero_point: int, factor: Factor, rounding: str) -> jax.Array:
-    """A stored state in 2^-20, as int64 within 32 bits."""
-    wide = x.astype(jnp.int64) - zero_point
-    ends: dict[str, Any] = {"zero_point": 0, "low": -STATE_LIMIT, "high": STATE_LIMIT, "dtype": DType.I32}
-    return scaled_by(wide, factor, rounding, 1 << 17, **ends).astype(jnp.int64)
 
 
 def mixed(a: jax.Array, x: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
@@ -219,7 +209,7 @@ class Lstm(Recurrent):
     def evaluate(self, *operands: jax.Array) -> Arrays:
         h0, c0, *rest = operands[7:]
         holes, lengths = (*rest, None, None)[:2]
-        states = h0, inner_state(c0, self.cell_zero_point, self.cell_in, self.rounding)
+        states = h0, self.inner_state(c0, self.cell_zero_point, self.cell_in)
         optional = {} if holes is None else {"holes": holes.astype(jnp.int64)}
         y, h, c = self.scanned(operands[:7], states, lengths, **optional)
         return y, h, self.stored_state(c, self.cell_out, self.cell_zero_point, STATE_LIMIT)
@@ -266,19 +256,9 @@ class _WithoutCell(Recurrent):
         require_lengths(lengths, x)
         return self.checked(x, w, r, bias, multiplier, shift, table, h0)
 
-    def evaluate(
-        self,
-        x: jax.Array,
-        w: jax.Array,
-        r: jax.Array,
-        bias: jax.Array,
-        multiplier: jax.Array,
-        shift: jax.Array,
-        table: jax.Array,
-        h0: jax.Array,
-        lengths: jax.Array | None = None,
-    ) -> Arrays:
-        return self.scanned((x, w, r, bias, multiplier, shift, table), (h0, *self.inner(h0)), lengths)[:2]
+    def evaluate(self, *operands: jax.Array) -> Arrays:
+        h0, *lengths = operands[7:]
+        return self.scanned(operands[:7], (h0, *self.inner(h0)), *lengths)[:2]
 
     def inner(self, h0: jax.Array) -> State:
         """The first inner states."""
@@ -297,7 +277,7 @@ class Gru(_WithoutCell):
     linear_before_reset: bool = False
 
     def inner(self, h0: jax.Array) -> State:
-        return (inner_state(h0, self.zero_point, self.hidden_in, self.rounding),)
+        return (self.inner_state(h0, self.zero_point, self.hidden_in),)
 
     def _step(self, function: Any, r: jax.Array, factors: Arrays, state: State, sums: jax.Array) -> State:
         stored, hidden = state

@@ -38,7 +38,7 @@ class ReduceSum(Requantized):
         bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         sums = x.sum(self.axes, dtype=wide, keepdims=self.keep) - self.input_zero_point * count
-        return self.finish(sums, multiplier, shift, bound)
+        return self.finish(sums, multiplier, shift, bound=bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
         return total(centred(x.bounds, self.input_zero_point), math.prod(x.type.shape[axis] for axis in self.axes))
@@ -68,7 +68,7 @@ class CumSum(Requantized):
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         terms = x.astype(wide) - self.input_zero_point
         sums = cumulative_sum(terms, self.axis, exclusive=self.exclusive, reverse=self.reverse)
-        return self.finish(sums, multiplier, shift, bound)
+        return self.finish(sums, multiplier, shift, bound=bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
         return total(centred(x.bounds, self.input_zero_point), x.type.shape[self.axis])

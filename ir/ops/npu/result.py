@@ -11,8 +11,9 @@ import numpy as np
 from ...arithmetic import INT32, Interval, accumulator_interval, meet, require_rounding
 from ...errors import require
 from ...op import Bounds, Op
-from ...requantize import requantize
+from ...requantize import Ends, requantize
 from ...types import DType, Shape, TensorType
+from .products import whole_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Clamped(Integer):
     high: int = 127
     dtype: DType = DType.I8
 
+    @property
+    def ends(self) -> Ends:
+        return {"zero_point": self.zero_point, "low": self.low, "high": self.high, "dtype": self.dtype}
+
     def stored(self, shape: Shape) -> TensorType:
         """The bare result type; requires the clamp and the zero point inside it, and at most 32 bits."""
         require(self.dtype.is_integer and self.dtype.bits <= 32, f"{self.dtype} result, an integer to 32 bits wanted")
@@ -111,22 +116,13 @@ class Requantized(Clamped, Accumulating):
         return self.accumulator if bound is None else meet(self.accumulator, bound)
 
     def finish(
-        self, accumulator: jax.Array, multiplier: jax.Array, shift: jax.Array, bound: Interval | None = None
+        self, accumulator: jax.Array, multiplier: jax.Array, shift: jax.Array, *, bound: Interval | None = None
     ) -> jax.Array:
         """Requantize; multipliers and shifts broadcast to the accumulator, one of each to any shape."""
         if multiplier.shape == (1,):
             multiplier, shift = multiplier[0], shift[0]
-        return requantize(
-            accumulator,
-            multiplier,
-            shift,
-            zero_point=self.zero_point,
-            low=self.low,
-            high=self.high,
-            rounding=self.rounding,
-            interval=self.proven(bound),
-            dtype=self.dtype,
-        )
+        interval = self.proven(bound)
+        return requantize(accumulator, multiplier, shift, rounding=self.rounding, interval=interval, **self.ends)
 
 
 class Weighted(Requantized):
@@ -134,6 +130,15 @@ class Weighted(Requantized):
 
     __slots__ = ()
     weight_operands: ClassVar[tuple[int, ...]] = (1,)
+
+    def evaluate(self, x: jax.Array, w: jax.Array, bias: jax.Array, *factors: jax.Array) -> jax.Array:
+        """Sums in the lane that the accumulator's interval allows, one rounding."""
+        sums = self.sums(x, whole_bytes(w))
+        return self.finish(sums + bias.astype(sums.dtype), *factors)
+
+    def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """The accumulators without the bias, int32 or int64; weights are int8 or int16."""
+        raise NotImplementedError
 
     def accumulator_bounds(self, x: Operand, w: Operand, bias: Operand, *factors: Operand) -> Interval:
         """Rule A1."""

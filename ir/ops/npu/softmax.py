@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ...errors import require
 from ...op import no_products, op
-from ...requantize import high_product
+from ...requantize import clamp, high_product
 from ...types import DType, TensorType
 from .result import Clamped
 
@@ -45,7 +45,7 @@ class SoftmaxFixed(Clamped):
         shift = 35 - room
         products = high_product(_reciprocal(sums << room), e)
         rounded = (products + (jnp.int64(1) << (shift - 1))) >> shift
-        return jnp.clip(rounded + self.zero_point, self.low, self.high).astype(self.dtype.numpy)
+        return clamp(rounded, **self.ends)
 
 
 def _reciprocal(d: jax.Array) -> jax.Array:

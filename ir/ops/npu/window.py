@@ -16,7 +16,7 @@ from ...op import Movement, no_products, op
 from ...types import DType, Shape, TensorType
 from ..window import MOST_TAPS, window_sizes
 from .matrix import require_weights
-from .products import dot, exact_products, whole_bytes
+from .products import dot, exact_products
 from .result import Integer, Operand, Requantized, Weighted, centred, require_integers, require_zero_point, total
 
 Pair = tuple[int, int]
@@ -57,13 +57,6 @@ class Conv2d(Weighted):
         space = window_sizes(spread, tuple(window), self.stride, self.padding, self.dilation)
         return self.rescaled((n, *space, o), multiplier, shift, (1,), (o,))
 
-    def evaluate(
-        self, x: jax.Array, w: jax.Array, bias: jax.Array, multiplier: jax.Array, shift: jax.Array
-    ) -> jax.Array:
-        """Sums in the lane that the accumulator's interval allows, one rounding."""
-        sums = self.sums(x, whole_bytes(w))
-        return self.finish(sums + bias.astype(sums.dtype), multiplier, shift)
-
     def accumulator_bounds(self, x: Operand, w: Operand, bias: Operand, *factors: Operand) -> Interval:
         """Rule A1; what pads the operand counts as its element."""
         low, high = x.bounds
@@ -74,7 +67,6 @@ class Conv2d(Weighted):
         return result.size * math.prod(w.shape[:3])
 
     def sums(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """The accumulators without the bias, int32 or int64."""
         kh, kw, each, _ = w.shape
         if self.groups > 1 and each == 1 and kh * kw <= MOST_TAPS:
             return self._depthwise(self._padded(x), w)
@@ -190,7 +182,7 @@ class AveragePool2d(Requantized):
         sums = _slide(padded, self.window, self.stride, self.dilation, jnp.add)
         if multiplier.ndim == 2:
             multiplier, shift = multiplier[:, :, None], shift[:, :, None]
-        return self.finish(sums, multiplier, shift, bound)
+        return self.finish(sums, multiplier, shift, bound=bound)
 
     def accumulator_bounds(self, x: Operand, *factors: Operand) -> Interval:
         return total(centred(x.bounds, self.input_zero_point), math.prod(self.window))
@@ -215,14 +207,12 @@ class ResizeLinear(Requantized):
             require(fits, f"{what} {type_}, i16[..., {size}] wanted")
         return self.rescaled((n, rows.shape[0], columns.shape[0], c), multiplier, shift, (1,))
 
-    def evaluate(
-        self, x: jax.Array, rows: jax.Array, columns: jax.Array, multiplier: jax.Array, shift: jax.Array
-    ) -> jax.Array:
+    def evaluate(self, x: jax.Array, rows: jax.Array, columns: jax.Array, *factors: jax.Array) -> jax.Array:
         """Two float64 products: every partial sum lies in the accumulator's interval, far below 2**53."""
         real = x.astype(jnp.float64) - self.input_zero_point
         high = jnp.einsum("ih,nhwc->niwc", rows.astype(jnp.float64), real, precision=jax.lax.Precision.HIGHEST)
         sums = jnp.einsum("jw,niwc->nijc", columns.astype(jnp.float64), high, precision=jax.lax.Precision.HIGHEST)
-        return self.finish(sums.astype(jnp.int64), multiplier, shift)
+        return self.finish(sums.astype(jnp.int64), *factors)
 
     def accumulator_bounds(self, x: Operand, *rest: Operand) -> Interval:
         """Two weighted sums; weights of both signs bound the magnitude alone."""
