@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import require
 from ..op import Bounds, Movement, Op, hull, op
 from ..types import DType, Shape, TensorType
-from .window import MOST_TAPS, Pads, padded, taps, window_sizes
+from .reduce import limit
+from .window import MOST_TAPS, Number, Pads, padded, taps, window_sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,12 @@ class Pooling(Op):
             require(min(before, after) >= 0, f"padding {(before, after)} must not be negative")
         return (*x.shape[:2], *window_sizes(x.shape[2:], self.window, self.stride, self.padding, self.dilation))
 
-    def taps(self, x: jax.Array, border: float) -> Iterator[jax.Array]:
+    def taps(self, x: jax.Array, border: Number) -> Iterator[jax.Array]:
         """The elements of x, padded with `border`, at each place of the window."""
         views = taps(padded(x, self.padding, border), self.window, self.stride, self.dilation)
         return (view for _, view in views)
 
-    def reduced(self, x: jax.Array, start: float, combine: Callable[..., jax.Array]) -> jax.Array:
+    def reduced(self, x: jax.Array, start: Number, combine: Callable[..., jax.Array]) -> jax.Array:
         """The elements of each window combined, from `start` on, which also pads x."""
         if math.prod(self.window) <= MOST_TAPS:
             return reduce(combine, self.taps(x, start))
@@ -60,7 +61,7 @@ class MaxPool(Pooling, Movement):
         return x.with_shape(*self.pooled(x))
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return self.reduced(x, _least(x), jax.lax.max)
+        return self.reduced(x, limit(x, -1), jax.lax.max)
 
 
 @op("max_pool_places")
@@ -82,7 +83,7 @@ class MaxPoolPlaces(Pooling):
         plane = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if self.column_major else "C")
         planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[:2] + (1,) * plane.ndim)
         everywhere = jnp.asarray(planes * plane.size + plane, jnp.int64)
-        views, places = self.taps(x, _least(x)), self.taps(everywhere, x.size)
+        views, places = self.taps(x, limit(x, -1)), self.taps(everywhere, x.size)
         best, place = next(views), next(places)
         for view, here in zip(views, places, strict=True):
             wins = (view > best) | ((view == best) & (place == x.size))
@@ -170,9 +171,3 @@ class AveragePool(Pooling):
     def bounds(self, x: Bounds) -> Bounds:
         """Padding counts as zeros."""
         return hull(x, (0.0, 0.0))
-
-
-def _least(x: jax.Array) -> float:
-    """The least number of an array's element type."""
-    dtype = DType.of(x.dtype)
-    return -math.inf if dtype.is_float else dtype.range[0]

@@ -94,7 +94,7 @@ class ReduceMax(Extreme):
     """The greatest element; of nothing the least number."""
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.max(x, self.axes, keepdims=self.keep, initial=_limit(x, -1))
+        return jnp.max(x, self.axes, keepdims=self.keep, initial=limit(x, -1))
 
 
 @op("reduce_min")
@@ -102,10 +102,10 @@ class ReduceMin(Extreme):
     """The least element; of nothing the greatest number."""
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.min(x, self.axes, keepdims=self.keep, initial=_limit(x, 1))
+        return jnp.min(x, self.axes, keepdims=self.keep, initial=limit(x, 1))
 
 
-def _limit(x: jax.Array, sign: int) -> np.ndarray:
+def limit(x: jax.Array, sign: int) -> np.ndarray:
     """The least (-1) or the greatest (1) number of an array's element type."""
     dtype = DType.of(x.dtype)
     if dtype is DType.BOOL:

@@ -12,6 +12,7 @@ from ..errors import require
 from ..types import Shape
 
 Pads = tuple[tuple[int, int], ...]
+Number = float | np.ndarray
 
 MOST_TAPS = 128
 """Windows of up to this many elements are computed as whole shifted arrays, which XLA turns into one quick loop."""
@@ -31,7 +32,7 @@ def window_sizes(
     return tuple(sizes)
 
 
-def padded(x: jax.Array, padding: Pads, value: float, first: int = 2) -> jax.Array:
+def padded(x: jax.Array, padding: Pads, value: Number, first: int = 2) -> jax.Array:
     """`x` with a border of `value` around its spatial axes from `first` on; a negative width takes elements away."""
     none = ((0, 0, 0),)
     borders = tuple((before, after, 0) for before, after in padding)

@@ -14,7 +14,7 @@ from ...arithmetic import INT32, Interval, accumulator_interval, within
 from ...errors import require
 from ...op import Movement, no_products, op
 from ...types import DType, Shape, TensorType
-from ..window import MOST_TAPS, window_sizes
+from ..window import MOST_TAPS, padded, taps, window_sizes
 from .matrix import require_weights
 from .products import dot, exact_products
 from .result import Integer, Operand, Requantized, Weighted, centred, require_integers, require_zero_point, total
@@ -71,21 +71,21 @@ class Conv2d(Weighted):
         if self.groups > 1 and each == 1 and kh * kw <= MOST_TAPS:
             return self._depthwise(self._padded(x), w)
         if self._fills_with_zeros and self._is_native(w) and x.dtype == jnp.int8:
-            padding, padded = self.padding, x
+            padding, around = self.padding, x
         else:
-            padding, padded = ((0, 0), (0, 0)), self._padded(x)
+            padding, around = ((0, 0), (0, 0)), self._padded(x)
 
         def product(x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
             return self._product(x, w, padding, dtype)
 
-        return exact_products(product, padded, w, kh * kw * each, self.accumulator)
+        return exact_products(product, around, w, kh * kw * each, self.accumulator)
 
     def _product(self, x: jax.Array, w: jax.Array, padding: Pads, dtype: jax.typing.DTypeLike) -> jax.Array:
         """Sums over a padded operand in one of three forms: native convolution, one product, a product per group."""
         if self._is_native(w):
             return _convolution(x, w, self.stride, padding, self.dilation, self.groups, dtype)
         kh, kw, each, o = w.shape
-        met = self._met(_once(x), kh, kw)
+        met = self._met(x, w)
         if self.groups == 1:
             return dot(jnp.concatenate(met, -1), w.reshape(-1, o), dtype)
         n, oh, ow, _ = met[0].shape
@@ -96,21 +96,18 @@ class Conv2d(Weighted):
 
     def _depthwise(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """One product per place of the window and output channel, summed: any lane is exact that holds the sum."""
-        kh, kw, _, o = w.shape
+        *window, _, o = w.shape
+        count = math.prod(window)
         wide = jnp.int32 if within(self.accumulator, INT32) else jnp.int64
         each = o // self.groups
-        weights = jax.lax.split(w.reshape(kh * kw, 1, 1, o).astype(wide), (1,) * (kh * kw))
-        taps = self._met(_once(x).astype(wide), kh, kw)
-        spread = taps if each == 1 else [jnp.repeat(tap, each, -1) for tap in taps]
+        weights = jax.lax.split(w.reshape(count, 1, 1, o).astype(wide), (1,) * count)
+        met = [tap.astype(wide) for tap in self._met(x, w)]
+        spread = met if each == 1 else [jnp.repeat(tap, each, -1) for tap in met]
         return reduce(jax.lax.add, map(jnp.multiply, spread, weights))
 
-    def _met(self, x: jax.Array, kh: int, kw: int) -> list[jax.Array]:
+    def _met(self, x: jax.Array, w: jax.Array) -> list[jax.Array]:
         """For each place of the window, the elements of a padded operand that it meets."""
-        return [
-            _every(_every(x, 1, i, kh, self.stride[0], self.dilation[0]), 2, j, kw, self.stride[1], self.dilation[1])
-            for i in range(kh)
-            for j in range(kw)
-        ]
+        return [tap for _, tap in taps(x, w.shape[:2], self.stride, self.dilation, first=1)]
 
     def _is_native(self, w: jax.Array) -> bool:
         """Whether XLA's own convolution is the quick form, or the only one that does not write out a large window."""
@@ -146,9 +143,8 @@ class MaxPool2d(Movement, Integer):
         return x.with_shape(x.shape[0], *space, x.shape[3])
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        least = jnp.asarray(DType.of(x.dtype).range[0], x.dtype)
-        padded = jax.lax.pad(x, least, [(0, 0, 0), *((*pads, 0) for pads in self.padding), (0, 0, 0)])
-        return _slide(padded, self.window, self.stride, self.dilation, jnp.maximum)
+        around = padded(x, self.padding, DType.of(x.dtype).range[0], first=1)
+        return _slide(around, self.window, self.stride, self.dilation, jnp.maximum)
 
 
 @op("npu.average_pool2d")
@@ -178,8 +174,7 @@ class AveragePool2d(Requantized):
         bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         centre = x.astype(wide) - self.input_zero_point
-        padded = jnp.pad(centre, ((0, 0), *self.padding, (0, 0)))
-        sums = _slide(padded, self.window, self.stride, self.dilation, jnp.add)
+        sums = _slide(padded(centre, self.padding, 0, first=1), self.window, self.stride, self.dilation, jnp.add)
         if multiplier.ndim == 2:
             multiplier, shift = multiplier[:, :, None], shift[:, :, None]
         return self.finish(sums, multiplier, shift, bound=bound)
@@ -247,28 +242,12 @@ def _convolution(
     )
 
 
-def _once(x: jax.Array) -> jax.Array:
-    """Keep XLA from repeating the ops that made a value in every one of its many uses."""
-    barred: jax.Array = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
-    return barred
-
-
-def _every(x: jax.Array, axis: int, place: int, width: int, stride: int, hole: int) -> jax.Array:
-    """The elements along an axis that one place of a sliding window meets."""
-    if width == stride == 1:
-        return x
-    steps = (x.shape[axis] - (width - 1) * hole - 1) // stride
-    start = place * hole
-    return jax.lax.slice_in_dim(x, start, start + steps * stride + 1, stride, axis)
-
-
 def _slide(
     x: jax.Array, window: Pair, stride: Pair, dilation: Pair, combine: Callable[[jax.Array, jax.Array], jax.Array]
 ) -> jax.Array:
     """Combine the elements of each window, first down the columns, then along the rows."""
     for axis, width, step, hole in zip((1, 2), window, stride, dilation, strict=True):
-        x = _once(x)
-        x = reduce(combine, [_every(x, axis, place, width, step, hole) for place in range(width)])
+        x = reduce(combine, (tap for _, tap in taps(x, (width,), (step,), (hole,), first=axis)))
     return x
 
 
