@@ -61,6 +61,12 @@ class DType(StrEnum):
         require(self.is_integer, f"{self} has no integer range")
         return (-(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1) if self.is_signed else (0, (1 << self.bits) - 1)
 
+    def limit(self, sign: int) -> np.ndarray:
+        """The least (-1) or the greatest (1) number, infinite among floats."""
+        if self is DType.BOOL:
+            return np.asarray(sign > 0)
+        return np.asarray(sign * math.inf if self.is_float else self.range[sign > 0]).astype(self.numpy)
+
     @classmethod
     def of(cls, dtype: object) -> DType:
         """Give the element type of a NumPy or JAX dtype; refuse what the IR lacks."""

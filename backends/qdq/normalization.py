@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir.ops import elementwise, layer_norm, recurrent
+from npuq.ir.ops import elementwise, norm, recurrent
 
 from .writer import Writer, exports
 
 
-@exports(layer_norm.LayerNorm)
-def layer_normalization(write: Writer, op: layer_norm.LayerNorm) -> None:
+@exports(norm.LayerNorm)
+def layer_normalization(write: Writer, op: norm.LayerNorm) -> None:
     x, scale, *bias = write.operands
     if write.opset >= 17:
         write.last("LayerNormalization", x, scale, *bias, axis=op.axis, epsilon=op.epsilon)
@@ -20,13 +20,13 @@ def layer_normalization(write: Writer, op: layer_norm.LayerNorm) -> None:
     _divided(write, op, distance, scale, *bias)
 
 
-@exports(layer_norm.RmsNorm)
-def rms_normalization(write: Writer, op: layer_norm.RmsNorm) -> None:
+@exports(norm.RmsNorm)
+def rms_normalization(write: Writer, op: norm.RmsNorm) -> None:
     """ONNX has the operator from opset 23 on."""
     _divided(write, op, *write.operands)
 
 
-def _divided(write: Writer, op: layer_norm.LayerNorm | layer_norm.RmsNorm, x: str, scale: str, *bias: str) -> None:
+def _divided(write: Writer, op: norm.LayerNorm | norm.RmsNorm, x: str, scale: str, *bias: str) -> None:
     """x / sqrt(mean(x^2) + epsilon), times a scale, plus an optional bias."""
     axes, attributes = write.over("ReduceMean", op.axes(write.node.type.rank), keepdims=1)
     square = write.step("ReduceMean", write.step("Mul", x, x), *axes, **attributes)

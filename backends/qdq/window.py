@@ -42,9 +42,7 @@ def max_pool(write: Writer, op: pool.MaxPool) -> None:
     (x,) = write.operands
     attributes = {**_window(op), "kernel_shape": op.window}
     if _wide(op):
-        dtype = write.node.type.dtype
-        least = np.asarray(-math.inf if dtype.is_float else dtype.range[0]).astype(dtype.numpy)
-        x, attributes["pads"] = _padded(write, x, op, least), pads(((0, 0),) * len(op.window))
+        x, attributes["pads"] = _padded(write, x, op, write.node.type.dtype.limit(-1)), pads(((0, 0),) * len(op.window))
     write.last("MaxPool", x, **attributes)
 
 

@@ -9,7 +9,6 @@ import pkgutil
 from .activation import *
 from .conv import *
 from .elementwise import *
-from .layer_norm import *
 from .logic import *
 from .norm import *
 from .pool import *

@@ -14,7 +14,6 @@ import numpy as np
 from ..errors import require
 from ..op import Bounds, Movement, Op, hull, op
 from ..types import DType, Shape, TensorType
-from .reduce import limit
 from .window import MOST_TAPS, Number, Pads, padded, taps, window_sizes
 
 
@@ -61,7 +60,7 @@ class MaxPool(Pooling, Movement):
         return x.with_shape(*self.pooled(x))
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return self.reduced(x, limit(x, -1), jax.lax.max)
+        return self.reduced(x, DType.of(x.dtype).limit(-1), jax.lax.max)
 
 
 @op("max_pool_places")
@@ -83,7 +82,7 @@ class MaxPoolPlaces(Pooling):
         plane = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if self.column_major else "C")
         planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[:2] + (1,) * plane.ndim)
         everywhere = jnp.asarray(planes * plane.size + plane, jnp.int64)
-        views, places = self.taps(x, limit(x, -1)), self.taps(everywhere, x.size)
+        views, places = self.taps(x, DType.of(x.dtype).limit(-1)), self.taps(everywhere, x.size)
         best, place = next(views), next(places)
         for view, here in zip(views, places, strict=True):
             wins = (view > best) | ((view == best) & (place == x.size))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..errors import require
 from ..op import Bounds, Movement, Op, hull, no_products, op
@@ -94,7 +92,7 @@ class ReduceMax(Extreme):
     """The greatest element; of nothing the least number."""
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.max(x, self.axes, keepdims=self.keep, initial=limit(x, -1))
+        return jnp.max(x, self.axes, keepdims=self.keep, initial=DType.of(x.dtype).limit(-1))
 
 
 @op("reduce_min")
@@ -102,15 +100,7 @@ class ReduceMin(Extreme):
     """The least element; of nothing the greatest number."""
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        return jnp.min(x, self.axes, keepdims=self.keep, initial=limit(x, 1))
-
-
-def limit(x: jax.Array, sign: int) -> np.ndarray:
-    """The least (-1) or the greatest (1) number of an array's element type."""
-    dtype = DType.of(x.dtype)
-    if dtype is DType.BOOL:
-        return np.asarray(sign > 0)
-    return np.asarray(sign * math.inf if dtype.is_float else dtype.range[sign > 0]).astype(dtype.numpy)
+        return jnp.min(x, self.axes, keepdims=self.keep, initial=DType.of(x.dtype).limit(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

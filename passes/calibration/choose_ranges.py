@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from npuq.ir import Graph
-from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.norm import LayerNorm
 from npuq.ir.ops.reduce import LogSoftmax, Softmax
 
 from ..intervals import value_bounds

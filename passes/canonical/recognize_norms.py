@@ -10,7 +10,7 @@ import numpy as np
 from npuq.ir import Builder, Graph, Node, rewrite
 from npuq.ir.ops.activation import Relu
 from npuq.ir.ops.elementwise import Add, Div, Mul, Neg, Pow, Reciprocal, Sqrt, Sub
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.ir.ops.shape import Reshape
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from npuq.ir import Graph, Node, require
 from npuq.ir.arithmetic import common_multipliers
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.npu.norm import (
     LARGEST_BIAS,
     LARGEST_EPSILON,

@@ -9,7 +9,7 @@ from npuq.ir import DType, Graph, Node
 from npuq.ir.ops.activation import Clip, Relu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Add
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.npu.norm import WIDE_BITS, variance_fraction
 
 from ..constraints import LIMITS, table_size_fits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from npuq.ir import registry
-from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.norm import LayerNorm
 from npuq.ir.ops.recurrent import Recurrent
 
 from .units import Unit, Units

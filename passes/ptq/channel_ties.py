@@ -10,7 +10,7 @@ from npuq.ir import Graph, Node
 from npuq.ir.ops.activation import Clip, LeakyRelu, PRelu, Relu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Abs, Add, Identity, Maximum, Minimum, Mul, Neg, Sub
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reduction
 from npuq.ir.ops.resize import Resize

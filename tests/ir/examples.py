@@ -10,7 +10,6 @@ from npuq.ir.ops import (
     activation,
     conv,
     elementwise,
-    layer_norm,
     logic,
     norm,
     pool,
@@ -255,9 +254,9 @@ WINDOW = (
 )
 
 NORM = (
-    example(layer_norm.LayerNorm(), "f32[2,3,4]", "f32[4]", "f32[4]"),
-    example(layer_norm.LayerNorm(axis=1, epsilon=0.5), "f16[2,3,4]", "f16[3,4]"),
-    example(layer_norm.RmsNorm(axis=-2), "f32[2,3,4]", "f32[3,4]"),
+    example(norm.LayerNorm(), "f32[2,3,4]", "f32[4]", "f32[4]"),
+    example(norm.LayerNorm(axis=1, epsilon=0.5), "f16[2,3,4]", "f16[3,4]"),
+    example(norm.RmsNorm(axis=-2), "f32[2,3,4]", "f32[3,4]"),
 )
 
 RECURRENT = (

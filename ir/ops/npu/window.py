@@ -143,7 +143,7 @@ class MaxPool2d(Movement, Integer):
         return x.with_shape(x.shape[0], *space, x.shape[3])
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        around = padded(x, self.padding, DType.of(x.dtype).range[0], first=1)
+        around = padded(x, self.padding, DType.of(x.dtype).limit(-1), first=1)
         return _slide(around, self.window, self.stride, self.dilation, jnp.maximum)
 
 

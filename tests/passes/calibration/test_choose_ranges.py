@@ -12,7 +12,7 @@ from npuq.ir import Builder, DType, Graph, TensorType
 from npuq.ir.ops.activation import Relu, Sigmoid
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Mul
-from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.norm import LayerNorm
 from npuq.passes.calibration.choose_ranges import choose_ranges, kept_db
 from npuq.passes.calibration.observe import observe
 from npuq.passes.calibration.statistics import Observed

@@ -11,7 +11,7 @@ import npuq
 from npuq.ir import Builder, parse_type
 from npuq.ir.ops.conv import MatMul
 from npuq.ir.ops.elementwise import Add, Div
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from tests.backends.test_execution import assert_equals_interpreter
 

@@ -24,7 +24,7 @@ from npuq.ir import (
     to_text,
     verify,
 )
-from npuq.ir.ops import activation, conv, elementwise, layer_norm, pool, recurrent, reduce, resize, scatter, shape
+from npuq.ir.ops import activation, conv, elementwise, norm, pool, recurrent, reduce, resize, scatter, shape
 from npuq.ir.ops.npu.result import Requantized
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind
@@ -222,9 +222,9 @@ CASES: dict[str, Make] = {
     "softmax": unary(reduce.Softmax(axis=1), 2, 9),
     "softmax of channels": after_convolution(reduce.Softmax(axis=1)),
     "softmax, reshape": after_convolution(reduce.Softmax(axis=1), shape.Reshape(shape=(6, 63))),
-    "layer norm": normalized(layer_norm.LayerNorm(), 7),
-    "layer norm of planes": normalized(layer_norm.LayerNorm(axis=2, epsilon=0.1), 9, 7, factors=1),
-    "rms norm": normalized(layer_norm.RmsNorm(axis=1), 6, 9, 7, factors=1),
+    "layer norm": normalized(norm.LayerNorm(), 7),
+    "layer norm of planes": normalized(norm.LayerNorm(axis=2, epsilon=0.1), 9, 7, factors=1),
+    "rms norm": normalized(norm.RmsNorm(axis=1), 6, 9, 7, factors=1),
     "div": divided,
     "hypot": binary(elementwise.Hypot(), (1, 3, 5, 4), (1, 1, 5, 4)),
     "lstm": recurrence(recurrent.Lstm(direction="bidirectional"), (0, 1, 2)),

@@ -10,7 +10,7 @@ from npuq.ir import Builder, DType, Graph, Op, TensorType, evaluate
 from npuq.ir.ops.activation import Clip, HardSigmoid, HardSwish, LeakyRelu, Relu, Silu
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.elementwise import Add, Mul
-from npuq.ir.ops.layer_norm import LayerNorm
+from npuq.ir.ops.norm import LayerNorm
 from npuq.ir.ops.pool import MaxPool
 from npuq.ir.ops.reduce import ReduceMean
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from npuq.ir import Builder, Op, RuleError, evaluate, parse_type, results_of
-from npuq.ir.ops.layer_norm import LayerNorm, RmsNorm
+from npuq.ir.ops.norm import LayerNorm, RmsNorm
 
 
 def in_onnxruntime(operator: str, *arrays: np.ndarray, **attributes: Any) -> np.ndarray:
