@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from npuq.ir import Graph, NpuqError
 
+from .problem import Outcome, Problem
 from .specialize import Shapes, Values, fixed_inputs, specialize
 
 if TYPE_CHECKING:
-    from .problem import Problem
     from .reference import Original
 
 SUFFIXES = {
@@ -76,15 +76,14 @@ class Options(TypedDict, total=False):
 def load(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Graph:
     """Read a trained network as a float graph; `shapes` gives the input sizes that its file leaves open."""
     module, own, (values, outputs) = _frontend(source, **options)
-    graph: Graph = module.load(source, shapes, **own)
-    return specialize(graph, values, outputs)
+    return specialize(_loaded(module.to_graph(source, shapes, **own)), values, outputs)
 
 
 def check(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> list[Problem]:
     """List every problem that prevents the import of a network."""
     module, own, _ = _frontend(source, **options)
-    found: list[Problem] = module.check(source, shapes, **own)
-    return found
+    outcome: Outcome = module.to_graph(source, shapes, **own)
+    return outcome[0].listed()
 
 
 def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Options]) -> Original:
@@ -96,7 +95,7 @@ def original(source: Any, shapes: Shapes | None = None, **options: Unpack[Option
     found: Original = module.original(source, shapes, **own)
     if not values and not outputs:
         return found
-    graph: Graph = module.load(source, shapes, **own)
+    graph = _loaded(module.to_graph(source, shapes, **own))
     if found.inside is None and not set(outputs or ()) <= set(graph.outputs):
         raise NpuqError(f"{found.framework} does not show its layers, so that other outputs have no reference")
     return found.with_inputs(fixed_inputs(graph, values or {}))
@@ -124,6 +123,13 @@ def recognize(source: Any) -> str:
             return "jax"
         kind = f"objects of type {type(source).__name__}"
     raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
+
+
+def _loaded(outcome: Outcome) -> Graph:
+    problems, graph = outcome
+    if graph is None:
+        raise problems.error() from problems.cause
+    return graph
 
 
 def _frontend(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from npuq.ir import NpuqError, one_line
+from npuq.ir import Graph, NpuqError, one_line
 
 DAMAGE = (
     ArithmeticError,
@@ -76,3 +76,7 @@ class Problems:
         problems = self.listed()
         many = f"{self.label}: {len(problems)} problems: " if len(problems) > 1 else ""
         return NpuqError(one_line(NpuqError(many + "; ".join(map(str, problems)))))
+
+
+Outcome = tuple[Problems, Graph | None]
+"""What a frontend makes of a source: its problems, and a graph if there are none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import arithmetic, movement, window
-from .load import check, load
+from .load import to_graph
 from .reference import original
 
-__all__ = ["arithmetic", "check", "load", "movement", "original", "window"]
+__all__ = ["arithmetic", "movement", "original", "to_graph", "window"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
 from ..context import Context, Node, require_size
-from ..problem import Problem, Problems
+from ..problem import Outcome, Problems
 from ..specialize import Shapes
 from .read import Net, read_net
 from .registry import CONVERTERS, Layer, Spec, translate
@@ -17,30 +17,17 @@ TRAINING = ("Accuracy", "SoftmaxWithLoss", "EuclideanLoss", "SigmoidCrossEntropy
 """Layers of training."""
 
 
-def load(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> Graph:
-    """Read a Caffe network as a float graph with static shapes.
+def to_graph(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> Outcome:
+    """Translate a Caffe network to a float graph with static shapes.
 
     `source` is the .prototxt, `weights` the .caffemodel, by default the one of the same name, or the only one, in the
-    folder of the .prototxt. `shapes` overrides the file's shapes of inputs. Raises `NpuqError` with every layer that
-    cannot be translated.
+    folder of the .prototxt. `shapes` overrides the file's shapes of inputs.
     """
-    problems, graph = _import(Path(source), weights, shapes or {})
-    if graph is None:
-        raise problems.error()
-    return graph
-
-
-def check(source: str | Path, shapes: Shapes | None = None, *, weights: str | Path | None = None) -> list[Problem]:
-    """List every problem that prevents the import of a network; unreadable files raise as in `load`."""
-    return _import(Path(source), weights, shapes or {})[0].listed()
-
-
-def _import(architecture: Path, weights: str | Path | None, shapes: Shapes) -> tuple[Problems, Graph | None]:
-    """Read and translate a network; its graph is None if there are problems."""
+    architecture = Path(source)
     importer = _Importer(Problems(architecture.name), Builder(architecture.stem))
     try:
         net = read_net(architecture, weights_of(architecture, weights))
-        return importer.problems, importer.run(net, shapes)
+        return importer.problems, importer.run(net, shapes or {})
     except RuleError as error:
         raise NpuqError(f"{architecture.name}: {error}") from None
 

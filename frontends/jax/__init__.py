@@ -3,16 +3,6 @@
 from __future__ import annotations
 
 from . import arithmetic, control, matrix, movement, reduction, window
-from .load import check, load, original
+from .load import original, to_graph
 
-__all__ = [
-    "arithmetic",
-    "check",
-    "control",
-    "load",
-    "matrix",
-    "movement",
-    "original",
-    "reduction",
-    "window",
-]
+__all__ = ["arithmetic", "control", "matrix", "movement", "original", "reduction", "to_graph", "window"]

@@ -15,7 +15,7 @@ import numpy as np
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
 from ..context import Context, Node
-from ..problem import Problem, Problems
+from ..problem import Outcome, Problems
 from ..reference import Arrays, Original
 from ..specialize import Shapes
 from .control import CALLS
@@ -29,22 +29,19 @@ LIBRARIES = ("jax", "flax", "npuq", "optax", "contextlib.py", "functools.py")
 """Packages whose lines are not the user's."""
 
 
-def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:
+def to_graph(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Outcome:
     """Translate a function of JAX arrays, a linen or an nnx module to a float graph with static shapes.
 
     `inputs` are example inputs: one, a tuple in order, or a dict by name; arrays or `jax.ShapeDtypeStruct`. `weights`
     are a linen module's variables, or the first argument of a function: their leaves become constants with dotted
-    paths. Raises `NpuqError` with every primitive that cannot be translated.
+    paths. Raises `NpuqError` for a function that cannot be traced.
     """
-    problems, graph = _import(source, shapes, inputs, weights)
-    if graph is None:
-        raise problems.error()
-    return graph
-
-
-def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
-    """List every problem that prevents the import of a function; raises if it cannot be traced."""
-    return _import(source, shapes, inputs, weights)[0].listed()
+    traced = trace(source, shapes, inputs, weights)
+    importer = _Importer(traced.name)
+    try:
+        return importer.problems, importer.run(traced)
+    except RuleError as error:
+        raise NpuqError(f"{traced.name}: {error}") from None
 
 
 def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:
@@ -56,15 +53,6 @@ def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, w
         return {name: np.asarray(result) for name, result in zip(traced.outputs, results, strict=True)}
 
     return Original("JAX", run)
-
-
-def _import(source: Any, shapes: Shapes | None, inputs: Any, weights: Any) -> tuple[Problems, Graph | None]:
-    traced = trace(source, shapes, inputs, weights)
-    importer = _Importer(traced.name)
-    try:
-        return importer.problems, importer.run(traced)
-    except RuleError as error:
-        raise NpuqError(f"{traced.name}: {error}") from None
 
 
 class _Importer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from npuq.ir import Builder, Graph, NpuqError, ParseError, RuleError, one_line, require, verify
 
 from ..context import Context, Node
-from ..problem import DAMAGE, Problem, Problems
+from ..problem import DAMAGE, Outcome, Problems
 from ..specialize import Shapes, Values
 from .control import CONTROL, Scope
 from .functions import body, has_body, inline_functions, is_standard, nodes_within, subgraphs
@@ -25,40 +25,18 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 
-def load(
+def to_graph(
     source: str | Path | ModelProto,
     shapes: Shapes | None = None,
     *,
     values: Values | None = None,
     outputs: Sequence[str] | None = None,
-) -> Graph:
-    """Read an ONNX model, a path or a ModelProto, as a float graph with static shapes.
+) -> Outcome:
+    """Translate an ONNX model, a path or a ModelProto, to a float graph with static shapes.
 
     `shapes` gives the sizes of inputs that the file leaves open; an open batch alone becomes 1. `values` fixes inputs
-    by name; `outputs` selects other values as outputs. Raises `NpuqError` with every operator that cannot be
-    translated, `ParseError` for damaged files.
+    by name; `outputs` selects other values as outputs. Raises `ParseError` for damaged files.
     """
-    problems, graph = _import(source, shapes or {}, values, outputs)
-    if graph is None:
-        raise problems.error() from problems.cause
-    return graph
-
-
-def check(
-    source: str | Path | ModelProto,
-    shapes: Shapes | None = None,
-    *,
-    values: Values | None = None,
-    outputs: Sequence[str] | None = None,
-) -> list[Problem]:
-    """List every problem that prevents the import of a model; an unreadable file raises as in `load`."""
-    return _import(source, shapes or {}, values, outputs)[0].listed()
-
-
-def _import(
-    source: str | Path | ModelProto, shapes: Shapes, values: Values | None, outputs: Sequence[str] | None
-) -> tuple[Problems, Graph | None]:
-    """Read and translate a model; its graph is None if there are problems."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         label, name, folder = path.name, path.stem, path.parent
@@ -72,7 +50,7 @@ def _import(
         model = fuse_dynamic(inline_functions(model))
         require_names(model.graph)
         importer = _Importer(label, folder, versions, Builder(name), Problems(label))
-        return importer.problems, importer.run(model.graph, shapes)
+        return importer.problems, importer.run(model.graph, shapes or {})
     except RuleError as error:
         raise NpuqError(f"{label}: {one_line(error)}") from None
     except DAMAGE as error:

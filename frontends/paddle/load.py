@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npuq.ir import Graph, NpuqError
+from npuq.ir import NpuqError
 
 from .. import onnx as onnx_frontend
+from ..problem import Outcome
 from ..reference import Arrays, Original
 from ..specialize import Shapes
 from . import worker
@@ -26,8 +27,6 @@ from .source import Source, source_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from ..problem import Problem
 
 PYTHON = "NPUQ_PADDLE_PYTHON"
 """The variable that names another Python with Paddle."""
@@ -41,14 +40,12 @@ REASONS = re.compile(r"^(?:\w+Error: |.*\[ERROR\]\s*|\[Paddle2ONNX\] (?=Failed))
 """The prefixes of Paddle's and paddle2onnx's error lines; the first line is the cause."""
 
 
-def load(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> Graph:
-    """Read a .pdmodel, an inference.json or the folder of one; `weights` is a .pdiparams of another name."""
-    return onnx_frontend.load(to_onnx(source_of(source, weights)), shapes)
+def to_graph(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> Outcome:
+    """Translate a .pdmodel, an inference.json or the folder of one; `weights` is a .pdiparams of another name.
 
-
-def check(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> list[Problem]:
-    """List every problem that prevents the import of a model; raises if paddle2onnx cannot translate it."""
-    return onnx_frontend.check(to_onnx(source_of(source, weights)), shapes)
+    Raises `NpuqError` for programs that paddle2onnx cannot translate.
+    """
+    return onnx_frontend.to_graph(to_onnx(source_of(source, weights)), shapes)
 
 
 def original(source: Any, shapes: Shapes | None = None, *, weights: Any = None) -> Original:

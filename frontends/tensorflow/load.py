@@ -15,6 +15,7 @@ import numpy as np
 from npuq.ir import Graph, NpuqError
 
 from .. import onnx as onnx_frontend
+from ..problem import Outcome
 from ..reference import Arrays, Original
 from ..specialize import Shapes
 from . import freeze, translate
@@ -26,39 +27,23 @@ from .names import shorten, unchanged
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from ..problem import Problem
 
-
-def load(
+def to_graph(
     source: Any,
     shapes: Shapes | None = None,
     *,
     start_nodes: Sequence[str] | None = None,
     end_nodes: Sequence[str] | None = None,
     signature: str | None = None,
-) -> Graph:
-    """Read a frozen GraphDef (.pb), a SavedModel's folder, a .keras or .h5 file, or a Keras model as a float graph.
+) -> Outcome:
+    """Translate a frozen GraphDef (.pb), a SavedModel folder, a .keras or .h5 file, or a Keras model to a float graph.
 
     `start_nodes` and `end_nodes` are names of TensorFlow's nodes that cut the network; a GraphDef needs `end_nodes`.
-    `signature` selects one of a SavedModel's.
+    `signature` selects one of a SavedModel's. Raises `NpuqError` for sources that TensorFlow cannot read.
     """
     with _child() as child:
         model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
-    return onnx_frontend.load(model, shapes)
-
-
-def check(
-    source: Any,
-    shapes: Shapes | None = None,
-    *,
-    start_nodes: Sequence[str] | None = None,
-    end_nodes: Sequence[str] | None = None,
-    signature: str | None = None,
-) -> list[Problem]:
-    """List every problem that prevents the import of a source; raises if TensorFlow cannot read it."""
-    with _child() as child:
-        model, _ = _to_onnx(child, _frozen(child, source, signature, start_nodes, end_nodes, shapes))
-    return onnx_frontend.check(model, shapes)
+    return onnx_frontend.to_graph(model, shapes)
 
 
 def original(

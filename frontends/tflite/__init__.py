@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from . import arithmetic, blocks, movement, window
-from .load import check, load
+from .load import to_graph
 from .reference import original
 
-__all__ = [
-    "arithmetic",
-    "blocks",
-    "check",
-    "load",
-    "movement",
-    "original",
-    "window",
-]
+__all__ = ["arithmetic", "blocks", "movement", "original", "to_graph", "window"]

@@ -8,36 +8,24 @@ from pathlib import Path
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
 from ..context import Context, Node, require_size
-from ..problem import Problem, Problems
+from ..problem import Outcome, Problems
 from ..specialize import Shapes
 from .read import Model, Operator, Tensor, read_model
 from .registry import CONVERTERS, Operation, Pairs, translate
 
 
-def load(source: str | Path, shapes: Shapes | None = None) -> Graph:
-    """Read a TFLite model as a float graph with static shapes; integers keep their scales as quantize/dequantize pairs.
+def to_graph(source: str | Path, shapes: Shapes | None = None) -> Outcome:
+    """Translate a TFLite model to a float graph; integers keep their scales as quantize/dequantize pairs.
 
-    `shapes` gives the shapes of inputs whose sizes may change; the default is the file's. Raises `NpuqError` with every
-    operator that cannot be translated, `ParseError` for damaged files.
+    `shapes` gives the shapes of inputs whose sizes may change; the default is the file's. Raises `ParseError` for
+    damaged files.
     """
-    problems, graph = _import(Path(source), shapes or {})
-    if graph is None:
-        raise problems.error()
-    return graph
-
-
-def check(source: str | Path, shapes: Shapes | None = None) -> list[Problem]:
-    """List every problem that prevents the import of a model; unreadable files raise as in `load`."""
-    return _import(Path(source), shapes or {})[0].listed()
-
-
-def _import(path: Path, shapes: Shapes) -> tuple[Problems, Graph | None]:
-    """Read and translate a model; its graph is None if there are problems."""
+    path = Path(source)
     model = read_model(path)
     builder = Builder(path.stem)
     importer = _Importer(Problems(path.name), model, builder, Pairs(builder))
     try:
-        return importer.problems, importer.run(shapes)
+        return importer.problems, importer.run(shapes or {})
     except RuleError as error:
         raise NpuqError(f"{path.name}: {error}") from None
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .load import check, load, original
+from .load import original, to_graph
 
-__all__ = ["check", "load", "original"]
+__all__ = ["original", "to_graph"]

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from npuq.ir import Graph, NpuqError, one_line
+from npuq.ir import NpuqError, one_line
 
 from .. import onnx as onnx_frontend
+from ..problem import Outcome
 from ..reference import Arrays, Original
 from ..specialize import Shapes
 from .source import Source, program
@@ -20,23 +21,16 @@ from .source import Source, program
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-    from ..problem import Problem
 
-
-def load(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Graph:
-    """Read a module, an exported program, a .pt2 file, or an architecture's .py file as a float graph.
+def to_graph(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Outcome:
+    """Translate a module, an exported program, a .pt2 file, or an architecture's .py file to a float graph.
 
     `inputs` are example inputs of a module: one, a tuple in order, or a dict by name, of tensors or arrays; `shapes`
-    are enough for float inputs. `weights` is a state dict or its .pth file. Modules are traced in evaluation mode.
+    are enough for float inputs. `weights` is a state dict or its .pth file. Modules are traced in evaluation mode;
+    raises `NpuqError` for those that cannot be traced.
     """
     exported = program(source, shapes, inputs, weights)
-    return onnx_frontend.load(to_onnx(exported), exported.shapes)
-
-
-def check(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> list[Problem]:
-    """List every problem that prevents the import of a source; raises if it cannot be traced."""
-    exported = program(source, shapes, inputs, weights)
-    return onnx_frontend.check(to_onnx(exported), exported.shapes)
+    return onnx_frontend.to_graph(to_onnx(exported), exported.shapes)
 
 
 def original(source: Any, shapes: Shapes | None = None, *, inputs: Any = None, weights: Any = None) -> Original:

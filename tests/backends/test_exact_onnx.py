@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from npuq.backends.exact_onnx import EMITTERS, to_exact_onnx
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import Builder, DType, Graph, NpuqError, Op, TensorType, evaluate, parse_type, registry
 from npuq.ir.ops.npu.matrix import MatMul
 from npuq.ir.ops.npu.window import Conv2d

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from npuq.frontends.onnx import load, supported
+from npuq.frontends import load
+from npuq.frontends.onnx import supported
 from npuq.ir import Graph, NpuqError, function, parameters
 from tests import zoo
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import Graph, NpuqError
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.lowering import LOWERINGS, Kind

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, parser
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import NpuqError, evaluate, to_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import NpuqError, evaluate
 
 X = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(np.float32)

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import parser
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import NpuqError, evaluate
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'

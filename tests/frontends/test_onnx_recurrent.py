@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import NpuqError, evaluate
 
 STEPS, BATCH, FEATURES, HIDDEN = 5, 3, 4, 6

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.frontends.tensorflow.child import Child
 from npuq.frontends.tensorflow.names import shorten, unchanged
 from npuq.ir import NpuqError

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import npuq
-from npuq.frontends import load
-from npuq.frontends.tflite import check
+from npuq.frontends import check, load
 from npuq.ir import NpuqError, verify
 
 from .tflite_models import Net

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npuq.frontends.onnx import load
+from npuq.frontends import load
 from npuq.ir import Graph, evaluate
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.conditions import no_batch_norm, no_dead_code, no_identities
