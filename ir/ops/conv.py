@@ -66,7 +66,8 @@ class Conv(Op):
     def _depthwise(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """Each tap of the window is multiplied by a row of weights."""
         x = jnp.repeat(jnp.moveaxis(x, 1, -1), w.shape[0] // x.shape[1], axis=-1)
-        seen = taps(padded(x, self.padding, 0.0, first=1), w.shape[2:], self.stride, self.dilation, first=1)
+        x = padded(x, self.padding, 0.0, first=1)
+        seen = taps(x, w.shape[2:], self.stride, self.dilation, first=1, fused=True)
         return reduce(jax.lax.add, (tap * w[(slice(None), 0, *place)] for place, tap in seen))
 
 

@@ -54,14 +54,21 @@ def trimmed(x: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
 
 
 def taps(
-    x: jax.Array, window: Shape, stride: tuple[int, ...], dilation: tuple[int, ...], first: int = 2
+    x: jax.Array,
+    window: Shape,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    first: int = 2,
+    *,
+    fused: bool = False,
 ) -> Iterator[tuple[Shape, jax.Array]]:
     """For each place in the window: its offsets, and what all windows see there, shaped like their result.
 
-    `x` is padded already; its spatial axes start at `first`. It is computed once for all taps: the barrier keeps XLA
-    from repeating in every tap the ops that made it.
+    `x` is padded already; its spatial axes start at `first`. Unless `fused`, it is computed once for all taps: the
+    barrier keeps XLA from repeating in every tap the ops that made it.
     """
-    x = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
+    if not fused:
+        x = jax.lax.optimization_barrier(x)  # type: ignore[no-untyped-call]  # untyped in JAX
     before, space, after = x.shape[:first], x.shape[first : first + len(window)], x.shape[first + len(window) :]
     sizes = window_sizes(space, window, stride, ((0, 0),) * len(window), dilation)
     steps = (*(1 for _ in before), *stride, *(1 for _ in after))
