@@ -115,23 +115,17 @@ def _batches(name: str, array: np.ndarray, type_: TensorType) -> int:
 def _typed(name: str, array: np.ndarray, type_: TensorType) -> np.ndarray:
     """Convert an array to the input's element type; quantize floats for a quantized input."""
     dtype, quant = type_.dtype.numpy, type_.quant
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise NpuqError(f"input {name}: {int((~np.isfinite(array)).sum())} numbers are NaN or infinite")
     if array.dtype == dtype:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise NpuqError(f"input {name}: {int((~np.isfinite(array)).sum())} numbers are NaN or infinite")
         return array
     if array.dtype.kind not in "fiub" or (array.dtype.kind != "f" and quant is not None):
         raise NpuqError(f"input {name}: {array.dtype} data, {dtype} integers or floats wanted")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise NpuqError(f"input {name}: {int((~np.isfinite(array)).sum())} numbers are NaN or infinite")
     if quant is None:
         if array.dtype.kind == "f" and dtype.kind != "f":
             raise NpuqError(f"input {name}: {array.dtype} data, {dtype} wanted")
         return array.astype(dtype)
-    low, high = type_.dtype.range
-    quantize = Quantize(
-        scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=type_.dtype, low=low, high=high
-    )
-    return _evaluate(quantize, array.astype(np.float32, copy=False))
+    return _evaluate(Quantize.to(type_), array.astype(np.float32, copy=False))
 
 
 def _joined(result: np.ndarray) -> np.ndarray:

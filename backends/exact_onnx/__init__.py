@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from . import matrix, movement, nonlinear, pointwise, quantize, recurrent, window
+from . import movement, nonlinear, pointwise, products, recurrent, window
 from .writer import EMITTERS, Interface, as_interface, to_exact_onnx
 
 __all__ = [
     "EMITTERS",
     "Interface",
     "as_interface",
-    "matrix",
     "movement",
     "nonlinear",
     "pointwise",
-    "quantize",
+    "products",
     "recurrent",
     "to_exact_onnx",
     "window",

@@ -95,11 +95,8 @@ def interpolated(write: ExactWriter, table: np.ndarray, x: str) -> str:
 @emits(Softmax)
 def softmax(write: ExactWriter, op: Softmax) -> None:
     """Rules S1 and S2: the division of nonnegative integers rounds down."""
-    x, _ = write.operands
     axes = write.integers((op.axis,), "axes")
-    wide = write.cast(x, DType.I32)
-    below = write.step("Sub", wide, write.step("ReduceMax", wide, axes, keepdims=1))
-    e = _exponentials(write, write.known(1, "table"), below)
+    e = _exponentials(write, axes)
     total = write.step("ReduceSum", e, axes, keepdims=1)
     half = write.step("Mul", total, write.scalar(1 << (SOFTMAX_FRACTION - 1)))
     above = write.step("Add", write.step("Mul", e, write.scalar(op.steps)), half)
@@ -110,11 +107,8 @@ def softmax(write: ExactWriter, op: Softmax) -> None:
 @emits(SoftmaxFixed)
 def softmax_fixed(write: ExactWriter, op: SoftmaxFixed) -> None:
     """Rule T5; nonnegative numbers are shifted by division or multiplication with powers of two."""
-    x, _ = write.operands
     axes = write.integers((op.axis,), "axes")
-    wide = write.cast(x, DType.I32)
-    below = write.step("Sub", wide, write.step("ReduceMax", wide, axes, keepdims=1))
-    e = write.cast(_exponentials(write, write.known(1, "table"), below), DType.I64)
+    e = write.cast(_exponentials(write, axes), DType.I64)
     parts = write.step("Div", write.step("Add", e, write.scalar(1 << 11)), write.scalar(1 << 12))
     sums = write.step("ReduceSum", parts, axes, keepdims=1)
     powers = write.constant(2 ** np.arange(32, dtype=np.int64), "powers")
@@ -146,8 +140,10 @@ def _high_product(write: ExactWriter, a: str, b: str) -> str:
     return shifted(write, product, np.asarray(31))
 
 
-def _exponentials(write: ExactWriter, table: np.ndarray, below: str) -> str:
-    """The exponentials of nonpositive differences: one table, or the product of two for 16 bits."""
+def _exponentials(write: ExactWriter, axes: str) -> str:
+    """The exponentials of the differences from the greatest: one table, or the product of two for 16 bits."""
+    table, wide = write.known(1, "table"), write.cast(write.operands[0], DType.I32)
+    below = write.step("Sub", wide, write.step("ReduceMax", wide, axes, keepdims=1))
     if table.ndim == 1:
         place = write.step("Add", below, write.scalar(255, np.int32))
         return write.step("Gather", write.constant(table, "table"), place)

@@ -1,4 +1,4 @@
-"""Exact sums of products.
+"""Exact sums of products, and the emitters of matrix products.
 
 Convolutions run in ConvInteger on unsigned 8-bit lanes with unsigned weights: the one combination whose int32 sums are
 exact in onnxruntime on every processor (signed weights go through 16-bit saturating pairs on x86 without VNNI).
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from npuq.ir import DType, require
+from npuq.ir.ops.npu.matrix import BatchMatMul, MatMul
 
-from .writer import ExactWriter
+from .rounding import clamped, requantized
+from .writer import ExactWriter, emits
 
 MOST_TERMS = ((1 << 31) - 1) // (255 * 255)
 """The number of products of two unsigned bytes whose sum fits int32."""
@@ -72,3 +74,19 @@ def _weight_lanes(write: ExactWriter, weights: np.ndarray) -> list[Lane]:
         return [(1, write.constant((weights + _MIDDLE).astype(np.uint8), "w"), _MIDDLE)]
     upper = write.constant(((weights >> 8) + _MIDDLE).astype(np.uint8), "w")
     return [(256, upper, _MIDDLE), (1, write.constant((weights & 255).astype(np.uint8), "w"), 0)]
+
+
+@emits(MatMul)
+def matmul(write: ExactWriter, op: MatMul) -> None:
+    x, *_ = write.operands
+    sums = weights_product(write, x, write.known(1, "weights"))
+    sums = write.step("Add", sums, write.constant(write.known(2, "bias"), "bias"))
+    write.store(clamped(write, requantized(write, sums, op, *write.factors(3))))
+
+
+@emits(BatchMatMul)
+def batch_matmul(write: ExactWriter, op: BatchMatMul) -> None:
+    """Subtract both zero points first."""
+    a, b = (write.centred(index, zero_point, DType.F64) for index, zero_point in enumerate(op.zero_points))
+    sums = matrix_product(write, a, b)
+    write.store(clamped(write, requantized(write, sums, op, *write.factors(2))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -20,49 +20,45 @@ from .writer import ExactWriter, emits
 Layer = Lstm | Gru | Rnn
 Step = Callable[[list[str], str], list[str]]
 """From the states and a step's sums with x to the next states; all are names of int64 values."""
+Results = tuple[str, ...]
+"""The first state of every step, and the last states as they are stored."""
 
 
 @emits(Lstm)
 def lstm(write: ExactWriter, op: Lstm) -> None:
     """Rules G1 to G3."""
-    found = []
-    for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, op, d)
+
+    def run(cell: _Cell) -> Results:
         c0 = cell.inner(cell.part(8), op.cell_zero_point, op.cell_in)
-        holes = cell.peepholes() if len(write.node.operands) > 9 else None
-        step = partial(_lstm_step, cell, op, holes)
-        every, (h, c) = cell.scan(step, [cell.part(7), c0], back, lengths=10)
-        found.append((every, h, cell.stored(c, op.cell_out, op.cell_zero_point)))
-    _store(write, found)
+        holes = cell.split(cell.part(9), 3) if len(write.node.operands) > 9 else None
+        every, (h, c) = cell.scan(partial(_lstm_step, cell, op, holes), [cell.part(7), c0], lengths=10)
+        return every, h, cell.stored(c, op.cell_out, op.cell_zero_point)
+
+    _each_direction(write, op, run)
 
 
 @emits(Gru)
 def gru(write: ExactWriter, op: Gru) -> None:
     """Rules G1, G2 and G4."""
-    found = []
-    for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, op, d)
+
+    def run(cell: _Cell) -> Results:
         h0 = cell.part(7)
         states = [h0, cell.inner(h0, op.zero_point, op.hidden_in)]
-        every, (h, _) = cell.scan(partial(_gru_step, cell, op), states, back, lengths=8)
-        found.append((every, h))
-    _store(write, found)
+        every, (h, _) = cell.scan(partial(_gru_step, cell, op), states, lengths=8)
+        return every, h
+
+    _each_direction(write, op, run)
 
 
 @emits(Rnn)
 def rnn(write: ExactWriter, op: Rnn) -> None:
     """Rules G1, G2 and G4."""
-    found = []
-    for d, back in enumerate(backwards(op.direction)):
-        cell = _Cell(write, op, d)
 
-        def step(states: list[str], sums: str, cell: _Cell = cell) -> list[str]:
-            total = cell.step("Add", sums, cell.sums(states[0], 1))
-            return [cell.stored(cell.function(0, total), op.hidden_out, op.zero_point)]
+    def run(cell: _Cell) -> Results:
+        every, (h,) = cell.scan(partial(_rnn_step, cell, op), [cell.part(7)], lengths=8)
+        return every, h
 
-        every, (h,) = cell.scan(step, [cell.part(7)], back, lengths=8)
-        found.append((every, h))
-    _store(write, found)
+    _each_direction(write, op, run)
 
 
 def _lstm_step(cell: _Cell, op: Lstm, holes: list[str] | None, states: list[str], sums: str) -> list[str]:
@@ -99,8 +95,14 @@ def _gru_step(cell: _Cell, op: Gru, states: list[str], sums: str) -> list[str]:
     return [cell.stored(hidden, op.hidden_out, op.zero_point), hidden]
 
 
-def _store(write: ExactWriter, directions: Sequence[tuple[str, ...]]) -> None:
-    """Join the results of all directions: every step's along axis 1, the last ones along axis 0."""
+def _rnn_step(cell: _Cell, op: Rnn, states: list[str], sums: str) -> list[str]:
+    total = cell.step("Add", sums, cell.sums(states[0], 1))
+    return [cell.stored(cell.function(0, total), op.hidden_out, op.zero_point)]
+
+
+def _each_direction(write: ExactWriter, op: Layer, run: Callable[[_Cell], Results]) -> None:
+    """Run each direction; join the results of every step along axis 1, the last ones along axis 0."""
+    directions = [run(_Cell(write, op, d, back)) for d, back in enumerate(backwards(op.direction))]
     for index, (name, type_) in enumerate(zip(write.node.results, write.node.types, strict=True)):
         axis = 1 if index == 0 else 0
         axes = write.integers((axis,), "axes")
@@ -112,8 +114,8 @@ def _store(write: ExactWriter, directions: Sequence[tuple[str, ...]]) -> None:
 class _Cell:
     """One direction of a layer: its parameters, and the arithmetic of its steps."""
 
-    def __init__(self, write: ExactWriter, op: Layer, direction: int) -> None:
-        self.write, self.op, self.direction = write, op, direction
+    def __init__(self, write: ExactWriter, op: Layer, direction: int, backwards: bool) -> None:
+        self.write, self.op, self.direction, self.backwards = write, op, direction, backwards
         names = ("weights", "recurrent weights", "bias", "multipliers", "shifts", "tables")
         w, r, self.bias, self.multipliers, self.shifts, self.table = (
             write.known(index, what)[direction] for index, what in enumerate(names, 1)
@@ -131,9 +133,6 @@ class _Cell:
         """The part of an operand [D, ...] for this direction."""
         taken = self.step("Gather", self.write.operands[index], self.number(self.direction), axis=0)
         return self.write.cast(taken, DType.I64)
-
-    def peepholes(self) -> list[str]:
-        return self.split(self.part(9), 3)
 
     def split(self, x: str, count: int) -> list[str]:
         return self.slices(x, (self.hidden,) * count)
@@ -193,7 +192,7 @@ class _Cell:
         m, s = (np.asarray(number, np.int64) for number in factor)
         return rescaled(self.write, x, self.op.rounding, m, s)
 
-    def scan(self, step: Step, states: list[str], back: bool, *, lengths: int) -> tuple[str, list[str]]:
+    def scan(self, step: Step, states: list[str], *, lengths: int) -> tuple[str, list[str]]:
         """Run the steps over the sums with x; return the first state of every step, and the last states.
 
         A reversed sequence keeps its states until its last step.
@@ -214,4 +213,4 @@ class _Cell:
             held = [self.step("Where", now[1], new, old) for new, old in zip(after, before, strict=True)]
             return held, self.step("Where", now[1], after[0], self.number(self.op.zero_point))
 
-        return write.scan(body, states, entries, backwards=back)
+        return write.scan(body, states, entries, backwards=self.backwards)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 
 from npuq.ir import DType
-from npuq.ir.arithmetic import INT32, Interval, within
-from npuq.ir.ops.npu.result import Clamped
+from npuq.ir.arithmetic import INT32, within
+from npuq.ir.ops.npu.result import Accumulating, Clamped
 from npuq.ir.requantize import HALVES_UP
 
 from .writer import ExactWriter
@@ -26,17 +25,7 @@ _SIGN = np.uint64(1 << 63)
 _MOST_DROPPED = 22
 
 
-class Rescaling(Protocol):
-    """The requantization fields of an op."""
-
-    @property
-    def rounding(self) -> str: ...
-
-    @property
-    def accumulator(self) -> Interval: ...
-
-
-def requantized(write: ExactWriter, a: str, op: Rescaling, m: np.ndarray, s: np.ndarray) -> str:
+def requantized(write: ExactWriter, a: str, op: Accumulating, m: np.ndarray, s: np.ndarray) -> str:
     """round(a * m / 2**s) of the int64 accumulators of an op; m and s are int64 and broadcast to them."""
     if op.rounding == "single_half_up" and not within(op.accumulator, INT32):
         return _single_half_up_wide(write, a, m, s)

@@ -67,7 +67,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
             builder.input(name, type_)
             continue
         builder.input(name, TensorType(DType.F32, type_.shape))
-        entered[name] = builder.add(_quantize(type_), name, name=f"{name}.q")
+        entered[name] = builder.add(Quantize.to(type_), name, name=f"{name}.q")
     builder.constants.update(graph.constants)
     builder.types.update({name: known.type for name, known in graph.constants.items()})
     for node in graph.nodes:
@@ -91,13 +91,6 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
             builder.types[outputs[name]] = cast.type
             builder.nodes.append(cast)
     return builder.build(outputs)
-
-
-def _quantize(type_: TensorType) -> Quantize:
-    quant, (low, high) = type_.quant, type_.dtype.range
-    assert quant is not None
-    scales, zero_points, axis = quant.scales, quant.zero_points, quant.axis
-    return Quantize(scales=scales, zero_points=zero_points, axis=axis, dtype=type_.dtype, low=low, high=high)
 
 
 def _emitter(node: Node) -> Emit:

@@ -22,17 +22,7 @@ DEEPEST = 6
 
 HIGHEST_RANK = 32
 
-DAMAGE = (
-    struct.error,
-    ArithmeticError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+DAMAGE = struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError
 """The errors of the FlatBuffers runtime and NumPy for damaged files."""
 
 

@@ -39,6 +39,15 @@ class Quantize(Scaled):
     low: int = -128
     high: int = 127
 
+    @classmethod
+    def to(cls, type_: TensorType) -> Quantize:
+        """From reals to the whole range of a quantized type."""
+        quant, (low, high) = type_.quant, type_.dtype.range
+        assert quant is not None, type_
+        return cls(
+            scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=type_.dtype, low=low, high=high
+        )
+
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype is DType.F32, f"{x.dtype} operand, f32 wanted")
         low, high = self.dtype.range

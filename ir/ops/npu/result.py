@@ -48,6 +48,7 @@ class Accumulating(Integer):
     """An integer op that requantizes sums; `accumulator` holds every partial sum in any order: the compiler's proof."""
 
     __slots__ = ()
+    rounding: str
     accumulator: Interval
     sums_have_64_bits: ClassVar[bool] = False
     """Whether the sums have 64 bits, whatever the target's accumulators have."""
