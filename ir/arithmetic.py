@@ -6,7 +6,6 @@ Rule numbers are those of `docs/arithmetic.md`; `ir/requantize.py` applies the n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -22,18 +21,16 @@ SHIFTS: Interval = (2, 62)
 
 INT32: Interval = (-(1 << 31), (1 << 31) - 1)
 
-LARGEST: Mapping[str, int] = MappingProxyType(
-    {
-        "single_half_up": 1 << 53,
-        "tflite_double": 1 << 31,
-        "tosa_double": 1 << 31,
-        "mul16": 1 << 47,
-        "pot_half_up": 1 << 31,
-        "pot_half_away": 1 << 31,
-        "floor": 1 << 31,
-        "half_away": 1 << 31,
-    }
-)
+LARGEST: Mapping[str, int] = {
+    "single_half_up": 1 << 53,
+    "tflite_double": 1 << 31,
+    "tosa_double": 1 << 31,
+    "mul16": 1 << 47,
+    "pot_half_up": 1 << 31,
+    "pot_half_away": 1 << 31,
+    "floor": 1 << 31,
+    "half_away": 1 << 31,
+}
 """Every rounding profile with the greatest magnitude of an accumulator that it is defined for."""
 
 

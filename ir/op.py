@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -109,11 +110,18 @@ def op(name: str, function: Callable[..., jax.Array] | None = None) -> Callable[
     return register
 
 
-def define(kind: type[O], name: str, function: Callable[..., jax.Array], meaning: str, **traits: Any) -> type[O]:
+def define(
+    kind: type[O],
+    name: str,
+    function: Callable[..., jax.Array],
+    meaning: str,
+    image: Bounds = UNBOUNDED,
+    **traits: bool,
+) -> type[O]:
     """Register an op of a kind that adds no attributes: its docstring is `meaning`, `traits` are class variables."""
     title = "".join(map(str.capitalize, name.split("_")))
-    body = {"__module__": kind.__module__, "__doc__": meaning, **traits}
-    cls: type[O] = type(title, (kind,), body)
+    module = sys._getframe(1).f_globals["__name__"]  # the caller's, as of a named tuple
+    cls: type[O] = type(title, (kind,), {"__module__": module, "__doc__": meaning, "image": image, **traits})
     return op(name, function)(cls)
 
 

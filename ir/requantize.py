@@ -1,4 +1,4 @@
-"""Rounding at run time: an accumulator, a multiplier and a shift give an integer result.
+"""Rounding at run time: an accumulator, a multiplier and a shift give an integer result; divisions and roots.
 
 Rule numbers (R1, R2, ...) are those of `docs/arithmetic.md`, which also proves each lane exact. Multipliers and shifts
 are run-time arrays; a lane is chosen from what is known before: the proven interval of the accumulator.
@@ -7,7 +7,6 @@ are run-time arrays; a lane is chosen from what is known before: the proven inte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TypedDict, TypeVar, Unpack
 
 import jax
@@ -19,6 +18,9 @@ from .types import DType
 
 HALVES_UP = frozenset({"single_half_up", "tosa_double", "mul16", "pot_half_up"})
 """The profiles in which a plain rounded shift (of a sum, rule R9) rounds halves up."""
+
+RECIPROCAL_FRACTION = 61
+"""What a reciprocal root is a fraction of: `reciprocal_root` gives R with R * 2**(e - 61) near 1 / sqrt(x)."""
 
 Factor = TypeVar("Factor", jax.Array, np.ndarray)
 
@@ -171,17 +173,44 @@ def _half_away(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
     return jnp.sign(a) * _single_half_up(jnp.abs(a), m, s)
 
 
-_PROFILES: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = MappingProxyType(
-    {
-        "single_half_up": _single_half_up,
-        "tflite_double": _tflite_double,
-        "tosa_double": _tosa_double,
-        "mul16": _mul16,
-        "pot_half_up": _pot_half_up,
-        "pot_half_away": _pot_half_away,
-        "floor": _floor,
-        "half_away": _half_away,
-    }
-)
+_PROFILES: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
+    "single_half_up": _single_half_up,
+    "tflite_double": _tflite_double,
+    "tosa_double": _tosa_double,
+    "mul16": _mul16,
+    "pot_half_up": _pot_half_up,
+    "pot_half_away": _pot_half_away,
+    "floor": _floor,
+    "half_away": _half_away,
+}
 
 assert _PROFILES.keys() == LARGEST.keys()
+
+
+def rounded_division(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """floor(numerator / denominator + 1/2): rule I1. Any int64 numerator, a positive denominator."""
+    quotient = jnp.floor_divide(numerator, denominator)
+    rest = numerator - quotient * denominator
+    return quotient + (rest >= denominator - rest)
+
+
+def rounded_root(x: jax.Array) -> jax.Array:
+    """The integer nearest to sqrt(x), 0 <= x < 2**62: rule I2.
+
+    The float64 root is less than 2**-20 off, so that its integer part is off by at most one, which the squares tell.
+    """
+    guess = jnp.sqrt(x.astype(jnp.float64)).astype(jnp.int64)
+    guess = guess - (guess * guess > x)
+    rest = x - guess * guess
+    guess, rest = jnp.where(rest > 2 * guess, guess + 1, guess), jnp.where(rest > 2 * guess, rest - 2 * guess - 1, rest)
+    return guess + (rest > guess)
+
+
+def reciprocal_root(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(R, e) with R in [2**30, 2**31] and R * 2**(e - 61) = (1 + d) / sqrt(x), |d| <= 2**-30: rule I3.
+
+    Requires 1 <= x < 2**62.
+    """
+    e = (jax.lax.clz(x) - 2) >> 1
+    root = rounded_root(x << (2 * e))
+    return rounded_division(jnp.full_like(root, 1 << RECIPROCAL_FRACTION), root), e

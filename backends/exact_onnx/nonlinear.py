@@ -9,7 +9,7 @@ import numpy as np
 from npuq.ir import DType
 from npuq.ir.ops.npu.division import Div, Hypot
 from npuq.ir.ops.npu.norm import LayerNorm, RmsNorm, normal_fraction
-from npuq.ir.roots import RECIPROCAL_FRACTION
+from npuq.ir.requantize import RECIPROCAL_FRACTION
 
 from .rounding import clamped, requantized, rounded_shift
 from .writer import ExactWriter, emits

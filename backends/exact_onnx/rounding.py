@@ -8,7 +8,6 @@ a limit changes nothing. An arithmetic shift is a logical shift of the number pl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -154,15 +153,13 @@ def _half_away(write: ExactWriter, a: str, m: np.ndarray, s: np.ndarray) -> str:
     return _signed(write, a, lambda size: _single_half_up(write, size, m, s))
 
 
-_PROFILES: Mapping[str, Round] = MappingProxyType(
-    {
-        "single_half_up": _single_half_up,
-        "tflite_double": _tflite_double,
-        "tosa_double": _tosa_double,
-        "mul16": _mul16,
-        "pot_half_up": _pot_half_up,
-        "pot_half_away": _pot_half_away,
-        "floor": _floor,
-        "half_away": _half_away,
-    }
-)
+_PROFILES: Mapping[str, Round] = {
+    "single_half_up": _single_half_up,
+    "tflite_double": _tflite_double,
+    "tosa_double": _tosa_double,
+    "mul16": _mul16,
+    "pot_half_up": _pot_half_up,
+    "pot_half_away": _pot_half_away,
+    "floor": _floor,
+    "half_away": _half_away,
+}

@@ -53,7 +53,7 @@ def renamed(write: Writer, op: Op) -> None:
 
 
 @exports(activation.Silu)
-def silu(write: Writer, op: activation.Silu) -> None:
+def silu(write: Writer, op: Op) -> None:
     """ONNX has no SiLU before opset 24."""
     (x,) = write.operands
     write.last("Mul", x, write.step("Sigmoid", x))
@@ -70,7 +70,7 @@ def hard_swish(write: Writer, op: activation.HardSwish) -> None:
 
 
 @exports(activation.Mish)
-def mish(write: Writer, op: activation.Mish) -> None:
+def mish(write: Writer, op: Op) -> None:
     """An operator since opset 18."""
     (x,) = write.operands
     if write.opset >= 18:

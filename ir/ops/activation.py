@@ -10,9 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import require
-from ..op import Bounds, Op, op
+from ..op import Bounds, Op, define, op
 from ..types import TensorType
 from .elementwise import Unary, broadcast
+
+Sigmoid = define(Unary, "sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).", image=(0.0, 1.0))
+Tanh = define(Unary, "tanh", jnp.tanh, "The hyperbolic tangent.", image=(-1.0, 1.0))
+Silu = define(Unary, "silu", jax.nn.silu, "x * sigmoid(x), also named swish.")
+Mish = define(Unary, "mish", jax.nn.mish, "x * tanh(softplus(x)).")
+Softplus = define(Unary, "softplus", jax.nn.softplus, "log(1 + exp(x)).")
+Softsign = define(Unary, "softsign", jax.nn.soft_sign, "x / (1 + |x|).", image=(-1.0, 1.0))
 
 
 @op("relu")
@@ -73,20 +80,6 @@ class PRelu(Op):
         return jnp.where(x < 0, slope * x, x)
 
 
-@op("sigmoid", jax.nn.sigmoid)
-class Sigmoid(Unary):
-    """1 / (1 + exp(-x))."""
-
-    image: ClassVar[Bounds] = (0.0, 1.0)
-
-
-@op("tanh", jnp.tanh)
-class Tanh(Unary):
-    """The hyperbolic tangent."""
-
-    image: ClassVar[Bounds] = (-1.0, 1.0)
-
-
 @op("hard_sigmoid")
 class HardSigmoid(Unary):
     """alpha * x + beta, limited to [0, 1]."""
@@ -106,16 +99,6 @@ class HardSwish(Unary):
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return x * jnp.clip(x * (1 / 6) + 0.5, 0.0, 1.0)
-
-
-@op("silu", jax.nn.silu)
-class Silu(Unary):
-    """x * sigmoid(x), also named swish."""
-
-
-@op("mish", jax.nn.mish)
-class Mish(Unary):
-    """x * tanh(softplus(x))."""
 
 
 @op("elu")
@@ -147,18 +130,6 @@ class Celu(Unary):
 
     def evaluate(self, x: jax.Array) -> jax.Array:
         return jax.nn.celu(x, self.alpha)
-
-
-@op("softplus", jax.nn.softplus)
-class Softplus(Unary):
-    """log(1 + exp(x))."""
-
-
-@op("softsign", jax.nn.soft_sign)
-class Softsign(Unary):
-    """x / (1 + |x|)."""
-
-    image: ClassVar[Bounds] = (-1.0, 1.0)
 
 
 @op("gelu")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import jax
@@ -28,6 +27,7 @@ Step = Callable[[State, jax.Array], State]
 Cell = tuple[Step, State, jax.Array]
 """A step from a state and the sums with x, the first states, and the sums with x of all steps."""
 Function = Callable[[jax.Array], jax.Array]
+Functions = tuple[Function, ...]
 
 
 def backwards(direction: Direction) -> tuple[bool, ...]:
@@ -39,21 +39,19 @@ def _elu(x: jax.Array, alpha: float) -> jax.Array:
     return jnp.where(x < 0, alpha * jnp.expm1(jnp.minimum(x, jnp.zeros((), x.dtype))), x)
 
 
-ACTIVATIONS: Mapping[str, tuple[Callable[..., jax.Array], tuple[float, ...]]] = MappingProxyType(
-    {
-        "Relu": (jax.nn.relu, ()),
-        "Tanh": (jnp.tanh, ()),
-        "Sigmoid": (jax.nn.sigmoid, ()),
-        "Affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
-        "LeakyRelu": (lambda x, alpha: jnp.where(x < 0, alpha * x, x), (0.01,)),
-        "ThresholdedRelu": (lambda x, alpha: jnp.where(x >= alpha, x, jnp.zeros((), x.dtype)), (1.0,)),
-        "ScaledTanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), (1.0, 1.0)),
-        "HardSigmoid": (lambda x, alpha, beta: jnp.clip(alpha * x + beta, 0.0, 1.0), (0.2, 0.5)),
-        "Elu": (_elu, (1.0,)),
-        "Softsign": (jax.nn.soft_sign, ()),
-        "Softplus": (jax.nn.softplus, ()),
-    }
-)
+ACTIVATIONS: Mapping[str, tuple[Callable[..., jax.Array], tuple[float, ...]]] = {
+    "Relu": (jax.nn.relu, ()),
+    "Tanh": (jnp.tanh, ()),
+    "Sigmoid": (jax.nn.sigmoid, ()),
+    "Affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
+    "LeakyRelu": (lambda x, alpha: jnp.where(x < 0, alpha * x, x), (0.01,)),
+    "ThresholdedRelu": (lambda x, alpha: jnp.where(x >= alpha, x, jnp.zeros((), x.dtype)), (1.0,)),
+    "ScaledTanh": (lambda x, alpha, beta: alpha * jnp.tanh(beta * x), (1.0, 1.0)),
+    "HardSigmoid": (lambda x, alpha, beta: jnp.clip(alpha * x + beta, 0.0, 1.0), (0.2, 0.5)),
+    "Elu": (_elu, (1.0,)),
+    "Softsign": (jax.nn.soft_sign, ()),
+    "Softplus": (jax.nn.softplus, ()),
+}
 """The functions that a gate may have, by ONNX's names, with the defaults of their constants alpha and beta."""
 
 
@@ -169,9 +167,12 @@ def scan_steps(
 
 
 def scan_directions(
-    direction: Direction, cell: Callable[[int], Cell], lengths: jax.Array | None, outside: int = 0
+    direction: Direction, cell: Callable[[int], Cell], lengths: jax.Array | None = None, *, outside: int = 0
 ) -> Arrays:
-    """Scan every direction d from `cell(d)`; give all steps [T, D, N, H] and the last states [D, N, H]."""
+    """Scan every direction d from `cell(d)`; give all steps [T, D, N, H] and the last states [D, N, H].
+
+    A cell computes the sums with x of all steps at once.
+    """
     found = []
     for d, back in enumerate(backwards(direction)):
         every, last = scan_steps(*cell(d), lengths, backwards=back, outside=outside)
@@ -213,18 +214,9 @@ class Lstm(Recurrent):
         require(peepholes in (None, wanted), f"peepholes {peepholes}, {wanted} wanted")
         return y, h, h
 
-    def evaluate(
-        self,
-        x: jax.Array,
-        w: jax.Array,
-        r: jax.Array,
-        b: jax.Array,
-        h0: jax.Array,
-        c0: jax.Array,
-        peepholes: jax.Array | None = None,
-        lengths: jax.Array | None = None,
-    ) -> Arrays:
-        """The products with x of all steps at once, those with h in a scan."""
+    def evaluate(self, *operands: jax.Array) -> Arrays:
+        x, w, r, b, h0, c0, *rest = operands
+        peepholes, lengths = (*rest, None, None)[:2]
 
         def cell(d: int) -> Cell:
             holes = None if peepholes is None else jnp.split(peepholes[d], 3)
@@ -236,15 +228,9 @@ class Lstm(Recurrent):
         return scan_directions(self.direction, cell, lengths)
 
     def _step(
-        self,
-        functions: tuple[Function, ...],
-        r: jax.Array,
-        holes: list[jax.Array] | None,
-        state: State,
-        sums: jax.Array,
+        self, functions: Functions, r: jax.Array, holes: list[jax.Array] | None, state: State, sums: jax.Array
     ) -> State:
-        f, g, h = functions
-        hidden, cell = state
+        (f, g, h), (hidden, cell) = functions, state
         i, o, forget, candidate = jnp.split(sums + _product(hidden, r), 4, -1)
         if holes is not None:
             i, forget = i + holes[0] * cell, forget + holes[2] * cell
@@ -280,23 +266,14 @@ class Gru(Recurrent):
     ) -> tuple[TensorType, TensorType]:
         return self.checked(x, w, r, (wb, rb), (h0,), lengths)
 
-    def evaluate(
-        self,
-        x: jax.Array,
-        w: jax.Array,
-        r: jax.Array,
-        wb: jax.Array,
-        rb: jax.Array,
-        h0: jax.Array,
-        lengths: jax.Array | None = None,
-    ) -> Arrays:
-        """The products with x of all steps at once, those with h in a scan."""
+    def evaluate(self, *operands: jax.Array) -> Arrays:
+        x, w, r, wb, rb, h0, *lengths = operands
 
         def cell(d: int) -> Cell:
             f, g = map(self.limited, self.named(d))
             return partial(self._step, f, g, r[d], rb[d]), (h0[d],), _product(x, w[d]) + wb[d]
 
-        return scan_directions(self.direction, cell, lengths)
+        return scan_directions(self.direction, cell, *lengths)
 
     def _step(self, f: Function, g: Function, r: jax.Array, rb: jax.Array, state: State, sums: jax.Array) -> State:
         (hidden,) = state
@@ -328,16 +305,14 @@ class Rnn(Recurrent):
     ) -> tuple[TensorType, TensorType]:
         return self.checked(x, w, r, (b,), (h0,), lengths)
 
-    def evaluate(
-        self, x: jax.Array, w: jax.Array, r: jax.Array, b: jax.Array, h0: jax.Array, lengths: jax.Array | None = None
-    ) -> Arrays:
-        """The products with x of all steps at once, those with h in a scan."""
+    def evaluate(self, *operands: jax.Array) -> Arrays:
+        x, w, r, b, h0, *lengths = operands
 
         def cell(d: int) -> Cell:
             (f,) = map(self.limited, self.named(d))
             return partial(self._step, f, r[d]), (h0[d],), _product(x, w[d]) + b[d]
 
-        return scan_directions(self.direction, cell, lengths)
+        return scan_directions(self.direction, cell, *lengths)
 
     def _step(self, f: Function, r: jax.Array, state: State, sums: jax.Array) -> State:
         return (f(sums + _product(state[0], r)),)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir.roots import reciprocal_root, rounded_division, rounded_root
+from npuq.ir.requantize import reciprocal_root, rounded_division, rounded_root
 
 MOST = (1 << 62) - 1
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from ...arithmetic import Interval
 from ...errors import require
 from ...op import no_products, op
-from ...requantize import clamp
-from ...roots import rounded_division, rounded_root
+from ...requantize import clamp, rounded_division, rounded_root
 from ...types import TensorType
 from ..elementwise import broadcast
 from .result import Clamped, Operand, Requantized, centred, require_integers

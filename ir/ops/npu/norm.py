@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from ...arithmetic import require_rounding
 from ...errors import require
 from ...op import no_products, op
-from ...requantize import rounded_shift
-from ...roots import RECIPROCAL_FRACTION, reciprocal_root
+from ...requantize import RECIPROCAL_FRACTION, reciprocal_root, rounded_shift
 from ...types import DType, TensorType
 from ..elementwise import broadcast
 from .result import Clamped, require_zero_point

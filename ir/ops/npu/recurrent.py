@@ -20,7 +20,7 @@ from ...op import Arrays, Types, op
 from ...requantize import Ends, requantize, symmetric
 from ...types import DType, TensorType
 from ..recurrent import Cell, Direction, State, backwards, require_lengths, scan_directions
-from .interpolate import interpolated
+from .interpolate import LENGTHS, interpolated
 from .products import dot, exact_products
 from .result import Accumulating, Clamped, Operand, require_zero_point
 
@@ -76,7 +76,7 @@ class Recurrent(Clamped, Accumulating):
             wanted = TensorType(DType.I64 if what == "bias" else DType.I32, (d, 2, rows))
             require(type_ == wanted, f"{what} {type_}, {wanted} wanted")
         entries = table.shape[-1] if table.rank == 3 else 0
-        sized = entries in {(1 << n) + 1 for n in range(8, 13)} and table.shape[:2] == (d, self.functions)
+        sized = entries in {(1 << n) + 1 for n in LENGTHS} and table.shape[:2] == (d, self.functions)
         require(
             table.dtype is DType.I16 and sized, f"table {table}, i16[{d},{self.functions},2^n + 1], n 8 to 12 wanted"
         )
@@ -117,7 +117,7 @@ class Recurrent(Clamped, Accumulating):
             step = partial(self._step, partial(self.gate, table[d], d), r[d], with_h, **own)
             return step, tuple(state[d] for state in states), self.sums(x, w[d], with_x)
 
-        return scan_directions(self.direction, cell, lengths, self.zero_point)
+        return scan_directions(self.direction, cell, lengths, outside=self.zero_point)
 
     def sums(self, x: jax.Array, w: jax.Array, factors: Arrays) -> jax.Array:
         """Rule G1: x [..., K] times the rows of w [M, K] plus a bias, in 2^-20."""
@@ -162,10 +162,6 @@ def mixed(a: jax.Array, x: jax.Array, b: jax.Array, y: jax.Array) -> jax.Array:
     """a * x + b * y of factors a, b and y in 2^-15 and a state x in 2^-20: a state, rounded once."""
     total = rounded(a * x + ((b * y) << (SUM_FRACTION - UNIT_FRACTION)), UNIT_FRACTION)
     return jnp.clip(total, -STATE_LIMIT, STATE_LIMIT)
-
-
-def _split(x: jax.Array, count: int) -> list[jax.Array]:
-    return jnp.split(x, count, -1)
 
 
 @op("npu.lstm")
@@ -224,9 +220,9 @@ class Lstm(Recurrent):
         holes: jax.Array | None = None,
     ) -> State:
         hidden, cell = state
-        i, o, forget, candidate = _split(sums + self.sums(hidden, r, factors), 4)
+        i, o, forget, candidate = jnp.split(sums + self.sums(hidden, r, factors), 4, -1)
         if holes is not None:
-            of_i, of_o, of_forget = _split(holes, 3)
+            of_i, of_o, of_forget = jnp.split(holes, 3, -1)
             i, forget = i + rounded(of_i * cell, SUM_FRACTION), forget + rounded(of_forget * cell, SUM_FRACTION)
         i = function(0, i)
         forget = UNIT - i if self.input_forget else function(0, forget)
@@ -283,7 +279,7 @@ class Gru(_WithoutCell):
         stored, hidden = state
         gated = 2 * stored.shape[-1]
         first, last = (tuple(factor[part] for factor in factors) for part in (slice(gated), slice(gated, None)))
-        z, reset = _split(function(0, sums[..., :gated] + self.sums(stored, r[:gated], first)), 2)
+        z, reset = jnp.split(function(0, sums[..., :gated] + self.sums(stored, r[:gated], first)), 2, -1)
         if self.linear_before_reset:
             inner = rounded(reset * self.sums(stored, r[gated:], last), UNIT_FRACTION)
         else:
