@@ -1,16 +1,17 @@
-"""The arguments of a converter: a node of the source, and the graph under construction."""
+"""The arguments of a converter: a node of the source, and the graph under construction; tables of converters."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from npuq.ir import Builder, Op, RuleError, TensorType, require, results_of
+from npuq.ir import Builder, DType, Op, RuleError, TensorType, ops, require, results_of
 
 EAGER = 1 << 14
 """Constants up to this many elements are folded at import, larger ones by fold-constants."""
@@ -22,6 +23,7 @@ Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Float = float
 T = TypeVar("T")
+C = TypeVar("C")
 _REQUIRED: Any = object()
 
 
@@ -146,7 +148,24 @@ class Context:
         assert array is not None
         return array
 
-    def integers(self, index: int, what: str) -> tuple[int, ...]:
+    @property
+    def x(self) -> str:
+        """The first operand."""
+        return self.node.operand(0)
+
+    @property
+    def shape(self) -> Ints:
+        """The shape of the first operand."""
+        return self.type(self.x).shape
+
+    def operand(self, index: int) -> str:
+        return self.node.operand(index)
+
+    def axis(self, axis: int, rank: int | None = None) -> int:
+        """An axis of the first operand, or of `rank` axes, counted from the front."""
+        return front(axis, len(self.shape) if rank is None else rank)
+
+    def integers(self, index: int, what: str) -> Ints:
         """The integers of the constant operand `index`, flattened."""
         array = self.required(index, what)
         require(array.dtype.kind in "iu" and array.ndim <= 1, f"{what} must be a list of integers")
@@ -156,15 +175,53 @@ class Context:
         """Add a constant of the translation; `name` follows the name of the node's first output."""
         return self.builder.constant(array, f"{self._stem}.{name}")
 
+    def number(self, value: Float, name: str = "c", like: str | None = None) -> str:
+        """A scalar of the element type of `like`, by default the first operand."""
+        return self.constant(np.asarray(value, self.type(like or self.x).dtype.numpy), name)
+
     def own_constant(self, array: np.ndarray) -> str:
         """Add the node's own constant, under the user's name."""
         self.builder.release(self._stem)
         return self.builder.constant(array, self._stem)
 
     def add(self, op: Op, *operands: str) -> str:
-        """Append an op with one result, or fold it if all operands are constants and the result is small."""
-        (result,) = self.add_all(op, *operands)
+        """Append an op with one result; the default operand is the node's first.
+
+        If all operands are constants, a small result becomes a constant.
+        """
+        (result,) = self.add_all(op, *(operands or (self.x,)))
         return result
+
+    def cast(self, x: str, dtype: DType) -> str:
+        return x if self.type(x).dtype is dtype else self.add(ops.Cast(to=dtype), x)
+
+    def move(self, op: Op, x: str) -> str:
+        """Append an op that only moves elements."""
+        return self.add(op, x)
+
+    def reshaped(self, x: str, shape: Iterable[int]) -> str:
+        shape = tuple(map(int, shape))
+        return x if self.type(x).shape == shape else self.move(ops.Reshape(shape=shape), x)
+
+    def unsqueezed(self, x: str, axis: int) -> str:
+        """Insert an axis of size 1."""
+        shape = self.type(x).shape
+        return self.reshaped(x, (*shape[:axis], 1, *shape[axis:]))
+
+    def sliced(self, x: str, ranges: Sequence[range]) -> str:
+        """Select elements along each axis."""
+        op = ops.Slice(
+            starts=tuple(along.start for along in ranges),
+            stops=tuple(along.stop for along in ranges),
+            steps=tuple(along.step for along in ranges),
+        )
+        return self.move(op, x)
+
+    def parts(self, x: str, axis: int, sizes: Iterable[int]) -> tuple[str, ...]:
+        """Cut an axis into parts of these sizes."""
+        whole = [range(size) for size in self.type(x).shape]
+        bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+        return tuple(self.sliced(x, [*whole[:axis], range(*bound), *whole[axis + 1 :]]) for bound in bounds)
 
     def add_all(self, op: Op, *operands: str) -> tuple[str, ...]:
         """Append an op with any number of results; `finish` gives them the user's names."""
@@ -203,6 +260,21 @@ def require_size(shape: tuple[int, ...]) -> None:
     """Refuse a value of more than `LARGEST` elements, before anything is allocated for it."""
     require(all(size >= 0 for size in shape), f"a dimension must not be negative: {shape}")
     require(math.prod(shape) <= LARGEST, f"a value of shape {shape} has more than {LARGEST} elements")
+
+
+def registering(converters: dict[str, C]) -> Callable[..., Callable[[C], C]]:
+    """Return a decorator that registers a converter under the names of operators."""
+
+    def converts(*operators: str) -> Callable[[C], C]:
+        def register(convert: C) -> C:
+            for operator in operators:
+                assert operator not in converters, operator
+                converters[operator] = convert
+            return convert
+
+        return register
+
+    return converts
 
 
 def _compute(op: Op, operands: list[Any], types: tuple[TensorType, ...]) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ def prelu(layer: Layer) -> str:
     shape = layer.shape
     count = 1 if layer.message.prelu_param.channel_shared else shape[1]
     slope = layer.array(0, "slope", count).reshape((count,) + (1,) * (len(shape) - 2))
-    return layer.add(ops.PRelu(), layer.x, layer.context.constant(slope, "slope"))
+    return layer.add(ops.PRelu(), layer.x, layer.constant(slope, "slope"))
 
 
 @converts("ELU")
@@ -101,7 +101,7 @@ def _log_base(parameter: Any) -> float:
 
 @converts("Eltwise")
 def eltwise(layer: Layer) -> str:
-    parameter, operands = layer.message.eltwise_param, layer.all_operands()
+    parameter, operands = layer.message.eltwise_param, layer.node.all_operands()
     require(len(operands) >= 2, f"{len(operands)} bottoms, 2 or more wanted")
     shapes = {layer.type(operand).shape for operand in operands}
     require(len(shapes) == 1, f"bottoms of shapes {' and '.join(map(str, sorted(shapes)))}, equal ones wanted")
@@ -124,27 +124,27 @@ def batch_norm(layer: Layer) -> str:
     count = layer.array(2, "scale factor", 1).item()
     factor = 0.0 if count == 0 else 1 / count
     mean, variance = (
-        layer.context.constant((layer.array(index, what, channels) * np.float64(factor)).astype(np.float32), what)
+        layer.constant((layer.array(index, what, channels) * np.float64(factor)).astype(np.float32), what)
         for index, what in enumerate(("mean", "variance"))
     )
     if parameter.scale_bias:
         scale, offset = layer.weight(3, "scale", channels), layer.weight(4, "bias", channels)
     else:
-        scale = layer.context.constant(np.ones(channels, np.float32), "scale")
-        offset = layer.context.constant(np.zeros(channels, np.float32), "bias")
+        scale = layer.constant(np.ones(channels, np.float32), "scale")
+        offset = layer.constant(np.zeros(channels, np.float32), "bias")
     return layer.add(ops.BatchNorm(epsilon=parameter.eps), layer.x, scale, offset, mean, variance)
 
 
 @converts("Scale")
 def scale(layer: Layer) -> str:
     """A factor per element of some axes, stored or computed, and an optional stored bias."""
-    parameter, stored = layer.message.scale_param, len(layer.operands) == 1
+    parameter, stored = layer.message.scale_param, len(layer.node.operands) == 1
     factor, shape = _along(layer, parameter, "scale")
     y = layer.add(ops.Mul(), layer.x, factor)
     if not parameter.bias_term:
         return y
     bias = layer.array(1 if stored else 0, "bias", *_own(shape)).reshape(shape)
-    return layer.add(ops.Add(), y, layer.context.constant(bias, "bias"))
+    return layer.add(ops.Add(), y, layer.constant(bias, "bias"))
 
 
 @converts("Bias")
@@ -156,13 +156,13 @@ def bias(layer: Layer) -> str:
 def _along(layer: Layer, parameter: Any, what: str) -> tuple[str, tuple[int, ...]]:
     """Return the second bottom or the stored array, with the shape that broadcasts to the first, and that shape."""
     shape, axis = layer.shape, layer.axis(parameter.axis)
-    computed = layer.operand(1) if len(layer.operands) > 1 else None
+    computed = layer.operand(1) if len(layer.node.operands) > 1 else None
     count = layer.type(computed).rank if computed is not None else parameter.num_axes
     stop = len(shape) if count == -1 else axis + count
     require(stop <= len(shape), f"axes {axis} to {stop} of {len(shape)}")
     wanted = shape[axis:stop] + (1,) * (len(shape) - stop)
     if computed is None:
-        return layer.context.constant(layer.array(0, what, *_own(wanted)).reshape(wanted), what), wanted
+        return layer.constant(layer.array(0, what, *_own(wanted)).reshape(wanted), what), wanted
     return layer.add(ops.Reshape(shape=wanted), computed), wanted
 
 
@@ -182,7 +182,7 @@ def normalize(layer: Layer) -> str:
     norm = layer.add(ops.Sqrt(), layer.add(ops.Add(), total, layer.number(parameter.eps, "epsilon")))
     count = 1 if parameter.channel_shared else shape[1]
     factor = layer.array(0, "scale", count).reshape((count,) + (1,) * (len(shape) - 2))
-    return layer.add(ops.Mul(), layer.add(ops.Div(), layer.x, norm), layer.context.constant(factor, "scale"))
+    return layer.add(ops.Mul(), layer.add(ops.Div(), layer.x, norm), layer.constant(factor, "scale"))
 
 
 @converts("MVN")

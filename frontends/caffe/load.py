@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..context import Context, Node, require_size
+from ..context import Node, require_size
 from ..problem import Outcome, Problems
 from ..specialize import Shapes
 from .read import Net, read_net
@@ -97,5 +97,5 @@ class _Importer:
         # The value of an in-place layer has the layer's name.
         names = tuple(spec.name if top in self.builder.types else top for top in spec.tops)
         with self.problems.noted(spec.type, place):
-            return translate(Layer(Context(self.builder, Node(spec.type, place, operands, names, {})), spec))
+            return translate(Layer(self.builder, Node(spec.type, place, operands, names, {}), spec=spec))
         return None

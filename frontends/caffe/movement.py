@@ -32,7 +32,7 @@ def concat(layer: Layer) -> str:
     """`concat_dim` is the older name of the axis."""
     parameter = layer.message.concat_param
     axis = parameter.concat_dim if parameter.HasField("concat_dim") else parameter.axis
-    return layer.add(ops.Concat(axis=layer.axis(axis)), *layer.all_operands())
+    return layer.add(ops.Concat(axis=layer.axis(axis)), *layer.node.all_operands())
 
 
 @converts("Slice")
@@ -48,20 +48,13 @@ def slice_(layer: Layer) -> tuple[str, ...]:
     require(len(points) == count - 1, f"{len(points)} slice points for {count} tops")
     bounds = (0, *points, size)
     require(all(one < two for one, two in itertools.pairwise(bounds)), f"slice points {points} of {size} elements")
-    return tuple(_part(layer, layer.x, axis, start, stop) for start, stop in itertools.pairwise(bounds))
-
-
-def _part(layer: Layer, x: str, axis: int, start: int, stop: int) -> str:
-    shape = layer.type(x).shape
-    starts = tuple(start if index == axis else 0 for index in range(len(shape)))
-    stops = tuple(stop if index == axis else size for index, size in enumerate(shape))
-    return layer.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), x)
+    return layer.parts(layer.x, axis, [two - one for one, two in itertools.pairwise(bounds)])
 
 
 @converts("Crop")
 def crop(layer: Layer) -> str:
     """The first bottom cut to the sizes of the second from `axis` on, at one offset or one per axis."""
-    require(len(layer.operands) == 2, f"{len(layer.operands)} bottoms, 2 wanted")
+    require(len(layer.node.operands) == 2, f"{len(layer.node.operands)} bottoms, 2 wanted")
     parameter = layer.message.crop_param
     first = layer.axis(parameter.axis)
     wanted = layer.type(layer.operand(1)).shape
@@ -74,7 +67,7 @@ def crop(layer: Layer) -> str:
     stops = tuple(start + size for start, size in zip(starts, (*layer.shape[:first], *wanted[first:]), strict=True))
     fits = all(stop <= size for stop, size in zip(stops, layer.shape, strict=True))
     require(fits, f"elements up to {stops} of a bottom of shape {layer.shape}")
-    return layer.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(stops)))
+    return layer.sliced(layer.x, list(map(range, starts, stops)))
 
 
 @converts("Flatten")

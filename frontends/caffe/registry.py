@@ -10,8 +10,8 @@ import numpy as np
 
 from npuq.ir import RuleError, require
 
+from ..context import Context, registering
 from ..onnx import apply
-from ..translation import Translation, registering
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Spec:
     weights: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer(Translation):
+@dataclass(slots=True, kw_only=True)
+class Layer(Context):
     """One layer under translation."""
 
     spec: Spec
@@ -39,7 +39,7 @@ class Layer(Translation):
 
     def weight(self, index: int, what: str, *shape: int) -> str:
         """The stored weights number `index` as a constant of the wanted shape: old files pad shapes with ones."""
-        return self.context.constant(self.array(index, what, *shape), what)
+        return self.constant(self.array(index, what, *shape), what)
 
     def array(self, index: int, what: str, *shape: int) -> np.ndarray:
         """The stored weights number `index` as an array of the wanted shape."""
@@ -52,7 +52,7 @@ class Layer(Translation):
         return found.reshape(shape)
 
     def onnx(self, operator: str, *operands: str, **attributes: Any) -> str:
-        return apply(self.context, operator, operands, attributes)
+        return apply(self, operator, operands, attributes)
 
 
 Converter = Callable[[Layer], "str | tuple[str, ...]"]
@@ -69,4 +69,4 @@ def translate(layer: Layer) -> tuple[str, ...]:
     results = (returned,) if isinstance(returned, str) else returned
     if len(results) != len(layer.spec.tops):
         raise RuleError(f"{len(layer.spec.tops)} tops, {len(results)} wanted")
-    return layer.context.finish(results)
+    return layer.finish(results)

@@ -84,7 +84,7 @@ def inner_product(layer: Layer) -> str:
     stored = (inputs, outputs) if parameter.transpose else (outputs, inputs)
     weight = layer.array(0, "weight", *stored)
     flat = layer.x if len(layer.shape) == axis + 1 else layer.add(ops.Reshape(shape=(*outer, inputs)))
-    operands = [flat, layer.context.constant(weight if parameter.transpose else weight.T, "weight")]
+    operands = [flat, layer.constant(weight if parameter.transpose else weight.T, "weight")]
     if parameter.bias_term:
         operands.append(layer.weight(1, "bias", outputs))
     return layer.add(ops.MatMul(), *operands)
@@ -132,17 +132,15 @@ def interpolation(layer: Layer) -> str:
     require(max(parameter.pad_beg, parameter.pad_end) <= 0, "positive padding is not supported")
     x = layer.x
     if parameter.pad_beg or parameter.pad_end:
-        starts = (0, 0, -parameter.pad_beg, -parameter.pad_beg)
-        sizes = layer.shape
-        stops = (*sizes[:2], sizes[2] + parameter.pad_end, sizes[3] + parameter.pad_end)
-        x = layer.add(ops.Slice(starts=starts, stops=stops, steps=(1, 1, 1, 1)))
+        inside = [range(-parameter.pad_beg, size + parameter.pad_end) for size in layer.shape[2:]]
+        x = layer.sliced(x, [*map(range, layer.shape[:2]), *inside])
     shape = layer.type(x).shape
     if parameter.height or parameter.width:
         space: Ints = (parameter.height, parameter.width)
     else:
         shrunk = ((size - 1) // parameter.shrink_factor + 1 for size in shape[2:])
         space = tuple(size + (size - 1) * (parameter.zoom_factor - 1) for size in shrunk)
-    sizes_ = layer.context.constant(np.asarray((*shape[:2], *space), np.int64))
+    sizes_ = layer.constant(np.asarray((*shape[:2], *space), np.int64))
     absent: Any = None
     return layer.onnx(
         "Resize", x, absent, absent, sizes_, mode="linear", coordinate_transformation_mode="align_corners"
@@ -152,9 +150,9 @@ def interpolation(layer: Layer) -> str:
 @converts("Upsample")
 def upsample(layer: Layer) -> str:
     """The nearest element; masks are not supported."""
-    require(len(layer.operands) == 1, "upsampling with a mask is not supported")
+    require(len(layer.node.operands) == 1, "upsampling with a mask is not supported")
     scale = layer.message.upsample_param.scale
-    scales = layer.context.constant(np.asarray((1, 1) + (scale,) * (len(layer.shape) - 2), np.float32))
+    scales = layer.constant(np.asarray((1, 1) + (scale,) * (len(layer.shape) - 2), np.float32))
     absent: Any = None
     attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return layer.onnx("Resize", layer.x, absent, scales, **attributes)

@@ -65,12 +65,12 @@ SAME = (
 
 @converts(*UNARY)
 def unary(equation: Equation) -> str:
-    return equation.add(UNARY[equation.primitive], equation.narrow(0))
+    return equation.add(UNARY[equation.node.op], equation.narrow(0))
 
 
 @converts(*BINARY)
 def binary(equation: Equation) -> str:
-    return equation.add(BINARY[equation.primitive], equation.narrow(0), equation.narrow(1))
+    return equation.add(BINARY[equation.node.op], equation.narrow(0), equation.narrow(1))
 
 
 @converts(*SAME)
@@ -99,17 +99,14 @@ def integer_pow(equation: Equation) -> str:
             return equation.add(ops.Mul(), x, x)
         case -1:
             return equation.add(ops.Reciprocal(), x)
-    return equation.add(ops.Pow(), x, equation.scalar(exponent, x))
+    return equation.add(ops.Pow(), x, equation.number(exponent, like=x))
 
 
 @converts("pow")
 def pow_(equation: Equation) -> str:
     """The exponent may be an integer."""
     x, exponent = equation.narrow(0), equation.narrow(1)
-    dtype = equation.type(x).dtype
-    if equation.type(exponent).dtype is not dtype:
-        exponent = equation.add(ops.Cast(to=dtype), exponent)
-    return equation.add(ops.Pow(), x, exponent)
+    return equation.add(ops.Pow(), x, equation.cast(exponent, equation.type(x).dtype))
 
 
 @converts("rsqrt")
@@ -120,19 +117,19 @@ def rsqrt(equation: Equation) -> str:
 @converts("log1p")
 def log1p(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(ops.Log(), equation.add(ops.Add(), x, equation.scalar(1, x)))
+    return equation.add(ops.Log(), equation.add(ops.Add(), x, equation.number(1, like=x)))
 
 
 @converts("expm1")
 def expm1(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(ops.Sub(), equation.add(ops.Exp(), x), equation.scalar(1, x))
+    return equation.add(ops.Sub(), equation.add(ops.Exp(), x), equation.number(1, like=x))
 
 
 @converts("exp2")
 def exp2(equation: Equation) -> str:
     x = equation.narrow(0)
-    return equation.add(ops.Exp(), equation.add(ops.Mul(), x, equation.scalar(math.log(2), x)))
+    return equation.add(ops.Exp(), equation.add(ops.Mul(), x, equation.number(math.log(2), like=x)))
 
 
 @converts("erfc")
@@ -140,7 +137,7 @@ def erfc(equation: Equation) -> str:
     """1 - erf(x), or 1 + erf(u) if x is -u, the form of the exact GELU."""
     x = equation.narrow(0)
     inner = _negated(equation, x)
-    one = equation.scalar(1, x)
+    one = equation.number(1, like=x)
     if inner is None:
         return equation.add(ops.Sub(), one, equation.add(ops.Erf(), x))
     return equation.add(ops.Add(), one, equation.add(ops.Erf(), inner))
@@ -148,12 +145,12 @@ def erfc(equation: Equation) -> str:
 
 def _negated(equation: Equation, x: str) -> str | None:
     """Return u if x is -u or -u * c."""
-    node = equation.producer(x)
+    node = equation.builder.producer(x)
     if node is not None and isinstance(node.op, ops.Neg):
         return node.operands[0]
     if node is not None and isinstance(node.op, ops.Mul):
         for left, right in (node.operands, node.operands[::-1]):
-            before = equation.producer(left)
+            before = equation.builder.producer(left)
             if before is not None and isinstance(before.op, ops.Neg):
                 return equation.add(ops.Mul(), before.operands[0], right)
     return None
@@ -168,14 +165,14 @@ def round_(equation: Equation) -> str:
 @converts("div")
 def div(equation: Equation) -> str:
     """A sum divided by its count becomes a mean."""
-    x, count = equation.narrow(0), equation.number(1)
+    x, count = equation.narrow(0), equation.uniform(1)
     mean = None if count is None else _mean(equation, x, count)
     return equation.add(ops.Div(), x, equation.narrow(1)) if mean is None else mean
 
 
 def _mean(equation: Equation, x: str, count: float) -> str | None:
     """Return the mean of which `x` is the sum, over `count` elements."""
-    node = equation.producer(x)
+    node = equation.builder.producer(x)
     if node is None:
         return None
     if isinstance(node.op, ops.ReduceSum) and equation.type(x).dtype.is_float:
@@ -183,7 +180,7 @@ def _mean(equation: Equation, x: str, count: float) -> str | None:
         if math.prod(shape[axis] for axis in node.op.axes) == count:
             return equation.add(ops.ReduceMean(axes=node.op.axes, keep=node.op.keep), node.operands[0])
     if isinstance(node.op, ops.Mul):
-        pool, factor = equation.producer(node.operands[0]), equation.context.known(node.operands[1])
+        pool, factor = equation.builder.producer(node.operands[0]), equation.known(node.operands[1])
         if pool is not None and isinstance(pool.op, ops.AveragePool) and factor is not None and np.all(factor == count):
             return node.operands[0]
     return _through(equation, x, count)
@@ -191,7 +188,7 @@ def _mean(equation: Equation, x: str, count: float) -> str | None:
 
 def _through(equation: Equation, x: str, count: float) -> str | None:
     """The same after a transpose, as in a sum over windows."""
-    node = equation.producer(x)
+    node = equation.builder.producer(x)
     if node is None or not isinstance(node.op, ops.Transpose):
         return None
     inner = _mean(equation, node.operands[0], count)
@@ -211,7 +208,7 @@ def min_(equation: Equation) -> str:
 def _limited(equation: Equation, op: Op) -> str:
     """A constant limit makes a clip or a relu."""
     for index in (0, 1):
-        bound = equation.number(1 - index)
+        bound = equation.uniform(1 - index)
         if bound is not None and equation.array(index) is None and equation.type(equation.narrow(index)).dtype.is_float:
             low, high = (bound, math.inf) if isinstance(op, ops.Maximum) else (-math.inf, bound)
             return _clipped(equation, equation.narrow(index), low, high)
@@ -222,7 +219,7 @@ def _clipped(equation: Equation, x: str, low: float, high: float) -> str:
     """Clip x; an upper limit joins the lower limit of the op before."""
     if low == -math.inf and high == math.inf:
         return x
-    before = equation.producer(x)
+    before = equation.builder.producer(x)
     if before is not None and low == -math.inf and isinstance(before.op, ops.Relu) and high >= 0:
         return equation.add(ops.Clip(low=0.0, high=high), before.operands[0])
     if before is not None and low == -math.inf and isinstance(before.op, ops.Clip) and before.op.low <= high:
@@ -232,7 +229,7 @@ def _clipped(equation: Equation, x: str, low: float, high: float) -> str:
 
 @converts("clamp")
 def clamp(equation: Equation) -> str:
-    low, high = equation.number(0), equation.number(2)
+    low, high = equation.uniform(0), equation.uniform(2)
     x = equation.narrow(1)
     if low is None or high is None or not equation.type(x).dtype.is_float:
         return equation.add(ops.Minimum(), equation.add(ops.Maximum(), x, equation.narrow(0)), equation.narrow(2))
@@ -249,5 +246,4 @@ def select_n(equation: Equation) -> str:
 
 @converts("convert_element_type")
 def convert_element_type(equation: Equation) -> str:
-    x, to = equation.narrow(0), equation.result().dtype
-    return x if equation.type(x).dtype is to else equation.add(ops.Cast(to=to), x)
+    return equation.cast(equation.narrow(0), equation.result().dtype)

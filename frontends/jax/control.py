@@ -26,7 +26,7 @@ def call(equation: Equation) -> tuple[Result, ...]:
 
 @converts("cond")
 def cond(equation: Equation) -> tuple[Result, ...]:
-    which = equation.number(0)
+    which = equation.uniform(0)
     require(which is not None, "a branch that is chosen by the inputs; only constant conditions can be translated")
     branches = equation.params["branches"]
     chosen = branches[min(max(int(which or 0), 0), len(branches) - 1)]
@@ -58,8 +58,7 @@ def _step(equation: Equation, index: int, step: int) -> Result:
     known, shape = equation.array(index), equation.shapes[index]
     if known is not None:
         return Known(known.array[step], known.name)
-    starts, stops = (step, *(0,) * (len(shape) - 1)), (step + 1, *shape[1:])
-    part = equation.add(ops.Slice(starts=starts, stops=stops, steps=(1,) * len(shape)), equation.full(index))
+    part = equation.sliced(equation.full(index), [range(step, step + 1), *map(range, shape[1:])])
     return equation.reshaped(part, shape[1:])
 
 

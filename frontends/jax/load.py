@@ -14,7 +14,7 @@ import numpy as np
 
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..context import Context, Node
+from ..context import Node
 from ..problem import Outcome, Problems
 from ..reference import Arrays, Original
 from ..specialize import Shapes
@@ -131,7 +131,7 @@ class _Importer:
         return results
 
     def _finished(self, equation: Equation, results: tuple[Result, ...]) -> tuple[Result, ...]:
-        names = equation.context.finish(tuple(result if isinstance(result, str) else "" for result in results))
+        names = equation.finish(tuple(result if isinstance(result, str) else "" for result in results))
         return tuple(name or result for name, result in zip(names, results, strict=True))
 
     def _equation(
@@ -139,7 +139,9 @@ class _Importer:
     ) -> Equation:
         node = Node(primitive, place, (), (name,) * len(outvars), {})
         shapes = [tuple(map(int, variable.aval.shape)) for variable in invars]
-        return Equation(primitive, params, operands, shapes, outvars, Context(self.builder, node), self.inline)
+        return Equation(
+            self.builder, node, params=params, operands=operands, shapes=shapes, results=outvars, inline=self.inline
+        )
 
     @property
     def _path(self) -> tuple[str, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from npuq.ir import ops, require
@@ -23,7 +21,7 @@ def broadcast_in_dim(equation: Equation) -> str:
 
 @converts("reshape", "squeeze", "expand_dims")
 def reshape(equation: Equation) -> str:
-    require(equation.params.get("dimensions") is None or equation.primitive != "reshape", "dimensions are given")
+    require(equation.params.get("dimensions") is None or equation.node.op != "reshape", "dimensions are given")
     shape = equation.result().shape
     known = equation.weight(0, lambda array: array.reshape(shape))
     return _with_ones(equation, equation.full(0), shape) if known is None else known
@@ -31,7 +29,7 @@ def reshape(equation: Equation) -> str:
 
 def _with_ones(equation: Equation, x: str, shape: Ints | list[int]) -> str:
     """A reshape; if it restores axes that a reduction removed, the reduction keeps them."""
-    node = equation.producer(x)
+    node = equation.builder.producer(x)
     if node is not None and isinstance(node.op, ops.Reduction) and not node.op.keep:
         before = equation.type(node.operands[0]).shape
         full = tuple(1 if axis in node.op.axes else size for axis, size in enumerate(before))
@@ -49,51 +47,34 @@ def transpose(equation: Equation) -> str:
 
 @converts("rev")
 def reverse(equation: Equation) -> str:
-    shape = equation.shapes[0]
-    turned = equation.params["dimensions"]
-    return _selected(
-        equation, [range(size - 1, -1, -1) if axis in turned else range(size) for axis, size in enumerate(shape)]
-    )
+    turned, sizes = equation.params["dimensions"], enumerate(equation.shapes[0])
+    ranges = [range(size - 1, -1, -1) if axis in turned else range(size) for axis, size in sizes]
+    return equation.sliced(equation.full(0), ranges)
 
 
 @converts("slice")
 def slice_(equation: Equation) -> str:
     steps = equation.params["strides"] or (1,) * len(equation.shapes[0])
     bounds = zip(equation.params["start_indices"], equation.params["limit_indices"], steps, strict=True)
-    return _selected(equation, [range(start, stop, step) for start, stop, step in bounds])
+    return equation.sliced(equation.full(0), [range(start, stop, step) for start, stop, step in bounds])
 
 
 @converts("dynamic_slice")
 def dynamic_slice(equation: Equation) -> str:
     """Only at a constant position, which is clamped."""
     shape, sizes = equation.shapes[0], equation.params["slice_sizes"]
-    starts = [equation.number(index) for index in range(1, len(equation.operands))]
+    starts = [equation.uniform(index) for index in range(1, len(equation.operands))]
     ranges = []
     for start, size, whole in zip(starts, sizes, shape, strict=True):
         require(start is not None, "the place of a slice is computed from the inputs")
         first = min(max(int(start or 0), 0), whole - size)
         ranges.append(range(first, first + size))
-    return _selected(equation, ranges)
-
-
-def _selected(equation: Equation, ranges: list[range]) -> str:
-    op = ops.Slice(
-        starts=tuple(along.start for along in ranges),
-        stops=tuple(along.stop for along in ranges),
-        steps=tuple(along.step for along in ranges),
-    )
-    return equation.add(op, equation.full(0))
+    return equation.sliced(equation.full(0), ranges)
 
 
 @converts("split")
 def split(equation: Equation) -> tuple[str, ...]:
-    axis, shape = equation.params["axis"], equation.shapes[0]
-    bounds = itertools.accumulate(equation.params["sizes"], initial=0)
-    whole = [range(size) for size in shape]
-    return tuple(
-        _selected(equation, [*whole[:axis], range(start, stop), *whole[axis + 1 :]])
-        for start, stop in itertools.pairwise(bounds)
-    )
+    return equation.parts(equation.full(0), equation.params["axis"], equation.params["sizes"])
 
 
 @converts("concatenate")
@@ -104,25 +85,22 @@ def concatenate(equation: Equation) -> str:
 
 @converts("stack")
 def stack(equation: Equation) -> str:
-    axis, shape = equation.params["axis"], equation.shapes[0]
-    parts = [
-        equation.reshaped(equation.full(index), (*shape[:axis], 1, *shape[axis:]))
-        for index in range(len(equation.operands))
-    ]
+    axis = equation.params["axis"]
+    parts = [equation.unsqueezed(equation.full(index), axis) for index in range(len(equation.operands))]
     return parts[0] if len(parts) == 1 else equation.add(ops.Concat(axis=axis), *parts)
 
 
 @converts("pad")
 def pad(equation: Equation) -> str:
     """Negative padding removes elements; padding between elements is not supported."""
-    value = equation.number(1)
+    value = equation.uniform(1)
     config = tuple(tuple(map(int, along)) for along in equation.params["padding_config"])
     require(value is not None, "the padding value is computed from the inputs")
     require(all(inner == 0 for _, _, inner in config), "padding between elements is not supported")
     x, shape = equation.full(0), equation.shapes[0]
     if any(min(before, after) < 0 for before, after, _ in config):
         cut = zip(shape, config, strict=True)
-        x = _selected(equation, [range(max(-before, 0), size - max(-after, 0)) for size, (before, after, _) in cut])
+        x = equation.sliced(x, [range(max(-before, 0), size - max(-after, 0)) for size, (before, after, _) in cut])
     padding = tuple((max(before, 0), max(after, 0)) for before, after, _ in config)
     return equation.add(ops.Pad(padding=padding, value=value or 0.0), x) if any(map(any, padding)) else x
 
@@ -162,24 +140,25 @@ def _at(equation: Equation, shape: Ints, sizes: Ints, numbers: object) -> str:
     starts = [0] * len(shape)
     for axis, start in zip(numbers.start_index_map, known.array.ravel(), strict=True):  # type: ignore[attr-defined]  # JAX's own type
         starts[axis] = min(max(int(start), 0), shape[axis] - sizes[axis])
-    part = _selected(equation, [range(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+    ranges = [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+    part = equation.sliced(equation.full(0), ranges)
     return equation.reshaped(part, equation.result().shape)
 
 
 def _unwrapped(equation: Equation, indices: str, size: int) -> str:
     """Return the indices before negative ones were shifted, since the op handles negative indices."""
-    node = equation.producer(indices)
+    node = equation.builder.producer(indices)
     while node is not None and node.op.name == "reshape":
         if equation.type(node.operands[0]).size != equation.type(indices).size:
             return indices
-        node = equation.producer(node.operands[0])
+        node = equation.builder.producer(node.operands[0])
     if node is None or not isinstance(node.op, ops.Where):
         return indices
     which, wrapped, plain = node.operands
-    test, sum_ = equation.producer(which), equation.producer(wrapped)
+    test, sum_ = equation.builder.producer(which), equation.builder.producer(wrapped)
     if test is None or sum_ is None or not isinstance(test.op, ops.Less) or not isinstance(sum_.op, ops.Add):
         return indices
-    added, zero = equation.context.known(sum_.operands[1]), equation.context.known(test.operands[1])
+    added, zero = equation.known(sum_.operands[1]), equation.known(test.operands[1])
     fits = test.operands[0] == sum_.operands[0] == plain and zero is not None and added is not None
     if fits and np.all(zero == 0) and np.all(added == size):
         return equation.reshaped(plain, equation.type(indices).shape)

@@ -25,15 +25,15 @@ def reduce(equation: Equation) -> str:
     """Bools are reduced as the integers 0 and 1."""
     x, axes = equation.full(0), tuple(int(axis) for axis in equation.params["axes"])
     if equation.type(x).dtype is not DType.BOOL:
-        return equation.add(REDUCTIONS[equation.primitive](axes=axes), x)
+        return equation.add(REDUCTIONS[equation.node.op](axes=axes), x)
     number = equation.add(ops.Cast(to=DType.I32), x)
-    return equation.add(ops.Cast(to=DType.BOOL), equation.add(REDUCTIONS[equation.primitive](axes=axes), number))
+    return equation.add(ops.Cast(to=DType.BOOL), equation.add(REDUCTIONS[equation.node.op](axes=axes), number))
 
 
 @converts("argmax", "argmin")
 def position(equation: Equation) -> str:
     (axis,) = equation.params["axes"]
-    op = ops.ArgMax(axis=int(axis)) if equation.primitive == "argmax" else ops.ArgMin(axis=int(axis))
+    op = ops.ArgMax(axis=int(axis)) if equation.node.op == "argmax" else ops.ArgMin(axis=int(axis))
     return equation.add(ops.Cast(to=equation.result().dtype), equation.add(op, equation.full(0)))
 
 
@@ -46,6 +46,6 @@ def cumsum(equation: Equation) -> str:
     triangle = np.tri(size) if equation.params["reverse"] else np.tri(size).T
     last = [at for at in range(type_.rank) if at != axis] + [axis]
     summed = equation.add(
-        ops.MatMul(), equation.transposed(x, last), equation.context.constant(triangle.astype(type_.dtype.numpy))
+        ops.MatMul(), equation.transposed(x, last), equation.constant(triangle.astype(type_.dtype.numpy))
     )
     return equation.transposed(summed, np.argsort(last).tolist())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, DType, Node, Op, TensorType, ops, require
+from npuq.ir import DType, Node, TensorType, ops, require
 
-from ..context import Context
-from ..translation import registering
+from ..context import Context, registering
 
 Ints = tuple[int, ...]
 
@@ -24,26 +23,20 @@ class Known:
     name: str
 
 
-@dataclass(slots=True)
-class Equation:
+@dataclass(slots=True, kw_only=True)
+class Equation(Context):
     """One equation of a jaxpr under translation.
 
     The value of an operand may have size 1 where the jaxpr broadcasts: pointwise converters read it with `narrow`, all
     others with `full`. `inline` translates a jaxpr over operands and returns its results.
     """
 
-    primitive: str
     params: Mapping[str, Any]
     operands: Sequence[str | Known]
     shapes: Sequence[Ints]
     results: Sequence[Any]
-    context: Context
     inline: Callable[[Any, Sequence[Result | None]], tuple[Result, ...]]
     _read: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def builder(self) -> Builder:
-        return self.context.builder
 
     def narrow(self, index: int) -> str:
         """Operand `index` unbroadcast: its shape broadcasts to that of the jaxpr."""
@@ -69,15 +62,12 @@ class Equation:
         constant = self.builder.constants.get(operand)
         return None if constant is None else Known(np.broadcast_to(constant.array, self.shapes[index]), operand)
 
-    def number(self, index: int) -> float | None:
+    def uniform(self, index: int) -> float | None:
         """The number that a constant operand repeats, or None."""
         known = self.array(index)
         if known is None or not known.array.size or not np.all(known.array == known.array.flat[0]):
             return None
         return float(known.array.flat[0])
-
-    def type(self, name: str) -> TensorType:
-        return self.builder.types[name]
 
     def result(self, index: int = 0) -> TensorType:
         aval = self.results[index].aval
@@ -86,13 +76,7 @@ class Equation:
     def producer(self, name: str) -> Node | None:
         return self.builder.producer(name)
 
-    def add(self, op: Op, *operands: str) -> str:
-        return self.context.add(op, *operands)
-
-    def scalar(self, value: float, like: str) -> str:
-        return self.context.constant(np.asarray(value, self.type(like).dtype.numpy))
-
-    def reshaped(self, name: str, shape: Sequence[int]) -> str:
+    def reshaped(self, name: str, shape: Iterable[int]) -> str:
         """Reshape a value; constants are folded."""
         shape = tuple(int(size) for size in shape)
         if self.type(name).shape == shape:

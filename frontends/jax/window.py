@@ -38,7 +38,7 @@ def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, .
     """A convolution of dilated x is the transposed convolution with the flipped window."""
     params = equation.params
     require(all(step == 1 for step in params["window_strides"]), "both strides and a spread operand")
-    known = equation.context.known(weights)
+    known = equation.known(weights)
     require(known is not None, "the weights of a transposed convolution are computed")
     assert known is not None
     groups, dilation = params["feature_group_count"], tuple(params["rhs_dilation"])
@@ -70,7 +70,7 @@ def sum_pool(equation: Equation) -> str:
     x, back, window, stride, padding, dilation = _windows(equation)
     op = ops.AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
     mean = equation.add(op, x)
-    total = equation.add(ops.Mul(), mean, equation.scalar(math.prod(window), mean))
+    total = equation.add(ops.Mul(), mean, equation.number(math.prod(window), like=mean))
     return equation.transposed(total, back)
 
 

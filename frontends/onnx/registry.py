@@ -79,5 +79,5 @@ def apply(
     node = replace(context.node, op=operator, operands=tuple(operands), attributes=attributes)
     converter = find(operator, opset)
     assert converter is not None, operator
-    result = converter(replace(context, node=node, opset=opset), node)
+    result = converter(Context(context.builder, node, opset, context.sequences, context.read), node)
     return result if isinstance(result, str) else result[0]

@@ -106,7 +106,7 @@ def reciprocal_root(operation: Operation) -> str:
 
 @converts("ADD_N")
 def sum_of_all(operation: Operation) -> str:
-    return reduce(lambda one, other: operation.add(ops.Add(), one, other), operation.all_operands())
+    return reduce(lambda one, other: operation.add(ops.Add(), one, other), operation.node.all_operands())
 
 
 @converts("LEAKY_RELU")
@@ -119,7 +119,7 @@ def prelu(operation: Operation) -> str:
     """Slopes stored as integers are dequantized: they become a part of a table."""
     tensor, slope = operation.inputs[1], operation.operand(1)
     if tensor is not None and tensor.array is not None and tensor.quant is not None:
-        slope = operation.context.constant(to_reals(tensor.array, tensor.quant), "slope")
+        slope = operation.constant(to_reals(tensor.array, tensor.quant), "slope")
     return operation.add(ops.PRelu(), operation.x, slope)
 
 
@@ -158,7 +158,7 @@ def dequantize(operation: Operation) -> str:
         require(operation.type(x).dtype is DType.F32, f"an operand of {operation.type(x).dtype} without a scale")
         return x
     if tensor is not None and tensor.array is not None:
-        return operation.context.builder.constant(tensor.array.astype(np.float32), operation.outputs[0].name)
+        return operation.builder.constant(tensor.array.astype(np.float32), operation.outputs[0].name)
     return operation.add(ops.Cast(to=DType.F32))
 
 
@@ -173,9 +173,7 @@ def reduction(operation: Operation) -> str:
 def position(operation: Operation) -> str:
     (axis,) = operation.integers(1, "the axis")
     kind = ops.ArgMax if operation.spec.name == "ARG_MAX" else ops.ArgMin
-    found = operation.add(kind(axis=operation.axis(axis)), operation.x)
-    dtype = operation.outputs[0].dtype
-    return found if operation.type(found).dtype is dtype else operation.add(ops.Cast(to=dtype), found)
+    return operation.cast(operation.add(kind(axis=operation.axis(axis))), operation.outputs[0].dtype)
 
 
 @converts("TOPK_V2")
@@ -183,7 +181,7 @@ def greatest(operation: Operation) -> tuple[str, str]:
     """Along the last axis, with indices."""
     (count,) = operation.integers(1, "the count")
     op = ops.TopK(axis=operation.axis(-1), count=count)
-    values, places = operation.context.add_all(op, operation.x)
+    values, places = operation.add_all(op, operation.x)
     return values, operation.add(ops.Cast(to=operation.outputs[1].dtype), places)
 
 
@@ -192,7 +190,7 @@ def cumulative_sum(operation: Operation) -> str:
     (axis,) = operation.integers(1, "the axis")
     options = operation.options
     op = ops.CumSum(axis=operation.axis(axis), exclusive=options["exclusive"], reverse=options["reverse"])
-    return operation.add(op, operation.x)
+    return operation.add(op)
 
 
 @converts("SOFTMAX", "LOG_SOFTMAX")
@@ -220,4 +218,4 @@ def local_response_normalization(operation: Operation) -> str:
     size = 2 * options["radius"] + 1
     require(size > 0, f"radius {options['radius']}")
     attributes = {"size": size, "alpha": options["alpha"] * size, "beta": options["beta"], "bias": options["bias"]}
-    return operation.last(apply(operation.context, "LRN", [x], attributes))
+    return operation.last(apply(operation, "LRN", [x], attributes))

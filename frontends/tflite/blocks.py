@@ -6,7 +6,6 @@ import math
 
 from npuq.ir import ops, require
 
-from .movement import sliced
 from .registry import Operation, converts
 
 
@@ -41,7 +40,7 @@ def batch_to_space(operation: Operation) -> str:
     whole = [size * one for size, one in zip(space, block, strict=True)]
     x = operation.reshaped(turned, (n, *whole, *rest))
     inside = [range(before, size - after) for size, before, after in zip(whole, flat[::2], flat[1::2], strict=True)]
-    return sliced(operation, x, [range(n), *inside, *map(range, rest)])
+    return operation.sliced(x, [range(n), *inside, *map(range, rest)])
 
 
 @converts("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
-from ..context import Context, Node, require_size
+from ..context import Node, require_size
 from ..problem import Outcome, Problems
 from ..specialize import Shapes
 from .read import Model, Operator, Tensor, read_model
@@ -100,5 +100,5 @@ class _Importer:
                 return None
             inputs = tuple(None if number == -1 else self.model.tensor(number) for number in spec.inputs)
             node = Node(spec.name, place, operands, tuple(tensor.name for tensor in outputs), {})
-            return translate(Operation(Context(self.builder, node), spec, inputs, outputs, self.pairs))
+            return translate(Operation(self.builder, node, spec=spec, inputs=inputs, outputs=outputs, pairs=self.pairs))
         return None

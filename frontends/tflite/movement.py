@@ -8,14 +8,14 @@ import numpy as np
 
 from npuq.ir import ops, require
 
-from .registry import Ints, Operation, converts
+from .registry import Operation, converts
 
 
 @converts("RESHAPE")
 def reshape(operation: Operation) -> str:
     """The shape is an operand, or in older files an option; -1 is the remaining size."""
     option = operation.options["shape"]
-    shape = operation.integers(1, "the shape") if operation.context.node.optional(1) is not None else option
+    shape = operation.integers(1, "the shape") if operation.node.optional(1) is not None else option
     size, rest = math.prod(operation.shape), math.prod(size for size in shape if size != -1)
     require(shape.count(-1) <= 1 and (-1 not in shape or rest > 0), f"shape {shape} of {size} elements")
     return operation.reshaped(operation.x, [size // rest if one == -1 else one for one in shape])
@@ -34,20 +34,18 @@ def squeeze(operation: Operation) -> str:
 @converts("EXPAND_DIMS")
 def expand_dims(operation: Operation) -> str:
     (axis,) = operation.integers(1, "the axis")
-    shape = list(operation.shape)
-    shape.insert(operation.axis(axis, len(shape) + 1), 1)
-    return operation.reshaped(operation.x, shape)
+    return operation.unsqueezed(operation.x, operation.axis(axis, len(operation.shape) + 1))
 
 
 @converts("TRANSPOSE")
 def transpose(operation: Operation) -> str:
     order = operation.integers(1, "the order of the axes")
-    return operation.add(ops.Transpose(order=tuple(operation.axis(axis) for axis in order)), operation.x)
+    return operation.add(ops.Transpose(order=tuple(operation.axis(axis) for axis in order)))
 
 
 @converts("CONCATENATION")
 def concatenation(operation: Operation) -> str:
-    parts = operation.all_operands()
+    parts = operation.node.all_operands()
     axis = operation.options["axis"]
     y = parts[0] if len(parts) == 1 else operation.add(ops.Concat(axis=operation.axis(axis)), *parts)
     return operation.activated(operation.scaled(y))
@@ -57,7 +55,7 @@ def concatenation(operation: Operation) -> str:
 def pack(operation: Operation) -> str:
     shape = operation.shape
     axis = operation.axis(operation.options["axis"], len(shape) + 1)
-    wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.all_operands()]
+    wide = [operation.reshaped(part, (*shape[:axis], 1, *shape[axis:])) for part in operation.node.all_operands()]
     return wide[0] if len(wide) == 1 else operation.add(ops.Concat(axis=axis), *wide)
 
 
@@ -65,7 +63,7 @@ def pack(operation: Operation) -> str:
 def unpack(operation: Operation) -> tuple[str, ...]:
     shape, axis = operation.shape, operation.axis(operation.options["axis"])
     rest = (*shape[:axis], *shape[axis + 1 :])
-    return tuple(operation.reshaped(part, rest) for part in _parts(operation, operation.x, axis, (1,) * shape[axis]))
+    return tuple(operation.reshaped(part, rest) for part in operation.parts(operation.x, axis, (1,) * shape[axis]))
 
 
 @converts("SPLIT")
@@ -76,7 +74,7 @@ def split(operation: Operation) -> tuple[str, ...]:
     axis = operation.axis(axis, operation.type(x).rank)
     size = operation.type(x).shape[axis]
     require(size % count == 0, f"{size} elements in {count} parts")
-    return _parts(operation, x, axis, (size // count,) * count)
+    return operation.parts(x, axis, (size // count,) * count)
 
 
 @converts("SPLIT_V")
@@ -86,26 +84,7 @@ def split_by_sizes(operation: Operation) -> tuple[str, ...]:
     left = operation.shape[axis] - sum(size for size in sizes if size != -1)
     sizes = tuple(left if size == -1 else size for size in sizes)
     require(min(sizes) >= 0 and sum(sizes) == operation.shape[axis], f"parts {sizes} of {operation.shape[axis]}")
-    return _parts(operation, operation.x, axis, sizes)
-
-
-def _parts(operation: Operation, x: str, axis: int, sizes: Ints) -> tuple[str, ...]:
-    starts = np.cumsum((0, *sizes))
-    whole = [range(size) for size in operation.type(x).shape]
-    return tuple(
-        sliced(operation, x, [*whole[:axis], range(start, start + size), *whole[axis + 1 :]])
-        for start, size in zip(starts.tolist(), sizes, strict=False)
-    )
-
-
-def sliced(operation: Operation, x: str, ranges: list[range]) -> str:
-    """Select elements of each axis; the result keeps its scale."""
-    op = ops.Slice(
-        starts=tuple(along.start for along in ranges),
-        stops=tuple(along.stop for along in ranges),
-        steps=tuple(along.step for along in ranges),
-    )
-    return operation.move(op, x)
+    return operation.parts(operation.x, axis, sizes)
 
 
 @converts("SLICE")
@@ -116,7 +95,7 @@ def slice_(operation: Operation) -> str:
     stops = [whole if size == -1 else start + size for start, size, whole in zip(starts, sizes, shape, strict=True)]
     fits = all(0 <= start <= stop <= whole for start, stop, whole in zip(starts, stops, shape, strict=True))
     require(fits, f"a slice from {starts} of size {sizes} of shape {shape}")
-    return sliced(operation, operation.x, [range(start, stop) for start, stop in zip(starts, stops, strict=True)])
+    return operation.sliced(operation.x, [range(start, stop) for start, stop in zip(starts, stops, strict=True)])
 
 
 @converts("STRIDED_SLICE")
@@ -151,7 +130,7 @@ def strided_slice(operation: Operation) -> str:
             result.append(len(ranges[-1]))
     ranges += map(range, shape[len(ranges) :])
     result += shape[len(result) :] if not any(map(any, (bits["new"], bits["shrink"], bits["ellipsis"]))) else ()
-    return operation.reshaped(sliced(operation, operation.x, ranges), result)
+    return operation.reshaped(operation.sliced(operation.x, ranges), result)
 
 
 MASKS = ("begin", "end", "ellipsis", "new", "shrink")
@@ -178,11 +157,11 @@ def embedding(operation: Operation) -> str:
 def pad(operation: Operation) -> str:
     value = 0.0
     if operation.spec.name == "PADV2":
-        known = operation.context.known(operation.operand(2))
+        known = operation.known(operation.operand(2))
         require(known is not None and known.size == 1, "the padding value must be one known number")
         assert known is not None
         value = float(known.reshape(()))
-    return operation.add(ops.Pad(padding=_paddings(operation), value=value), operation.x)
+    return operation.add(ops.Pad(padding=_paddings(operation), value=value))
 
 
 @converts("MIRROR_PAD")
@@ -190,7 +169,7 @@ def mirror_pad(operation: Operation) -> str:
     """Reflect at the edge element."""
     mode = operation.options["mode"]
     require(mode == 0, "padding that repeats the edge element is not supported")
-    return operation.add(ops.Pad(padding=_paddings(operation), mode="reflect"), operation.x)
+    return operation.add(ops.Pad(padding=_paddings(operation), mode="reflect"))
 
 
 def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
@@ -201,33 +180,33 @@ def _paddings(operation: Operation) -> tuple[tuple[int, int], ...]:
 
 @converts("TILE")
 def tile(operation: Operation) -> str:
-    return operation.add(ops.Tile(repeats=operation.integers(1, "the repeats")), operation.x)
+    return operation.add(ops.Tile(repeats=operation.integers(1, "the repeats")))
 
 
 @converts("BROADCAST_TO")
 def broadcast_to(operation: Operation) -> str:
-    return operation.add(ops.Expand(shape=operation.integers(1, "the shape")), operation.x)
+    return operation.add(ops.Expand(shape=operation.integers(1, "the shape")))
 
 
 @converts("SHAPE")
 def shape_of(operation: Operation) -> str:
-    return operation.context.constant(np.asarray(operation.shape, operation.outputs[0].dtype.numpy), "shape")
+    return operation.constant(np.asarray(operation.shape, operation.outputs[0].dtype.numpy), "shape")
 
 
 @converts("RANK")
 def rank_of(operation: Operation) -> str:
-    return operation.context.constant(np.asarray(len(operation.shape), np.int32), "rank")
+    return operation.constant(np.asarray(len(operation.shape), np.int32), "rank")
 
 
 @converts("RANGE")
 def range_(operation: Operation) -> str:
-    ends = [operation.context.known(operation.operand(index)) for index in range(3)]
+    ends = [operation.known(operation.operand(index)) for index in range(3)]
     known = [end.item() for end in ends if end is not None and end.size == 1]
     require(len(known) == 3, "the ends of a range must be known numbers")
     start, stop, step = known
     require(step != 0 and abs(stop - start) <= abs(step) * (1 << 20), f"a range from {start} to {stop} by {step}")
     numbers = np.arange(start, stop, step).astype(operation.type(operation.x).dtype.numpy)
-    return operation.context.constant(numbers, "range")
+    return operation.constant(numbers, "range")
 
 
 @converts("ZEROS_LIKE")
@@ -240,7 +219,7 @@ def reverse(operation: Operation) -> str:
     axes = {operation.axis(axis) for axis in operation.integers(1, "the axes")}
     sizes = enumerate(operation.shape)
     ranges = [range(size - 1, -1, -1) if axis in axes else range(size) for axis, size in sizes]
-    return sliced(operation, operation.x, ranges)
+    return operation.sliced(operation.x, ranges)
 
 
 @converts("ONE_HOT")
@@ -248,11 +227,11 @@ def one_hot(operation: Operation) -> str:
     """The depth and the on and off values are operands."""
     (depth,) = operation.integers(1, "the depth")
     axis = operation.axis(operation.options["axis"], len(operation.shape) + 1)
-    wide = operation.reshaped(operation.x, (*operation.shape[:axis], 1, *operation.shape[axis:]))
+    wide = operation.unsqueezed(operation.x, axis)
     require(0 <= depth <= 1 << 16, f"a depth of {depth}")
     places = np.arange(depth, dtype=operation.type(wide).dtype.numpy)
     along = places.reshape([-1 if at == axis else 1 for at in range(operation.type(wide).rank)])
-    matches = operation.add(ops.Equal(), wide, operation.context.constant(along, "places"))
+    matches = operation.add(ops.Equal(), wide, operation.constant(along, "places"))
     return operation.add(ops.Where(), matches, operation.operand(2), operation.operand(3))
 
 

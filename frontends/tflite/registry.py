@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from npuq.ir import Builder, DType, Op, Quantization, RuleError, ops, require
 from npuq.ir.formats.tflite import ACTIVATIONS
 from npuq.ir.ops.quant import to_reals
 
-from ..translation import Translation, registering
+from ..context import Context, registering
 from .read import Operator, Tensor
 
 Ints = tuple[int, ...]
@@ -56,8 +56,8 @@ class Pairs:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Operation(Translation):
+@dataclass(slots=True, kw_only=True)
+class Operation(Context):
     """One operator under translation, with its tensors as in the file.
 
     Values are channels last, as in the file; `first` and `last` convert for ops that need channels first.
@@ -74,20 +74,14 @@ class Operation(Translation):
 
     def integers(self, index: int, what: str) -> Ints:
         """The integers of a constant operand, flattened."""
-        array = self.context.known(self.operand(index))
-        if array is None:
-            raise RuleError(f"{what} must be a constant, not computed from the network's inputs")
+        array = self.required(index, what)
         require(array.dtype.kind in "iu", f"{what} must be integers")
         return tuple(int(value) for value in array.ravel())
 
     def move(self, op: Op, x: str) -> str:
         """Append an op that only moves elements, which keeps the scale of reals that come from integers."""
         moved = self.add(op, x)
-        return self.pairs.add(moved, *self.pairs.scales[x], self.context.node.loc) if x in self.pairs.scales else moved
-
-    def reshaped(self, x: str, shape: Sequence[int]) -> str:
-        shape = tuple(map(int, shape))
-        return x if self.type(x).shape == shape else self.move(ops.Reshape(shape=shape), x)
+        return self.pairs.add(moved, *self.pairs.scales[x], self.node.loc) if x in self.pairs.scales else moved
 
     def first(self, x: str) -> str:
         """Convert a value with four axes to channels first."""
@@ -96,10 +90,10 @@ class Operation(Translation):
 
     def last(self, y: str) -> str:
         """Add the fused activation and the scale to a result, channels last; `y` gets the tensor's name."""
-        (named,) = self.context.finish((self.activated(y) if "fused" in self.options else y,))
+        (named,) = self.finish((self.activated(y) if "fused" in self.options else y,))
         turned = ops.Transpose(order=(0, 2, 3, 1))
-        loc = self.context.node.loc
-        return self.context.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
+        loc = self.node.loc
+        return self.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
 
     def activated(self, y: str) -> str:
         number = self.options["fused"]
@@ -112,7 +106,7 @@ class Operation(Translation):
         if not tensor.is_quantized:
             return y
         assert tensor.quant is not None
-        return self.pairs.add(y, tensor.dtype, tensor.quant, self.context.node.loc)
+        return self.pairs.add(y, tensor.dtype, tensor.quant, self.node.loc)
 
     def weight(self, index: int, order: Ints) -> str:
         """Return the weights of an operand with their axes in another order.
@@ -132,14 +126,12 @@ class Operation(Translation):
             axis = tensor.quant.axis
             quant = tensor.quant if axis is None else tensor.quant.on_axis(order.index(axis))
             turned = np.ascontiguousarray(tensor.array.transpose(order))
-            return self.pairs.real(
-                self.context.builder.constant(turned, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
-            )
-        known = self.context.known(name)
+            return self.pairs.real(self.builder.constant(turned, f"{tensor.name}.q", quant), f"{tensor.name}.dq")
+        known = self.known(name)
         if known is None and tensor.array is not None and tensor.quant is not None:
             known = to_reals(tensor.array, tensor.quant)
         if known is not None:
-            return self.context.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
+            return self.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
         return self.move(ops.Transpose(order=order), name)
 
     def bias(self, index: int, weight: str) -> str | None:
@@ -159,9 +151,7 @@ class Operation(Translation):
         require(len(scales) in (1, count), f"{count} biases for {len(scales)} scales")
         scales = scales * count if len(scales) == 1 else scales
         quant = Quantization(scales, (0,) * count, 0)
-        return self.pairs.real(
-            self.context.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq"
-        )
+        return self.pairs.real(self.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq")
 
 
 Converter = Callable[[Operation], "str | tuple[str, ...]"]
@@ -179,14 +169,14 @@ def translate(operation: Operation) -> tuple[str, ...]:
     count = len(operation.outputs)
     require(len(results) >= count, f"{count} outputs, {len(results)} wanted")
     results = tuple(_bare(operation, result) for result in results)
-    inside = operation.outputs[0].name in operation.context.builder.types if operation.outputs else False
-    named = results if inside else operation.context.finish(results)
+    inside = operation.outputs[0].name in operation.builder.types if operation.outputs else False
+    named = results if inside else operation.finish(results)
     return tuple(operation.scaled(name, index) for index, name in enumerate(named[:count]))
 
 
 def _bare(operation: Operation, result: str) -> str:
     """Remove the pair that the operation itself added to a result."""
-    made = {name: node for node in operation.context.builder.nodes[operation.context.start :] for name in node.results}
+    made = {name: node for node in operation.builder.nodes[operation.start :] for name in node.results}
     pair = made.get(result)
     quantize = made.get(pair.operands[0]) if pair is not None and isinstance(pair.op, ops.Dequantize) else None
     return quantize.operands[0] if quantize is not None and isinstance(quantize.op, ops.Quantize) else result

@@ -58,10 +58,9 @@ def transposed_convolution(operation: Operation) -> str:
     """The first operand is the result's shape; the third is the data."""
     shape = operation.integers(0, "the shape of the result")
     require(len(shape) == 4, f"a result of shape {shape}, 4 axes wanted")
-    names, tensors = operation.operands, operation.inputs
-    node = replace(operation.context.node, operands=names[2:3] + names[1:2] + names[3:])
-    context = replace(operation.context, node=node)
-    data = replace(operation, context=context, inputs=tensors[2:3] + tensors[1:2] + tensors[3:])
+    names, tensors = operation.node.operands, operation.inputs
+    node = replace(operation.node, operands=names[2:3] + names[1:2] + names[3:])
+    data = replace(operation, node=node, inputs=tensors[2:3] + tensors[1:2] + tensors[3:])
     weight, x = data.weight(1, (3, 0, 1, 2)), data.first(data.x)
     window, stride = data.type(weight).shape[2:], _pair(operation, "stride")
     pads = _padding(operation, shape[1:3], window, stride, (1, 1))
