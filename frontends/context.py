@@ -185,12 +185,24 @@ class Context:
         return self.builder.constant(array, self._stem)
 
     def add(self, op: Op, *operands: str) -> str:
-        """Append an op with one result; the default operand is the node's first.
-
-        If all operands are constants, a small result becomes a constant.
-        """
-        (result,) = self.add_all(op, *(operands or (self.x,)))
+        """Append an op with one result."""
+        (result,) = self.add_all(op, *operands)
         return result
+
+    def add_all(self, op: Op, *operands: str) -> tuple[str, ...]:
+        """Append an op with any number of results, by default of the first operand; `finish` names them.
+
+        If all operands are constants, small results become constants.
+        """
+        operands = operands or (self.x,)
+        types = results_of(op, tuple(self.type(operand) for operand in operands))
+        for type_ in types:
+            require_size(type_.shape)
+        known = [self.known(operand) for operand in operands]
+        if known and sum(type_.size for type_ in types) <= EAGER and all(array is not None for array in known):
+            return tuple(self.constant(array, op.name) for array in _compute(op, known, types))
+        names = [f"{self._stem}.{op.name}"] * len(types)
+        return self.builder.add_all(op, *operands, names=names, loc=self.node.loc)
 
     def cast(self, x: str, dtype: DType) -> str:
         return x if self.type(x).dtype is dtype else self.add(ops.Cast(to=dtype), x)
@@ -222,17 +234,6 @@ class Context:
         whole = [range(size) for size in self.type(x).shape]
         bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
         return tuple(self.sliced(x, [*whole[:axis], range(*bound), *whole[axis + 1 :]]) for bound in bounds)
-
-    def add_all(self, op: Op, *operands: str) -> tuple[str, ...]:
-        """Append an op with any number of results; `finish` gives them the user's names."""
-        types = results_of(op, tuple(self.type(operand) for operand in operands))
-        for type_ in types:
-            require_size(type_.shape)
-        known = [self.known(operand) for operand in operands]
-        if known and sum(type_.size for type_ in types) <= EAGER and all(array is not None for array in known):
-            return tuple(self.constant(array, op.name) for array in _compute(op, known, types))
-        names = [f"{self._stem}.{op.name}"] * len(types)
-        return self.builder.add_all(op, *operands, names=names, loc=self.node.loc)
 
     def finish(self, results: tuple[str, ...]) -> tuple[str, ...]:
         """Give the user's output names to the values of this converter; return its results under these names."""

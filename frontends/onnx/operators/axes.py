@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from npuq.ir import RuleError, require
 
-from ...context import Context, Node, front
+from ...context import Context, Ints, Node, front
 
 
 def fronts(axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -27,3 +29,10 @@ def required_integers(context: Context, node: Node, name: str, operand: int) -> 
     if found is None:
         raise RuleError(f"{name} are missing")
     return found
+
+
+def rows(context: Context, node: Node) -> Ints:
+    """The shape of the operand as a matrix whose rows begin at `axis`, which may be the rank."""
+    shape, axis = context.shape, node.int("axis", 1)
+    axis = axis if axis == len(shape) else context.axis(axis)
+    return math.prod(shape[:axis]), math.prod(shape[axis:])

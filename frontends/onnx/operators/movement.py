@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 
@@ -17,15 +18,13 @@ from .axes import fronts, optional_integers, required_integers
 @converts("Transpose")
 def transpose(context: Context, node: Node) -> str:
     """The default of `perm` reverses the axes."""
-    x = node.operand(0)
-    order = node.ints("perm", tuple(reversed(range(context.type(x).rank))))
-    return context.add(ops.Transpose(order=order), x)
+    return context.add(ops.Transpose(order=node.ints("perm", tuple(reversed(range(len(context.shape)))))))
 
 
 @converts("Concat")
 def concat(context: Context, node: Node) -> str:
     operands = node.all_operands()
-    return context.add(ops.Concat(axis=front(node.int("axis"), context.type(operands[0]).rank)), *operands)
+    return context.add(ops.Concat(axis=context.axis(node.int("axis"))), *operands)
 
 
 @converts("Split")
@@ -69,15 +68,7 @@ def slice_(context: Context, node: Node) -> str:
 
 def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
     ranges = [selected.get(axis, range(size)) for axis, size in enumerate(context.type(x).shape)]
-    ranges = [along if along else range(0) for along in ranges]
-    return context.add(
-        ops.Slice(
-            starts=tuple(along.start for along in ranges),
-            stops=tuple(along.stop for along in ranges),
-            steps=tuple(along.step for along in ranges),
-        ),
-        x,
-    )
+    return context.sliced(x, [along or range(0) for along in ranges])
 
 
 @converts("Pad")
@@ -112,20 +103,14 @@ def pad(context: Context, node: Node) -> str:
     return context.add(op, x)
 
 
-@converts("Gather")
-def gather(context: Context, node: Node) -> str:
-    x, indices = node.operand(0), node.operand(1)
-    axis = front(node.int("axis", 0), context.type(x).rank)
-    check_indices(context.known(indices), context.type(x).shape[axis])
-    return context.add(ops.Gather(axis=axis), x, indices)
+def _gather(kind: type[ops.Gather] | type[ops.GatherElements], context: Context, node: Node) -> str:
+    axis, indices = context.axis(node.int("axis", 0)), node.operand(1)
+    check_indices(context.known(indices), context.shape[axis])
+    return context.add(kind(axis=axis), context.x, indices)
 
 
-@converts("GatherElements")
-def gather_elements(context: Context, node: Node) -> str:
-    x, indices = node.operand(0), node.operand(1)
-    axis = front(node.int("axis", 0), context.type(x).rank)
-    check_indices(context.known(indices), context.type(x).shape[axis])
-    return context.add(ops.GatherElements(axis=axis), x, indices)
+converts("Gather")(partial(_gather, ops.Gather))
+converts("GatherElements")(partial(_gather, ops.GatherElements))
 
 
 def check_indices(indices: np.ndarray | None, size: int) -> None:

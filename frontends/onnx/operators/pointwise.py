@@ -6,7 +6,8 @@ from functools import partial, reduce
 
 import numpy as np
 
-from npuq.ir import DType, Op, ops, require
+from npuq.ir import DType, Op, make_op, ops, require
+from npuq.ir.op import attribute_types
 
 from ...context import Context, Node
 from ..registry import converts
@@ -24,13 +25,17 @@ UNARY: dict[str, Op] = {
     "Atanh": ops.Atanh(),
     "BitwiseNot": ops.BitwiseNot(),
     "Ceil": ops.Ceil(),
+    "Celu": ops.Celu(),
     "Cos": ops.Cos(),
     "Cosh": ops.Cosh(),
+    "Elu": ops.Elu(),
     "Erf": ops.Erf(),
     "Exp": ops.Exp(),
     "Floor": ops.Floor(),
+    "HardSigmoid": ops.HardSigmoid(),
     "HardSwish": ops.HardSwish(),
     "IsNaN": ops.IsNan(),
+    "LeakyRelu": ops.LeakyRelu(),
     "Log": ops.Log(),
     "Mish": ops.Mish(),
     "Neg": ops.Neg(),
@@ -38,6 +43,7 @@ UNARY: dict[str, Op] = {
     "Reciprocal": ops.Reciprocal(),
     "Relu": ops.Relu(),
     "Round": ops.Round(),
+    "Selu": ops.Selu(),
     "Sigmoid": ops.Sigmoid(),
     "Sign": ops.Sign(),
     "Sin": ops.Sin(),
@@ -71,8 +77,14 @@ BINARY: dict[str, Op] = {
 VARIADIC: dict[str, Op] = {"Max": ops.Maximum(), "Min": ops.Minimum(), "Sum": ops.Add()}
 
 
-def _fixed(op: Op, operands: int, context: Context, node: Node) -> str:
-    return context.add(op, *map(node.operand, range(operands)))
+def _unary(op: Op, context: Context, node: Node) -> str:
+    """The op's attributes, if it has any, are the node's floats, with the same defaults."""
+    floats = {name: node.float(name, getattr(op, name)) for name in attribute_types(type(op))}
+    return context.add(make_op(op.name, floats))
+
+
+def _binary(op: Op, context: Context, node: Node) -> str:
+    return context.add(op, node.operand(0), node.operand(1))
 
 
 def _folded(op: Op, context: Context, node: Node) -> str:
@@ -80,9 +92,9 @@ def _folded(op: Op, context: Context, node: Node) -> str:
 
 
 for _name, _op in UNARY.items():
-    converts(_name)(partial(_fixed, _op, 1))
+    converts(_name)(partial(_unary, _op))
 for _name, _op in BINARY.items():
-    converts(_name)(partial(_fixed, _op, 2))
+    converts(_name)(partial(_binary, _op))
 for _name, _op in VARIADIC.items():
     converts(_name)(partial(_folded, _op))
 
@@ -90,10 +102,8 @@ for _name, _op in VARIADIC.items():
 @converts("Mean")
 def mean(context: Context, node: Node) -> str:
     """The operands broadcast, so the sum comes first."""
-    operands = node.all_operands()
-    total = reduce(partial(context.add, ops.Add()), operands)
-    count = context.constant(np.asarray(len(operands), context.type(total).dtype.numpy))
-    return context.add(ops.Div(), total, count)
+    total = _folded(ops.Add(), context, node)
+    return context.add(ops.Div(), total, context.number(len(node.operands), like=total))
 
 
 @converts("Mod")
@@ -122,88 +132,48 @@ def bit_shift(context: Context, node: Node) -> str:
 
 @converts("IsInf")
 def is_inf(context: Context, node: Node) -> str:
-    op = ops.IsInf(positive=node.flag("detect_positive", True), negative=node.flag("detect_negative", True))
-    return context.add(op, node.operand(0))
-
-
-@converts("LeakyRelu")
-def leaky_relu(context: Context, node: Node) -> str:
-    return context.add(ops.LeakyRelu(alpha=node.float("alpha", 0.01)), node.operand(0))
-
-
-@converts("HardSigmoid")
-def hard_sigmoid(context: Context, node: Node) -> str:
-    op = ops.HardSigmoid(alpha=node.float("alpha", 0.2), beta=node.float("beta", 0.5))
-    return context.add(op, node.operand(0))
-
-
-@converts("Elu")
-def elu(context: Context, node: Node) -> str:
-    return context.add(ops.Elu(alpha=node.float("alpha", 1.0)), node.operand(0))
-
-
-@converts("Selu")
-def selu(context: Context, node: Node) -> str:
-    default = ops.Selu()
-    op = ops.Selu(alpha=node.float("alpha", default.alpha), gamma=node.float("gamma", default.gamma))
-    return context.add(op, node.operand(0))
-
-
-@converts("Celu")
-def celu(context: Context, node: Node) -> str:
-    return context.add(ops.Celu(alpha=node.float("alpha", 1.0)), node.operand(0))
+    return context.add(
+        ops.IsInf(positive=node.flag("detect_positive", True), negative=node.flag("detect_negative", True))
+    )
 
 
 @converts("ThresholdedRelu")
 def thresholded_relu(context: Context, node: Node) -> str:
     """x where it exceeds alpha, else 0; not a relu of the difference."""
-    x = node.operand(0)
-    dtype = context.type(x).dtype.numpy
-    alpha = context.constant(np.asarray(node.float("alpha", 1.0), dtype))
-    return context.add(ops.Where(), context.add(ops.Greater(), x, alpha), x, _zero(context, x))
-
-
-def _zero(context: Context, x: str) -> str:
-    return context.constant(np.zeros((), context.type(x).dtype.numpy))
+    alpha = context.number(node.float("alpha", 1.0))
+    return context.add(ops.Where(), context.add(ops.Greater(), context.x, alpha), context.x, context.number(0))
 
 
 @converts("Shrink")
 def shrink(context: Context, node: Node) -> str:
     """x moved toward 0 by `bias` where |x| > `lambd`, else 0."""
-    x = node.operand(0)
-    dtype = context.type(x).dtype.numpy
-    limit, bias = (context.constant(np.asarray(node.float(*pair), dtype)) for pair in (("lambd", 0.5), ("bias", 0.0)))
-    above = context.add(
-        ops.Where(), context.add(ops.Greater(), x, limit), context.add(ops.Sub(), x, bias), _zero(context, x)
-    )
+    x, limit, bias = context.x, context.number(node.float("lambd", 0.5)), context.number(node.float("bias", 0.0))
+    above = context.add(ops.Greater(), x, limit)
+    less = context.add(ops.Where(), above, context.add(ops.Sub(), x, bias), context.number(0))
     beyond = context.add(ops.Less(), x, context.add(ops.Neg(), limit))
-    return context.add(ops.Where(), beyond, context.add(ops.Add(), x, bias), above)
+    return context.add(ops.Where(), beyond, context.add(ops.Add(), x, bias), less)
 
 
 @converts("Gelu")
 def gelu(context: Context, node: Node) -> str:
-    match node.string("approximate", "none"):
-        case "none":
-            return context.add(ops.Gelu(), node.operand(0))
-        case approximate:
-            require(approximate == "tanh", f"attribute 'approximate' is {approximate!r}, 'none' or 'tanh' wanted")
-            return context.add(ops.Gelu(approximate="tanh"), node.operand(0))
+    approximate = node.string("approximate", "none")
+    require(approximate in ("none", "tanh"), f"attribute 'approximate' is {approximate!r}, 'none' or 'tanh' wanted")
+    return context.add(ops.Gelu(approximate="tanh" if approximate == "tanh" else "none"))
 
 
 @converts("Swish")
 def swish(context: Context, node: Node) -> str:
     """x * sigmoid(alpha * x); alpha = 1 is an op of its own."""
-    x, alpha = node.operand(0), node.float("alpha", 1.0)
+    alpha = node.float("alpha", 1.0)
     if alpha == 1:
-        return context.add(ops.Silu(), x)
-    factor = context.constant(np.asarray(alpha, context.type(x).dtype.numpy))
-    return context.add(ops.Mul(), x, context.add(ops.Sigmoid(), context.add(ops.Mul(), x, factor)))
+        return context.add(ops.Silu())
+    factor = context.add(ops.Sigmoid(), context.add(ops.Mul(), context.x, context.number(alpha)))
+    return context.add(ops.Mul(), context.x, factor)
 
 
 @converts("Clip")
 def clip(context: Context, node: Node) -> str:
-    op = ops.Clip(low=node.float("min", -np.inf), high=node.float("max", np.inf))
-    return context.add(op, node.operand(0))
+    return context.add(ops.Clip(low=node.float("min", -np.inf), high=node.float("max", np.inf)))
 
 
 @converts("Clip", since=11)
@@ -236,7 +206,7 @@ def where(context: Context, node: Node) -> str:
 
 @converts("Cast")
 def cast(context: Context, node: Node) -> str:
-    return _cast(context, node.operand(0), named_dtype(node, "to"))
+    return context.cast(context.x, named_dtype(node, "to"))
 
 
 def named_dtype(node: Node, attribute: str) -> DType:
@@ -251,11 +221,7 @@ def named_dtype(node: Node, attribute: str) -> DType:
 
 @converts("CastLike")
 def cast_like(context: Context, node: Node) -> str:
-    return _cast(context, node.operand(0), context.type(node.operand(1)).dtype)
-
-
-def _cast(context: Context, x: str, to: DType) -> str:
-    return x if context.type(x).dtype is to else context.add(ops.Cast(to=to), x)
+    return context.cast(context.x, context.type(node.operand(1)).dtype)
 
 
 @converts("Identity")
@@ -267,10 +233,8 @@ def identity(context: Context, node: Node) -> str:
 def dropout(context: Context, node: Node) -> str | tuple[str, str]:
     """Inference keeps every element; the mask, if read, is all true."""
     x = node.operand(0)
-    if node.optional(2) is not None:
-        require(
-            not bool(context.required(2, "training_mode").any()), "training_mode is true; only inference is supported"
-        )
+    training = node.optional(2) is not None and context.required(2, "training_mode").any()
+    require(not training, "training_mode is true; only inference is supported")
     if not node.reads(1):
         return x
     type_ = context.type(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -10,9 +9,9 @@ import numpy as np
 
 from npuq.ir import Op, ops, require
 
-from ...context import Context, Node, front
+from ...context import Context, Node
 from ..registry import converts
-from .axes import fronts, optional_integers
+from .axes import fronts, optional_integers, rows
 
 REDUCTIONS: dict[str, tuple[Op | None, type[ops.Reduction], Op | None]] = {
     "ReduceL1": (ops.Abs(), ops.ReduceSum, None),
@@ -31,13 +30,12 @@ REDUCTIONS: dict[str, tuple[Op | None, type[ops.Reduction], Op | None]] = {
 
 def _reduction(before: Op | None, kind: type[ops.Reduction], after: Op | None, context: Context, node: Node) -> str:
     """No axes mean all axes, unless `noop_with_empty_axes` says none."""
-    x = node.operand(0)
-    rank = context.type(x).rank
+    x, rank = context.x, len(context.shape)
     axes = optional_integers(context, node, "axes", 1) or ()
     if not axes and not node.flag("noop_with_empty_axes", False):
         axes = tuple(range(rank))
     if before is not None:
-        x = context.add(before, x, x) if isinstance(before, ops.Mul) else context.add(before, x)
+        x = context.add(before, x, x) if isinstance(before, ops.Mul) else context.add(before)
     result = context.add(kind(axes=tuple(sorted(fronts(axes, rank))), keep=node.flag("keepdims", True)), x)
     return result if after is None else context.add(after, result)
 
@@ -47,13 +45,8 @@ for _name, (_before, _kind, _after) in REDUCTIONS.items():
 
 
 def _position(kind: type[ops.ArgMax] | type[ops.ArgMin], context: Context, node: Node) -> str:
-    x = node.operand(0)
-    op = kind(
-        axis=front(node.int("axis", 0), context.type(x).rank),
-        keep=node.flag("keepdims", True),
-        last=node.flag("select_last_index", False),
-    )
-    return context.add(op, x)
+    axis, keep = context.axis(node.int("axis", 0)), node.flag("keepdims", True)
+    return context.add(kind(axis=axis, keep=keep, last=node.flag("select_last_index", False)))
 
 
 converts("ArgMax")(partial(_position, ops.ArgMax))
@@ -62,24 +55,19 @@ converts("ArgMin")(partial(_position, ops.ArgMin))
 
 @converts("CumSum")
 def cumsum(context: Context, node: Node) -> str:
-    x = node.operand(0)
     require(context.type(node.operand(1)).size == 1, "an axis wanted")
     (axis,) = context.integers(1, "the axis")
-    op = ops.CumSum(
-        axis=front(axis, context.type(x).rank),
-        exclusive=node.flag("exclusive", False),
-        reverse=node.flag("reverse", False),
-    )
-    return context.add(op, x)
+    exclusive, reverse = node.flag("exclusive", False), node.flag("reverse", False)
+    return context.add(ops.CumSum(axis=context.axis(axis), exclusive=exclusive, reverse=reverse))
 
 
 @converts("TopK")
 def top_k(context: Context, node: Node) -> tuple[str, ...]:
     """The count is an attribute before opset 10; sorted results are valid unsorted ones."""
-    x, count = node.operand(0), context.integers(1, "k") if node.optional(1) else (node.int("k"),)
+    count = context.integers(1, "k") if node.optional(1) else (node.int("k"),)
     require(len(count) == 1, f"k {count}, one number wanted")
-    axis = front(node.int("axis", -1), context.type(x).rank)
-    return context.add_all(ops.TopK(axis=axis, count=count[0], largest=node.flag("largest", True)), x)
+    axis = context.axis(node.int("axis", -1))
+    return context.add_all(ops.TopK(axis=axis, count=count[0], largest=node.flag("largest", True)))
 
 
 Kind = Callable[..., Op]
@@ -87,19 +75,15 @@ Kind = Callable[..., Op]
 
 def _softmax_of_rows(kind: Kind, context: Context, node: Node) -> str:
     """Before opset 13 the operand is a matrix whose rows begin at `axis`."""
-    x = node.operand(0)
-    shape = context.type(x).shape
-    axis = node.int("axis", 1)
-    axis = axis if axis == len(shape) else front(axis, len(shape))
-    if axis == len(shape) - 1:
-        return context.add(kind(axis=axis), x)
-    rows = (math.prod(shape[:axis]), math.prod(shape[axis:]))
-    return context.add(ops.Reshape(shape=shape), context.add(kind(axis=1), context.add(ops.Reshape(shape=rows), x)))
+    matrix, shape = rows(context, node), context.shape
+    if node.int("axis", 1) in (-1, len(shape) - 1):
+        return context.add(kind(axis=len(shape) - 1))
+    result = context.add(kind(axis=1), context.add(ops.Reshape(shape=matrix)))
+    return context.add(ops.Reshape(shape=shape), result)
 
 
 def _softmax(kind: Kind, context: Context, node: Node) -> str:
-    x = node.operand(0)
-    return context.add(kind(axis=front(node.int("axis", -1), context.type(x).rank)), x)
+    return context.add(kind(axis=context.axis(node.int("axis", -1))))
 
 
 for _softmax_name, _softmax_kind in (("Softmax", ops.Softmax), ("LogSoftmax", ops.LogSoftmax)):
@@ -110,18 +94,13 @@ for _softmax_name, _softmax_kind in (("Softmax", ops.Softmax), ("LogSoftmax", op
 @converts("Hardmax")
 def hardmax_of_rows(context: Context, node: Node) -> str:
     """Before opset 13 the operand is a matrix whose rows begin at `axis`."""
-    x = node.operand(0)
-    shape = context.type(x).shape
-    axis = node.int("axis", 1)
-    axis = axis if axis == len(shape) else front(axis, len(shape))
-    rows = context.add(ops.Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
-    return context.add(ops.Reshape(shape=shape), _hardmax(context, rows, 1))
+    matrix = context.add(ops.Reshape(shape=rows(context, node)))
+    return context.add(ops.Reshape(shape=context.shape), _hardmax(context, matrix, 1))
 
 
 @converts("Hardmax", since=13)
 def hardmax(context: Context, node: Node) -> str:
-    x = node.operand(0)
-    return _hardmax(context, x, front(node.int("axis", -1), context.type(x).rank))
+    return _hardmax(context, context.x, context.axis(node.int("axis", -1)))
 
 
 def _hardmax(context: Context, x: str, axis: int) -> str:

@@ -27,15 +27,13 @@ def scatter_nd(context: Context, node: Node) -> str:
     return context.add(ops.ScatterNd(reduction=_reduction(node)), *map(node.operand, range(3)))
 
 
+@converts("Scatter")
+@converts("ScatterElements")
 def scatter_elements(context: Context, node: Node) -> str:
-    x = node.operand(0)
-    axis = front(node.int("axis", 0), context.type(x).rank)
-    check_indices(context.known(node.operand(1)), context.type(x).shape[axis])
-    return context.add(ops.ScatterElements(axis=axis, reduction=_reduction(node)), x, node.operand(1), node.operand(2))
-
-
-for _name in ("Scatter", "ScatterElements"):
-    converts(_name)(scatter_elements)
+    axis = context.axis(node.int("axis", 0))
+    check_indices(context.known(node.operand(1)), context.shape[axis])
+    op = ops.ScatterElements(axis=axis, reduction=_reduction(node))
+    return context.add(op, *map(node.operand, range(3)))
 
 
 @converts("TensorScatter")

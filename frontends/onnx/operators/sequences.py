@@ -54,20 +54,16 @@ def concat_from_sequence(context: Context, node: Node) -> str:
     parts = context.sequence(node.operand(0))
     require(len(parts) > 0, "an empty sequence")
     new_axis = node.flag("new_axis", False)
-    shape = context.type(parts[0]).shape
-    axis = front(node.int("axis"), len(shape) + new_axis)
+    axis = front(node.int("axis"), context.type(parts[0]).rank + new_axis)
     if new_axis:
-        wide = ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:]))
-        parts = tuple(context.add(wide, part) for part in parts)
+        parts = tuple(context.unsqueezed(part, axis) for part in parts)
     return context.add(ops.Concat(axis=axis), *parts)
 
 
 @converts("SplitToSequence")
 def split_to_sequence(context: Context, node: Node) -> str:
     """Split into given sizes, into equal parts (the last may be smaller), or into single slices."""
-    x = node.operand(0)
-    shape = context.type(x).shape
-    axis = front(node.int("axis", 0), len(shape))
+    axis, shape = context.axis(node.int("axis", 0)), context.shape
     size, single = shape[axis], node.optional(1) is None
     sizes = () if single else context.integers(1, "the sizes")
     if single or context.type(node.operand(1)).rank == 0:
@@ -75,16 +71,10 @@ def split_to_sequence(context: Context, node: Node) -> str:
         require(step > 0, f"parts of {step} elements")
         sizes = tuple(min(step, size - start) for start in range(0, size, step))
     require(sum(sizes) == size and min(sizes, default=0) >= 0, f"parts {sizes} do not make {size} elements")
-    parts, start = [], 0
-    for length in sizes:
-        starts, stops = [0] * len(shape), list(shape)
-        starts[axis], stops[axis] = start, start + length
-        part = context.add(ops.Slice(starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape)), x)
-        if single and not node.flag("keepdims", True):
-            part = context.add(ops.Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), part)
-        parts.append(part)
-        start += length
-    return context.sequence_of(tuple(parts))
+    parts = context.parts(context.x, axis, sizes)
+    if single and not node.flag("keepdims", True):
+        parts = tuple(context.add(ops.Reshape(shape=(*shape[:axis], *shape[axis + 1 :])), part) for part in parts)
+    return context.sequence_of(parts)
 
 
 def _position(context: Context, operand: int, count: int) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 from npuq.ir import ops, require
 from npuq.ir.ops.elementwise import broadcast
 
-from ...context import EAGER, Context, Node, front, require_size
+from ...context import EAGER, Context, Node, require_size
 from ..registry import converts
-from .axes import fronts, optional_integers, required_integers
+from .axes import fronts, optional_integers, required_integers, rows
 from .pointwise import named_dtype
 
 LONGEST = 1 << 24
@@ -21,8 +21,7 @@ LONGEST = 1 << 24
 @converts("Reshape")
 def reshape(context: Context, node: Node) -> str:
     """0 copies a size unless `allowzero`; -1 is the remaining size."""
-    x = node.operand(0)
-    old, new = context.type(x), list(context.integers(1, "the shape"))
+    old, new = context.type(context.x), list(context.integers(1, "the shape"))
     if not node.flag("allowzero", False):
         for axis, size in enumerate(new):
             if size == 0:
@@ -33,62 +32,52 @@ def reshape(context: Context, node: Node) -> str:
         others = math.prod(size for size in new if size != -1)
         require(others > 0 and old.size % others == 0, f"{old.size} elements do not fill {new}")
         new[new.index(-1)] = old.size // others
-    return context.add(ops.Reshape(shape=tuple(new)), x)
+    return context.add(ops.Reshape(shape=tuple(new)))
 
 
 @converts("Flatten")
 def flatten(context: Context, node: Node) -> str:
-    """A matrix whose rows begin at `axis`, which may be the rank."""
-    x = node.operand(0)
-    shape = context.type(x).shape
-    axis = node.int("axis", 1)
-    axis = axis if axis == len(shape) else front(axis, len(shape))
-    return context.add(ops.Reshape(shape=(math.prod(shape[:axis]), math.prod(shape[axis:]))), x)
+    return context.add(ops.Reshape(shape=rows(context, node)))
 
 
 @converts("Squeeze")
 def squeeze(context: Context, node: Node) -> str:
     """No axes mean all of size 1."""
-    x = node.operand(0)
-    shape = context.type(x).shape
+    shape = context.shape
     axes = optional_integers(context, node, "axes", 1)
     dropped = {axis for axis, size in enumerate(shape) if size == 1} if axes is None else fronts(axes, len(shape))
     for axis in dropped:
         require(shape[axis] == 1, f"axis {axis} has size {shape[axis]}, 1 wanted")
-    return context.add(ops.Reshape(shape=tuple(size for axis, size in enumerate(shape) if axis not in dropped)), x)
+    return context.add(ops.Reshape(shape=tuple(size for axis, size in enumerate(shape) if axis not in dropped)))
 
 
 @converts("Unsqueeze")
 def unsqueeze(context: Context, node: Node) -> str:
     """Axes are those of the result."""
-    x = node.operand(0)
     axes = required_integers(context, node, "axes", 1)
-    sizes = iter(context.type(x).shape)
-    rank = context.type(x).rank + len(axes)
+    sizes, rank = iter(context.shape), len(context.shape) + len(axes)
     new = fronts(axes, rank)
-    return context.add(ops.Reshape(shape=tuple(1 if axis in new else next(sizes) for axis in range(rank))), x)
+    return context.add(ops.Reshape(shape=tuple(1 if axis in new else next(sizes) for axis in range(rank))))
 
 
 @converts("Expand")
 def expand(context: Context, node: Node) -> str:
     """The shapes broadcast: a size of 1 keeps the operand's."""
-    x = node.operand(0)
     shape = context.integers(1, "the shape")
     require(min(shape, default=0) >= 0, f"shape {shape}: a dimension must not be negative")
-    return context.add(ops.Expand(shape=broadcast(context.type(x).shape, shape)), x)
+    return context.add(ops.Expand(shape=broadcast(context.shape, shape)))
 
 
 @converts("Tile")
 def tile(context: Context, node: Node) -> str:
-    return context.add(ops.Tile(repeats=context.integers(1, "repeats")), node.operand(0))
+    return context.add(ops.Tile(repeats=context.integers(1, "repeats")))
 
 
 @converts("Shape")
 def shape(context: Context, node: Node) -> str:
     """Shapes are static, so this is a constant."""
-    sizes = context.type(node.operand(0)).shape
-    stop = node.int("end", len(sizes))
-    return context.constant(np.asarray(sizes[slice(node.int("start", 0), stop)], np.int64))
+    sizes = context.shape[node.int("start", 0) : node.int("end", len(context.shape))]
+    return context.constant(np.asarray(sizes, np.int64))
 
 
 @converts("Size")
