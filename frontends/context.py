@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ LARGEST = 1 << 31
 """The greatest number of elements of a value."""
 
 Ints = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
 Floats = tuple[float, ...]
 Float = float
 T = TypeVar("T")
@@ -99,6 +100,15 @@ class Node:
         values = self._attribute(name, tuple, spelled, default)
         require(all(isinstance(value, kind) for value in values), f"attribute {name!r} must be {spelled}")
         return values
+
+
+class Windows(TypedDict):
+    """The fields of every pooling, an entry per spatial axis."""
+
+    window: Ints
+    stride: Ints
+    padding: Pads
+    dilation: Ints
 
 
 @dataclass(slots=True)

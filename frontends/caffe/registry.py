@@ -51,7 +51,7 @@ class Layer(Context):
         require(own == wanted or flat, f"{what} of shape {found.shape}, {shape} wanted: do the files belong together?")
         return found.reshape(shape)
 
-    def onnx(self, operator: str, *operands: str, **attributes: Any) -> str:
+    def onnx(self, operator: str, *operands: str | None, **attributes: Any) -> str:
         return apply(self, operator, operands, attributes)
 
 

@@ -32,46 +32,25 @@ def _sizes(parameter: Any, name: str, rank: int, default: int | None = None) -> 
     return values * rank if len(values) == 1 else values
 
 
-def _geometry(layer: Layer) -> tuple[Any, Ints, dict[str, Any]]:
-    parameter = layer.message.convolution_param
+@converts("Convolution", "DepthwiseConvolution", "ConvolutionDepthwise", "Deconvolution")
+def convolution(layer: Layer) -> str:
+    """The depthwise types have one group per channel by default."""
+    parameter, kind = layer.message.convolution_param, layer.spec.type
     require(layer.axis(parameter.axis) == 1, f"axis {parameter.axis}, 1 wanted")
     rank = len(layer.shape) - 2
     require(1 <= rank <= 3, f"bottom of shape {layer.shape}, 1 to 3 spatial axes wanted")
-    pads = _sizes(parameter, "pad", rank, 0)
-    return (
-        parameter,
-        _sizes(parameter, "kernel_size", rank),
-        {
-            "strides": _sizes(parameter, "stride", rank, 1),
-            "dilations": _sizes(parameter, "dilation", rank, 1),
-            "pads": pads + pads,
-        },
-    )
-
-
-@converts("Convolution", "DepthwiseConvolution", "ConvolutionDepthwise")
-def convolution(layer: Layer) -> str:
-    """The depthwise types have one group per channel by default."""
-    parameter, window, attributes = _geometry(layer)
+    pads, window = _sizes(parameter, "pad", rank, 0), _sizes(parameter, "kernel_size", rank)
+    strides, dilations = _sizes(parameter, "stride", rank, 1), _sizes(parameter, "dilation", rank, 1)
     channels, outputs = layer.shape[1], parameter.num_output
-    depthwise = layer.spec.type != "Convolution" and not parameter.HasField("group")
-    group = channels if depthwise else parameter.group
+    group = channels if "Depthwise" in kind and not parameter.HasField("group") else parameter.group
     require(group > 0 and channels % group == outputs % group == 0, f"{channels} to {outputs} channels, {group} groups")
-    operands = [layer.x, layer.weight(0, "weight", outputs, channels // group, *window)]
+    operator, stored = "Conv", (outputs, channels // group)
+    if kind == "Deconvolution":
+        operator, stored = "ConvTranspose", (channels, outputs // group)
+    operands = [layer.x, layer.weight(0, "weight", *stored, *window)]
     if parameter.bias_term:
         operands.append(layer.weight(1, "bias", outputs))
-    return layer.onnx("Conv", *operands, group=group, **attributes)
-
-
-@converts("Deconvolution")
-def deconvolution(layer: Layer) -> str:
-    parameter, window, attributes = _geometry(layer)
-    channels, outputs, group = layer.shape[1], parameter.num_output, parameter.group
-    require(group > 0 and channels % group == outputs % group == 0, f"{channels} to {outputs} channels, {group} groups")
-    operands = [layer.x, layer.weight(0, "weight", channels, outputs // group, *window)]
-    if parameter.bias_term:
-        operands.append(layer.weight(1, "bias", outputs))
-    return layer.onnx("ConvTranspose", *operands, group=group, **attributes)
+    return layer.onnx(operator, *operands, group=group, strides=strides, dilations=dilations, pads=pads + pads)
 
 
 @converts("InnerProduct")
@@ -141,10 +120,7 @@ def interpolation(layer: Layer) -> str:
         shrunk = ((size - 1) // parameter.shrink_factor + 1 for size in shape[2:])
         space = tuple(size + (size - 1) * (parameter.zoom_factor - 1) for size in shrunk)
     sizes_ = layer.constant(np.asarray((*shape[:2], *space), np.int64))
-    absent: Any = None
-    return layer.onnx(
-        "Resize", x, absent, absent, sizes_, mode="linear", coordinate_transformation_mode="align_corners"
-    )
+    return layer.onnx("Resize", x, None, None, sizes_, mode="linear", coordinate_transformation_mode="align_corners")
 
 
 @converts("Upsample")
@@ -153,6 +129,5 @@ def upsample(layer: Layer) -> str:
     require(len(layer.node.operands) == 1, "upsampling with a mask is not supported")
     scale = layer.message.upsample_param.scale
     scales = layer.constant(np.asarray((1, 1) + (scale,) * (len(layer.shape) - 2), np.float32))
-    absent: Any = None
     attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return layer.onnx("Resize", layer.x, absent, scales, **attributes)
+    return layer.onnx("Resize", layer.x, None, scales, **attributes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from npuq.ir import ops, require
 
+from ..context import Windows
 from .registry import Equation, Ints, converts
 
 
@@ -59,30 +60,28 @@ def _transposed(equation: Equation, x: str, weights: str, padding: tuple[Ints, .
 
 @converts("reduce_window_max")
 def max_pool(equation: Equation) -> str:
-    x, back, window, stride, padding, dilation = _windows(equation)
-    op = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
-    return equation.transposed(equation.add(op, x), back)
+    x, back, windows = _windows(equation)
+    return equation.transposed(equation.add(ops.MaxPool(**windows), x), back)
 
 
 @converts("reduce_window_sum")
 def sum_pool(equation: Equation) -> str:
     """A mean that counts padding, times the size of the window."""
-    x, back, window, stride, padding, dilation = _windows(equation)
-    op = ops.AveragePool(window=window, stride=stride, padding=padding, dilation=dilation, count_padding=True)
-    mean = equation.add(op, x)
-    total = equation.add(ops.Mul(), mean, equation.number(math.prod(window), like=mean))
+    x, back, windows = _windows(equation)
+    mean = equation.add(ops.AveragePool(**windows, count_padding=True), x)
+    total = equation.add(ops.Mul(), mean, equation.number(math.prod(windows["window"]), like=mean))
     return equation.transposed(total, back)
 
 
 @converts("reduce_window_min")
 def min_pool(equation: Equation) -> str:
-    x, back, window, stride, padding, dilation = _windows(equation)
-    op = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
-    return equation.transposed(equation.add(ops.Neg(), equation.add(op, equation.add(ops.Neg(), x))), back)
+    x, back, windows = _windows(equation)
+    greatest = equation.add(ops.MaxPool(**windows), equation.add(ops.Neg(), x))
+    return equation.transposed(equation.add(ops.Neg(), greatest), back)
 
 
-def _windows(equation: Equation) -> tuple[str, list[int], Ints, Ints, tuple[tuple[int, int], ...], Ints]:
-    """Return the operand with spatial axes last, the inverse order, and the geometry of those axes."""
+def _windows(equation: Equation) -> tuple[str, list[int], Windows]:
+    """Return the operand with spatial axes last, the inverse order, and the windows on those axes."""
     params, shape = equation.params, equation.shapes[0]
     rank = len(shape)
     require(all(step == 1 for step in params["base_dilation"]), "a spread operand is not supported")
@@ -98,5 +97,5 @@ def _windows(equation: Equation) -> tuple[str, list[int], Ints, Ints, tuple[tupl
         for name in ("window_dimensions", "window_strides", "window_dilation")
     )
     padding = tuple((int(params["padding"][axis][0]), int(params["padding"][axis][1])) for axis in axes)
-    moved = equation.transposed(equation.full(0), order)
-    return moved, np.argsort(order).tolist(), window, stride, padding, dilation
+    windows = Windows(window=window, stride=stride, padding=padding, dilation=dilation)
+    return equation.transposed(equation.full(0), order), np.argsort(order).tolist(), windows

@@ -134,24 +134,25 @@ class Operation(Context):
             return self.builder.constant(np.ascontiguousarray(known.transpose(order)), tensor.name)
         return self.move(ops.Transpose(order=order), name)
 
-    def bias(self, index: int, weight: str) -> str | None:
+    def bias(self, index: int, weight: str) -> tuple[str, ...]:
         """The bias, if there is one; an integer one has the scale of the sums."""
         tensor = self.inputs[index] if index < len(self.inputs) else None
         if tensor is None:
-            return None
+            return ()
         name = self.operand(index)
         if self.x not in self.pairs.scales or tensor.array is None:
-            return name
+            return (name,)
         require(tensor.dtype in (DType.I32, DType.I64), f"a bias of {tensor.dtype} for integers")
-        scale, stored = self.pairs.scales[self.x][1].scale, self.pairs.known.get(weight)
-        if stored is None:
+        scale, weights = self.pairs.scales[self.x][1].scale, self.pairs.known.get(weight)
+        if weights is None:
             raise RuleError("a bias of integers beside weights without scales")
-        scales = tuple(float(np.float32(scale * one)) for one in stored.scales)
+        scales = tuple(float(np.float32(scale * one)) for one in weights.scales)
         count = tensor.array.size
         require(len(scales) in (1, count), f"{count} biases for {len(scales)} scales")
         scales = scales * count if len(scales) == 1 else scales
         quant = Quantization(scales, (0,) * count, 0)
-        return self.pairs.real(self.builder.constant(tensor.array, f"{tensor.name}.q", quant), f"{tensor.name}.dq")
+        stored = self.builder.constant(tensor.array, f"{tensor.name}.q", quant)
+        return (self.pairs.real(stored, f"{tensor.name}.dq"),)
 
 
 Converter = Callable[[Operation], "str | tuple[str, ...]"]

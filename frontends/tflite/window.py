@@ -8,9 +8,8 @@ import numpy as np
 
 from npuq.ir import ops, require
 
+from ..context import Pads
 from .registry import Ints, Operation, converts
-
-Pads = tuple[tuple[int, int], ...]
 
 OIHW = (0, 3, 1, 2)
 """The order of axes that converts weights [O, H, W, I]."""
@@ -49,8 +48,7 @@ def convolution(operation: Operation) -> str:
         dilation=dilation,
         groups=channels if depthwise else channels // each,
     )
-    bias = operation.bias(2, weight)
-    return operation.last(operation.add(op, x, weight, *(() if bias is None else (bias,))))
+    return operation.last(operation.add(op, x, weight, *operation.bias(2, weight)))
 
 
 @converts("TRANSPOSE_CONV")
@@ -69,8 +67,7 @@ def transposed_convolution(operation: Operation) -> str:
     extra = tuple(out - ((size - 1) * step + width - sum(pad)) for out, size, width, step, pad in each)
     require(min(extra) >= 0, f"a result of shape {shape} of {space}, window {window} and stride {stride}")
     op = ops.ConvTranspose(stride=stride, padding=pads, dilation=(1, 1), output_padding=extra)
-    bias = data.bias(2, weight)
-    return data.last(data.add(op, x, weight, *(() if bias is None else (bias,))))
+    return data.last(data.add(op, x, weight, *data.bias(2, weight)))
 
 
 @converts("FULLY_CONNECTED")
@@ -83,8 +80,7 @@ def fully_connected(operation: Operation) -> str:
     kept = operation.options["keep"] and len(shape) > 0
     require(inputs > 0 and size % inputs == 0, f"{size} elements in rows of {inputs}")
     x = operation.reshaped(operation.x, shape if kept else (size // inputs, inputs))
-    bias = operation.bias(2, weight)
-    return operation.activated(operation.add(ops.MatMul(), x, weight, *(() if bias is None else (bias,))))
+    return operation.activated(operation.add(ops.MatMul(), x, weight, *operation.bias(2, weight)))
 
 
 @converts("BATCH_MATMUL")

@@ -37,10 +37,10 @@ def _plus(context: Context, a: str, b: str, c: str) -> str:
     """A B + C; C becomes the bias if it has one number per column, else an addition."""
     columns, offset, known = context.type(b).shape[1], context.type(c), context.known(c)
     if known is not None and known.size == 1:
-        c = _named(context, np.full(columns, known.reshape(()), known.dtype), f"{c}.full")
+        c = context.builder.constant(np.full(columns, known.reshape(()), known.dtype), f"{c}.full")
     elif offset.shape == (1, columns):
         reshape = ops.Reshape(shape=(columns,))
-        c = context.add(reshape, c) if known is None else _named(context, known.reshape(columns), f"{c}.row")
+        c = context.add(reshape, c) if known is None else context.builder.constant(known.reshape(columns), f"{c}.row")
     if context.type(c).shape == (columns,):
         return context.add(ops.MatMul(), a, b, c)
     product = context.add(ops.MatMul(), a, b)
@@ -53,7 +53,7 @@ def _transposed(context: Context, name: str) -> str:
     known = context.known(name)
     if known is None:
         return known_transposed(context, name) or context.add(ops.Transpose(order=(1, 0)), name)
-    return _named(context, np.ascontiguousarray(known.T), f"{name}.T")
+    return context.builder.constant(np.ascontiguousarray(known.T), f"{name}.T")
 
 
 def _scaled(context: Context, name: str, factor: float) -> str:
@@ -64,9 +64,4 @@ def _scaled(context: Context, name: str, factor: float) -> str:
     by = np.asarray(factor, type_.dtype.numpy)
     if known is None:
         return context.add(ops.Mul(), name, context.constant(by, "factor"))
-    return _named(context, known * by, f"{name}.scaled")
-
-
-def _named(context: Context, array: np.ndarray, name: str) -> str:
-    """Add a constant derived from the user's."""
-    return context.builder.constant(array, name)
+    return context.builder.constant(known * by, f"{name}.scaled")

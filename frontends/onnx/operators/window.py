@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from npuq.ir import ops, require
 
-from ...context import Context, Ints, Node
+from ...context import Context, Ints, Node, Pads, Windows
 from ..registry import converts
-
-Pads = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +125,11 @@ def _window(context: Context, node: Node) -> Ints:
 @converts("MaxPool")
 def max_pool(context: Context, node: Node) -> tuple[str, ...]:
     """The indices of the greatest elements, if read, are an op of their own."""
-    geometry, padding, _ = _pooling(context, node)
-    window, stride, dilation = geometry.window, geometry.stride, geometry.dilation
-    greatest = ops.MaxPool(window=window, stride=stride, padding=padding, dilation=dilation)
-    results = [context.add(greatest, node.operand(0))]
+    windows, _ = _pooling(context, node)
+    results = [context.add(ops.MaxPool(**windows))]
     if node.reads(1):
         columns = node.flag("storage_order", False)
-        places = ops.MaxPoolPlaces(
-            window=window, stride=stride, padding=padding, dilation=dilation, column_major=columns
-        )
-        results.append(context.add(places, node.operand(0)))
+        results.append(context.add(ops.MaxPoolPlaces(**windows, column_major=columns)))
     return tuple(results)
 
 
@@ -152,78 +144,59 @@ def max_roi_pool(context: Context, node: Node) -> str:
 @converts("AveragePool")
 def average_pool(context: Context, node: Node) -> str:
     """Padding counts only with `count_include_pad`; the rounding's padding never counts."""
-    geometry, padding, beyond = _pooling(context, node)
+    windows, beyond = _pooling(context, node)
     counted = node.flag("count_include_pad", False)
-    op = ops.AveragePool(
-        window=geometry.window,
-        stride=geometry.stride,
-        padding=padding,
-        dilation=geometry.dilation,
-        count_padding=counted,
-        uncounted=beyond if counted and any(beyond) else (),
-    )
-    return context.add(op, node.operand(0))
+    uncounted = beyond if counted and any(beyond) else ()
+    return context.add(ops.AveragePool(**windows, count_padding=counted, uncounted=uncounted))
 
 
-def _pooling(context: Context, node: Node) -> tuple[Geometry, Pads, Ints]:
-    """Return a pooling's geometry, its padding, and the part of the padding that rounding up added."""
+def _pooling(context: Context, node: Node) -> tuple[Windows, Ints]:
+    """Return a pooling's windows, and the part of their padding that rounding up added."""
     geometry = Geometry.of(context, node, node.ints("kernel_shape"))
-    beyond = (0,) * len(geometry.space)
-    if node.flag("ceil_mode", False):
-        beyond = geometry.beyond()
+    beyond = geometry.beyond() if node.flag("ceil_mode", False) else (0,) * len(geometry.space)
     for (before, after), reach in zip(geometry.padding, geometry.reach, strict=True):
         require(max(before, after) < reach, f"padding {(before, after)} holds a whole window of {reach}")
     padding = tuple((before, after + more) for (before, after), more in zip(geometry.padding, beyond, strict=True))
-    return geometry, padding, beyond
+    windows = Windows(window=geometry.window, stride=geometry.stride, padding=padding, dilation=geometry.dilation)
+    return windows, beyond
 
 
 @converts("LpPool")
 def lp_pool(context: Context, node: Node) -> str:
     """The p-th root of the sum of powers, as their mean with padding times the window's size."""
-    geometry, padding, _ = _pooling(context, node)
-    mean = ops.AveragePool(
-        window=geometry.window,
-        stride=geometry.stride,
-        padding=padding,
-        dilation=geometry.dilation,
-        count_padding=True,
-    )
-    p, x = node.int("p", 2), node.operand(0)
-    count = context.constant(np.asarray(math.prod(geometry.window), context.type(x).dtype.numpy), "count")
-    return _root(context, context.add(ops.Mul(), context.add(mean, _power(context, x, p)), count), p)
+    windows, _ = _pooling(context, node)
+    p, count = node.int("p", 2), context.number(math.prod(windows["window"]), "count")
+    mean = context.add(ops.AveragePool(**windows, count_padding=True), _power(context, p))
+    return _root(context, context.add(ops.Mul(), mean, count), p)
 
 
 @converts("GlobalLpPool")
 def global_lp_pool(context: Context, node: Node) -> str:
-    p, x = node.int("p", 2), node.operand(0)
-    total = context.add(ops.ReduceSum(axes=_space(context, node), keep=True), _power(context, x, p))
-    return _root(context, total, p)
+    p = node.int("p", 2)
+    return _root(context, context.add(ops.ReduceSum(axes=_space(context), keep=True), _power(context, p)), p)
 
 
-def _power(context: Context, x: str, p: int) -> str:
+def _power(context: Context, p: int) -> str:
     require(p > 0, f"p is {p}, at least 1 wanted")
-    if p % 2:
-        x = context.add(ops.Abs(), x)
-    return x if p == 1 else context.add(ops.Pow(), x, context.constant(np.asarray(p, context.type(x).dtype.numpy), "p"))
+    x = context.add(ops.Abs()) if p % 2 else context.x
+    return x if p == 1 else context.add(ops.Pow(), x, context.number(p, "p"))
 
 
 def _root(context: Context, x: str, p: int) -> str:
     if p <= 2:
         return context.add(ops.Sqrt(), x) if p == 2 else x
-    return context.add(ops.Pow(), x, context.constant(np.asarray(1 / p, context.type(x).dtype.numpy), "root"))
+    return context.add(ops.Pow(), x, context.number(1 / p, "root"))
 
 
-@converts("GlobalAveragePool")
-def global_average_pool(context: Context, node: Node) -> str:
-    return context.add(ops.ReduceMean(axes=_space(context, node), keep=True), node.operand(0))
+def _global(kind: type[ops.ReduceMean] | type[ops.ReduceMax], context: Context, node: Node) -> str:
+    return context.add(kind(axes=_space(context), keep=True))
 
 
-@converts("GlobalMaxPool")
-def global_max_pool(context: Context, node: Node) -> str:
-    return context.add(ops.ReduceMax(axes=_space(context, node), keep=True), node.operand(0))
+converts("GlobalAveragePool")(partial(_global, ops.ReduceMean))
+converts("GlobalMaxPool")(partial(_global, ops.ReduceMax))
 
 
-def _space(context: Context, node: Node) -> Ints:
-    rank = context.type(node.operand(0)).rank
+def _space(context: Context) -> Ints:
+    rank = len(context.shape)
     require(rank >= 3, f"operand of rank {rank}, 3 or more wanted")
     return tuple(range(2, rank))
