@@ -8,6 +8,7 @@ from pathlib import Path
 from npuq.ir import Builder, DType, Graph, NpuqError, RuleError, TensorType, require, verify
 
 from ..context import Node, require_size
+from ..files import weights_beside
 from ..problem import Outcome, Problems
 from ..specialize import Shapes
 from .read import Net, read_net
@@ -34,14 +35,7 @@ def to_graph(source: str | Path, shapes: Shapes | None = None, *, weights: str |
 
 def weights_of(architecture: Path, weights: str | Path | None) -> Path:
     """Return the named file of weights, or the one in the architecture's folder."""
-    if weights is not None:
-        return Path(weights)
-    same = architecture.with_suffix(".caffemodel")
-    found = [same] if same.is_file() else sorted(architecture.parent.glob("*.caffemodel"))
-    if len(found) != 1:
-        listed = f"{len(found)} .caffemodel files beside it" if found else "no .caffemodel file beside it"
-        raise NpuqError(f"{architecture.name}: {listed}; name the weights: --weights FILE.caffemodel")
-    return found[0]
+    return weights_beside(architecture, ".caffemodel") if weights is None else Path(weights)
 
 
 @dataclass

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import NpuqError, ParseError, RuleError, one_line, require
+from npuq.ir import ParseError, RuleError, one_line, require
 
 from ..context import require_size
+from ..files import read_bytes
 from .registry import Spec
 from .schema import message
 
@@ -71,9 +72,7 @@ def _architecture(path: Path) -> Any:
     from google.protobuf import text_format
 
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
+        text = read_bytes(path).decode()
     except UnicodeDecodeError:
         raise ParseError(f"{path}: not a prototxt: it is no UTF-8 text") from None
     try:
@@ -88,10 +87,7 @@ def _architecture(path: Path) -> Any:
 def _weights(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
     from google.protobuf.message import DecodeError
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_bytes(path)
     net = message("NetWeights")()
     try:
         net.ParseFromString(data)

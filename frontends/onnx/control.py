@@ -215,10 +215,8 @@ def _stacked(context: Context, values: Values, axis: int) -> str | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
-    shape = context.type(known[0]).shape
-    axis = front(axis, len(shape) + 1)
-    wide = [context.add(ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:])), value) for value in known]
-    return context.add(ops.Concat(axis=axis), *wide)
+    axis = front(axis, context.type(known[0]).rank + 1)
+    return context.add(ops.Concat(axis=axis), *(context.unsqueezed(value, axis) for value in known))
 
 
 def _finished(context: Context, values: Values) -> Values:

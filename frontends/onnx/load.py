@@ -126,27 +126,31 @@ class _Importer:
 
     def results(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
         """Return the values of a node's outputs, or None if one of its operands has a problem."""
-        domain = "" if is_standard(proto.domain) else proto.domain
-        opset = self.opsets.get(domain, 1)
-        if domain == "" and proto.op_type in CONTROL and not (proto.op_type == "Scan" and opset < 9):
-            return self.control(proto, place, scope)
-        converter = find(proto.op_type, opset, domain)
-        if converter is None and not has_body(proto.op_type, domain, opset):
+        domain, opset = self.kind(proto)
+        control = domain == "" and proto.op_type in CONTROL and not (proto.op_type == "Scan" and opset < 9)
+        converter = None if control else find(proto.op_type, opset, domain)
+        if converter is None and not control and not has_body(proto.op_type, domain, opset):
             self.problems.note(proto.op_type, place, *self.unknown(proto))
             return None
+        bodies = {attribute.name: attribute.g for attribute in proto.attribute if attribute.HasField("g")}
         operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
         if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
+            for body_ in bodies.values() if control else ():
+                self.note_unknown(body_)
             return None
-        if converter is None:
+        if converter is None and not control:
             return self.composed(proto, scope)
-        node = Node(
-            proto.op_type,
-            place,
-            operands,
-            tuple(name if name in self.read else "" for name in proto.output),
-            {attribute.name: self.attribute(attribute) for attribute in proto.attribute},
-        )
+        read = tuple(name if name in self.read else "" for name in proto.output)
+        attributes = {attribute.name: self.attribute(attribute) for attribute in proto.attribute}
+        node = Node(proto.op_type, place, operands, read, attributes)
+        if converter is None:
+            return tuple(CONTROL[proto.op_type](self, node, bodies, scope))
         return convert(Context(self.builder, node, opset, self.sequences, self.read), converter)
+
+    def kind(self, proto: NodeProto) -> tuple[str, int]:
+        """The domain of an operator, "" for ONNX's own, and its opset."""
+        domain = "" if is_standard(proto.domain) else proto.domain
+        return domain, self.opsets.get(domain, 1)
 
     def composed(self, proto: NodeProto, scope: Scope) -> tuple[str | None, ...]:
         types = {name: self.builder.types[str(scope[name])] for name in proto.input if name}
@@ -158,20 +162,6 @@ class _Importer:
         for index, name in enumerate(proto.output):
             require(name in inner or name not in self.read, f"output {index} ({name!r}) is not supported")
         return tuple(inner.get(name) for name in proto.output)
-
-    def control(self, proto: NodeProto, place: str, scope: Scope) -> tuple[str | None, ...] | None:
-        """Translate a branch or a loop; if its operands have problems, check only its operators."""
-        bodies = {attribute.name: attribute.g for attribute in proto.attribute if attribute.HasField("g")}
-        operands = tuple(self.value(name, scope, "operand") if name else None for name in proto.input)
-        if any(name and operand is None for name, operand in zip(proto.input, operands, strict=True)):
-            for body_ in bodies.values():
-                self.note_unknown(body_)
-            return None
-        read = tuple(name if name in self.read else "" for name in proto.output)
-        attributes = {attribute.name: self.attribute(attribute) for attribute in proto.attribute}
-        return tuple(
-            CONTROL[proto.op_type](self, Node(proto.op_type, place, operands, read, attributes), bodies, scope)
-        )
 
     def attribute(self, proto: AttributeProto) -> Any:
         """An attribute as a Python value; None for kinds that no supported operator has."""
@@ -192,8 +182,7 @@ class _Importer:
     def note_unknown(self, proto: GraphProto) -> None:
         """Record the operators without a converter in a graph that cannot be translated."""
         for node in nodes_within(proto):
-            domain = "" if is_standard(node.domain) else node.domain
-            opset = self.opsets.get(domain, 1)
+            domain, opset = self.kind(node)
             known = find(node.op_type, opset, domain) is not None or has_body(node.op_type, domain, opset)
             if not known and not (domain == "" and node.op_type in CONTROL):
                 place = f"{self.label}:{node.name or node.output[0]}"
@@ -203,8 +192,8 @@ class _Importer:
         """Reason and remedy for an operator that has no converter."""
         from onnx import defs
 
-        domain = "" if is_standard(proto.domain) else proto.domain
+        domain, opset = self.kind(proto)
         spelled = f"{domain}.{proto.op_type}" if domain else proto.op_type
         if domain not in ("", "ai.onnx.ml") or not defs.has(proto.op_type, domain=domain):
             return f"no converter for '{spelled}', which is no ONNX operator", "export with standard operators"
-        return f"no converter for ONNX '{spelled}' (opset {self.opsets.get(domain, 1)})", "export the model without it"
+        return f"no converter for ONNX '{spelled}' (opset {opset})", "export the model without it"

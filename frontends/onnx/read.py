@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npuq.ir import DType, NpuqError, ParseError, RuleError, require
+from npuq.ir import DType, ParseError, RuleError, require
 
 from ..context import require_size
+from ..files import read_bytes
 from .functions import nodes_within, subgraphs
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ def read_model(path: Path) -> ModelProto:
     """Parse a file; raises `ParseError` if it is not an ONNX model."""
     import onnx
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_bytes(path)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)

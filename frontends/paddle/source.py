@@ -9,10 +9,10 @@ from typing import Any
 
 from npuq.ir import NpuqError
 
+from ..files import weights_beside
 from .parameters import require_whole
 
 KINDS = (".json", ".pdmodel")
-PARAMETERS = ".pdiparams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,10 @@ def _require_program(path: Path) -> None:
 
 
 def _parameters(program: Path, weights: Any) -> Path:
-    """Return the file of weights: the named one, that with the program's name, or the only one in its folder."""
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise NpuqError(f"{path}: there is no such file")
-        return path
-    same = program.with_suffix(PARAMETERS)
-    found = [same] if same.is_file() else sorted(program.parent.glob(f"*{PARAMETERS}"))
-    if len(found) != 1:
-        listed = f"{len(found)} {PARAMETERS} files" if found else f"no {PARAMETERS} file"
-        raise NpuqError(f"{program.name}: {listed} beside it; name the weights: --weights FILE{PARAMETERS}")
-    return found[0]
+    """Return the named file of weights, or the one in the program's folder."""
+    if weights is None:
+        return weights_beside(program, ".pdiparams")
+    path = Path(weights)
+    if not path.is_file():
+        raise NpuqError(f"{path}: there is no such file")
+    return path

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from npuq.ir import NpuqError
@@ -63,9 +62,7 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

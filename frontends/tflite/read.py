@@ -11,11 +11,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from npuq.ir import DType, NpuqError, ParseError, Quantization, RuleError, require
+from npuq.ir import DType, ParseError, Quantization, RuleError, require
 from npuq.ir.formats.flatbuffers import Table
 from npuq.ir.formats.tflite import CUSTOM, ELEMENTS, MARK, OPERATORS, options_of
 
 from ..context import require_size
+from ..files import read_bytes
 
 QUANTIZED = ("u1", "i1", "i4", "<i2")
 """The element types of activations and weights that may have scales."""
@@ -72,10 +73,7 @@ class Model:
 
 def read_model(path: Path) -> Model:
     """Read a file; raises `ParseError` if it is damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NpuqError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_bytes(path)
     try:
         return _model(data)
     except ParseError as error:

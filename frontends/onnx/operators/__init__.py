@@ -1,41 +1,9 @@
-"""The converters of ONNX operators, by subject."""
+"""The converters of ONNX operators, by subject; importing this package imports all its modules."""
 
-from . import (
-    constant,
-    dynamic_quantization,
-    einsum,
-    matrix,
-    movement,
-    normalization,
-    pointwise,
-    qlinear,
-    quantization,
-    recurrent,
-    reduce,
-    resize,
-    sample,
-    scatter,
-    sequences,
-    shapes,
-    window,
-)
+from __future__ import annotations
 
-__all__ = [
-    "constant",
-    "dynamic_quantization",
-    "einsum",
-    "matrix",
-    "movement",
-    "normalization",
-    "pointwise",
-    "qlinear",
-    "quantization",
-    "recurrent",
-    "reduce",
-    "resize",
-    "sample",
-    "scatter",
-    "sequences",
-    "shapes",
-    "window",
-]
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
