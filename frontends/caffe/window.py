@@ -8,9 +8,9 @@ import numpy as np
 
 from npuq.ir import ops, require
 
+from ..context import Ints
 from .registry import Layer, converts
 
-Ints = tuple[int, ...]
 LETTERS = "hw"
 
 

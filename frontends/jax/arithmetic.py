@@ -10,10 +10,13 @@ from npuq.ir import DType, Op, ops, require
 
 from .registry import Equation, converts
 
-UNARY: dict[str, Op] = {
+PLAIN: dict[str, Op] = {
     "abs": ops.Abs(),
     "acos": ops.Acos(),
     "acosh": ops.Acosh(),
+    "add": ops.Add(),
+    "add_any": ops.Add(),
+    "and": ops.And(),
     "asin": ops.Asin(),
     "asinh": ops.Asinh(),
     "atan": ops.Atan(),
@@ -21,35 +24,32 @@ UNARY: dict[str, Op] = {
     "ceil": ops.Ceil(),
     "cos": ops.Cos(),
     "cosh": ops.Cosh(),
+    "eq": ops.Equal(),
     "erf": ops.Erf(),
     "exp": ops.Exp(),
     "floor": ops.Floor(),
+    "ge": ops.GreaterOrEqual(),
+    "gt": ops.Greater(),
+    "le": ops.LessOrEqual(),
     "log": ops.Log(),
     "logistic": ops.Sigmoid(),
+    "lt": ops.Less(),
+    "mul": ops.Mul(),
     "neg": ops.Neg(),
     "not": ops.Not(),
+    "or": ops.Or(),
+    "rem": ops.Mod(truncate=True),
     "sign": ops.Sign(),
     "sin": ops.Sin(),
     "sinh": ops.Sinh(),
     "sqrt": ops.Sqrt(),
+    "sub": ops.Sub(),
     "tan": ops.Tan(),
     "tanh": ops.Tanh(),
-}
-BINARY: dict[str, Op] = {
-    "add": ops.Add(),
-    "add_any": ops.Add(),
-    "and": ops.And(),
-    "eq": ops.Equal(),
-    "ge": ops.GreaterOrEqual(),
-    "gt": ops.Greater(),
-    "le": ops.LessOrEqual(),
-    "lt": ops.Less(),
-    "mul": ops.Mul(),
-    "or": ops.Or(),
-    "rem": ops.Mod(truncate=True),
-    "sub": ops.Sub(),
     "xor": ops.Xor(),
 }
+"""Primitives without parameters."""
+
 SAME = (
     "stop_gradient",
     "copy",
@@ -63,19 +63,14 @@ SAME = (
 """Primitives that only concern training or the compiler."""
 
 
-@converts(*UNARY)
-def unary(equation: Equation) -> str:
-    return equation.add(UNARY[equation.node.op], equation.narrow(0))
-
-
-@converts(*BINARY)
-def binary(equation: Equation) -> str:
-    return equation.add(BINARY[equation.node.op], equation.narrow(0), equation.narrow(1))
+@converts(*PLAIN)
+def plain(equation: Equation) -> str:
+    return equation.add(PLAIN[equation.node.op], *map(equation.narrow, range(len(equation.operands))))
 
 
 @converts(*SAME)
 def same(equation: Equation) -> tuple[str, ...]:
-    return tuple(equation.narrow(index) for index in range(len(equation.operands)))
+    return tuple(map(equation.narrow, range(len(equation.operands))))
 
 
 @converts("ne")
@@ -195,24 +190,16 @@ def _through(equation: Equation, x: str, count: float) -> str | None:
     return None if inner is None else equation.add(node.op, inner)
 
 
-@converts("max")
-def max_(equation: Equation) -> str:
-    return _limited(equation, ops.Maximum())
-
-
-@converts("min")
-def min_(equation: Equation) -> str:
-    return _limited(equation, ops.Minimum())
-
-
-def _limited(equation: Equation, op: Op) -> str:
+@converts("max", "min")
+def limited(equation: Equation) -> str:
     """A constant limit makes a clip or a relu."""
+    greatest = equation.node.op == "max"
     for index in (0, 1):
         bound = equation.uniform(1 - index)
         if bound is not None and equation.array(index) is None and equation.type(equation.narrow(index)).dtype.is_float:
-            low, high = (bound, math.inf) if isinstance(op, ops.Maximum) else (-math.inf, bound)
+            low, high = (bound, math.inf) if greatest else (-math.inf, bound)
             return _clipped(equation, equation.narrow(index), low, high)
-    return equation.add(op, equation.narrow(0), equation.narrow(1))
+    return equation.add(ops.Maximum() if greatest else ops.Minimum(), equation.narrow(0), equation.narrow(1))
 
 
 def _clipped(equation: Equation, x: str, low: float, high: float) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from npuq.ir import ops
 
-from .registry import Equation, Ints, converts
+from ..context import Ints
+from .registry import Equation, converts
 
 
 @dataclass(frozen=True, slots=True)

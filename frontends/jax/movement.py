@@ -6,7 +6,8 @@ import numpy as np
 
 from npuq.ir import ops, require
 
-from .registry import Equation, Ints, Known, converts
+from ..context import Ints
+from .registry import Equation, Known, converts
 
 
 @converts("broadcast_in_dim")

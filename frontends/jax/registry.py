@@ -10,9 +10,7 @@ import numpy as np
 
 from npuq.ir import DType, Node, TensorType, ops, require
 
-from ..context import Context, registering
-
-Ints = tuple[int, ...]
+from ..context import Context, Ints, registering
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,8 +8,8 @@ import numpy as np
 
 from npuq.ir import ops, require
 
-from ..context import Windows
-from .registry import Equation, Ints, converts
+from ..context import Ints, Windows
+from .registry import Equation, converts
 
 
 @converts("conv_general_dilated")

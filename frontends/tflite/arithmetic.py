@@ -33,6 +33,8 @@ PLAIN: dict[str, Op] = {
 """Operators of one operand without options."""
 
 PAIRWISE: dict[str, Op] = {
+    "ADD": ops.Add(),
+    "DIV": ops.Div(),
     "EQUAL": ops.Equal(),
     "FLOOR_MOD": ops.Mod(),
     "GREATER": ops.Greater(),
@@ -43,12 +45,11 @@ PAIRWISE: dict[str, Op] = {
     "LOGICAL_OR": ops.Or(),
     "MAXIMUM": ops.Maximum(),
     "MINIMUM": ops.Minimum(),
+    "MUL": ops.Mul(),
     "POW": ops.Pow(),
+    "SUB": ops.Sub(),
 }
-"""Operators of two operands without options."""
-
-FUSED: dict[str, Op] = {"ADD": ops.Add(), "DIV": ops.Div(), "MUL": ops.Mul(), "SUB": ops.Sub()}
-"""Operators of two operands with a fused activation."""
+"""Operators of two operands; some may have a fused activation."""
 
 REDUCTIONS: dict[str, type[Op]] = {
     "MEAN": ops.ReduceMean,
@@ -66,12 +67,7 @@ def plain(operation: Operation) -> str:
 
 @converts(*PAIRWISE)
 def pairwise(operation: Operation) -> str:
-    return operation.add(PAIRWISE[operation.spec.name], operation.x, operation.operand(1))
-
-
-@converts(*FUSED)
-def fused(operation: Operation) -> str:
-    return operation.activated(operation.add(FUSED[operation.spec.name], operation.x, operation.operand(1)))
+    return operation.activated(operation.add(PAIRWISE[operation.spec.name], operation.x, operation.operand(1)))
 
 
 @converts("NOT_EQUAL")

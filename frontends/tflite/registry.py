@@ -12,10 +12,8 @@ from npuq.ir import Builder, DType, Op, Quantization, RuleError, ops, require
 from npuq.ir.formats.tflite import ACTIVATIONS
 from npuq.ir.ops.quant import to_reals
 
-from ..context import Context, registering
+from ..context import Context, Ints, registering
 from .read import Operator, Tensor
-
-Ints = tuple[int, ...]
 
 CLAMPS: Mapping[str, Op] = {
     "RELU": ops.Relu(),
@@ -90,13 +88,14 @@ class Operation(Context):
 
     def last(self, y: str) -> str:
         """Add the fused activation and the scale to a result, channels last; `y` gets the tensor's name."""
-        (named,) = self.finish((self.activated(y) if "fused" in self.options else y,))
+        (named,) = self.finish((self.activated(y),))
         turned = ops.Transpose(order=(0, 2, 3, 1))
         loc = self.node.loc
         return self.builder.add(turned, self.scaled(named), name=f"{self.outputs[0].name}.nhwc", loc=loc)
 
     def activated(self, y: str) -> str:
-        number = self.options["fused"]
+        """Add the fused activation, if there is one."""
+        number = self.options.get("fused", 0)
         name = ACTIVATIONS[number] if 0 <= number < len(ACTIVATIONS) else f"number {number}"
         require(name == "NONE" or name in CLAMPS, f"the fused activation {name} is not supported")
         return y if name == "NONE" else self.add(CLAMPS[name], y)

@@ -8,8 +8,8 @@ import numpy as np
 
 from npuq.ir import ops, require
 
-from ..context import Pads
-from .registry import Ints, Operation, converts
+from ..context import Ints, Pads
+from .registry import Operation, converts
 
 OIHW = (0, 3, 1, 2)
 """The order of axes that converts weights [O, H, W, I]."""

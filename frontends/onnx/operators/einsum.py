@@ -92,9 +92,8 @@ def _diagonal(context: Context, term: Term) -> Term:
     size, others = shape[first], tuple(shape[axis] for axis in rest)
     square = context.add(ops.Transpose(order=(*rest, first, second)), term.value)
     flat = context.add(ops.Reshape(shape=(*others, size * size)), square)
-    none = (0,) * len(others)
-    op = ops.Slice(starts=(*none, 0), stops=(*others, size * size), steps=(*(1 for _ in none), size + 1))
-    return _diagonal(context, Term(context.add(op, flat), (*(term.labels[axis] for axis in rest), label)))
+    diagonal = context.sliced(flat, [*map(range, others), range(0, size * size, size + 1)])
+    return _diagonal(context, Term(diagonal, (*(term.labels[axis] for axis in rest), label)))
 
 
 def _joined(context: Context, one: Term, two: Term, labels: set[str]) -> Term:

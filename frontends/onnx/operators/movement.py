@@ -74,22 +74,18 @@ def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
 @converts("Pad")
 def pad(context: Context, node: Node) -> str:
     """Negative padding removes elements; the value is an attribute before opset 11."""
-    x = node.operand(0)
-    rank, dtype = context.type(x).rank, context.type(x).dtype
+    x, shape = context.x, context.shape
     pads = required_integers(context, node, "pads", 1)
-    axes = fronts(context.integers(3, "axes"), rank) if node.optional(3) is not None else tuple(range(rank))
+    axes = fronts(context.integers(3, "axes"), len(shape)) if node.optional(3) is not None else tuple(range(len(shape)))
     require(len(pads) == 2 * len(axes), f"{len(pads)} pads for {len(axes)} axes, 2 per axis wanted")
     named = {axis: (pads[index], pads[index + len(axes)]) for index, axis in enumerate(axes)}
-    padding = [named.get(axis, (0, 0)) for axis in range(rank)]
+    padding = [named.get(axis, (0, 0)) for axis in range(len(shape))]
     if min(pads, default=0) < 0:
-        sizes = context.type(x).shape
-        removed = {
-            axis: range(max(-before, 0), size - max(-after, 0))
-            for axis, (size, (before, after)) in enumerate(zip(sizes, padding, strict=True))
-        }
-        for axis, size in enumerate(sizes):
-            require(removed[axis].start <= removed[axis].stop, f"padding {padding[axis]} of {size} elements")
-        x = _slice(context, x, removed)
+        kept = {}
+        for axis, (size, (before, after)) in enumerate(zip(shape, padding, strict=True)):
+            kept[axis] = range(max(-before, 0), size - max(-after, 0))
+            require(kept[axis].start <= kept[axis].stop, f"padding {(before, after)} of {size} elements")
+        x = _slice(context, x, kept)
         padding = [(max(before, 0), max(after, 0)) for before, after in padding]
     mode = node.string("mode", "constant")
     require(mode in ("constant", "edge", "reflect", "wrap"), f"mode {mode!r} is not known")
@@ -99,7 +95,7 @@ def pad(context: Context, node: Node) -> str:
         require(array.size == 1, f"a padding value of shape {array.shape}, a scalar wanted")
         value = float(array.item())
     op = ops.Pad(padding=tuple(padding), mode=mode, value=value if mode == "constant" else 0.0)  # type: ignore[arg-type]  # one of the four
-    require(dtype is not DType.BOOL or mode == "constant", f"{mode} padding of bool")
+    require(context.type(x).dtype is not DType.BOOL or mode == "constant", f"{mode} padding of bool")
     return context.add(op, x)
 
 
