@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,11 +16,9 @@ from npuq.ir.ops.reduce import Normalization, Position, Reduction
 from npuq.ir.ops.resize import Resize
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
 
+from ..axes import Order, reordered
 from ..pipeline import graph_pass
 from .drop_identity import in_order
-
-Order = tuple[int, ...]
-T = TypeVar("T")
 
 POINTWISE = (Unary, Binary, Comparison, Connective, Not, Where, Cast, Identity, PRelu)
 """Ops that compute each element from those at the same place."""
@@ -199,31 +196,10 @@ def _between(have: Order, wanted: Order) -> Order:
 
 def _moved(node: Node, order: Order) -> tuple[Op, Order]:
     """An op for operands that `order` has yet to be applied to, and the order that its result lacks."""
-    op = node.op
-    match op:
-        case Concat(axis=axis):
-            return Concat(axis=order[axis]), order
-        case Slice(starts=starts, stops=stops, steps=steps):
-            return Slice(starts=_back(starts, order), stops=_back(stops, order), steps=_back(steps, order)), order
-        case Pad(padding=padding):
-            return replace(op, padding=_back(padding, order)), order
-        case Resize(shape=shape, scales=scales, roi=roi):
-            turned = replace(op, shape=_back(shape, order), scales=_back(scales, order), roi=_back(roi, order))
-            return turned, order
-        case Normalization(axis=axis):
-            return replace(op, axis=order[axis]), order
-        case Reduction(axes=axes):
-            gone = {order[axis] for axis in axes}
-            return replace(op, axes=tuple(sorted(gone))), order if op.keep else _without(order, gone)
-        case Position(axis=axis):
-            return replace(op, axis=order[axis]), order if op.keep else _without(order, {order[axis]})
+    op = reordered(node.op, order)
+    if isinstance(op, (Reduction, Position)) and not op.keep:
+        return op, _without(order, {op.axis} if isinstance(op, Position) else set(op.axes))
     return op, order
-
-
-def _back(values: tuple[T, ...], order: Order) -> tuple[T, ...]:
-    """A value per axis, as the axes stand before `order` is applied."""
-    found = dict(zip(order, values, strict=False))
-    return tuple(found[axis] for axis in sorted(found))
 
 
 def _without(order: Order, gone: set[int]) -> Order:

@@ -7,7 +7,7 @@ from npuq.ir.ops.scatter import GatherNd, Scatter, ScatterElements, ScatterNd
 from npuq.ir.ops.shape import Gather, GatherElements
 
 from ..target import Target
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 from .registry import is_known, lowers
 
 
@@ -20,10 +20,10 @@ def computed_indices(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(Gather, GatherElements, GatherNd, obstacle=computed_indices, raw=(1,))
-def gather(context: Context, op: Op, node: Node, result: Result) -> Emitted:
+def gather(context: Context, op: Op) -> Emitted:
     """Quantize the data, such as a table of embeddings, and keep the indices."""
-    x = context.take(node.operands[0], result=result)
-    return Emitted(context.emit(op, x, context.raw(node.operands[1]), result=result), last=False)
+    x, indices = context.node.operands
+    return context.emit(op, context.take(x, result=context.result), context.raw(indices))
 
 
 def joins_or_computes(graph: Graph, node: Node, target: Target) -> str | None:
@@ -36,7 +36,8 @@ def joins_or_computes(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(ScatterNd, ScatterElements, obstacle=joins_or_computes, raw=(1,))
-def scatter(context: Context, op: Scatter, node: Node, result: Result) -> Emitted:
+def scatter(context: Context, op: Scatter) -> Emitted:
     """Requantize data and updates to the result's scale where theirs differs."""
-    x, updates = (context.take(node.operands[index], result=result) for index in (0, 2))
-    return Emitted(context.emit(op, x, context.raw(node.operands[1]), updates, result=result), last=False)
+    x, indices, updates = context.node.operands
+    data, new = (context.take(value, result=context.result) for value in (x, updates))
+    return context.emit(op, data, context.raw(indices), new)

@@ -14,7 +14,7 @@ from ..canonical.fold_constants import fold_constants
 from ..pipeline import FOUND, chain, graph_pass
 from ..target import Target
 from . import LOWERINGS, Kind, activations
-from .context import Context, Emitted, Result, clamp_of
+from .context import Context, Emitted, Result, Values, clamp_of
 from .plan import CLAMPS, Role, role
 from .pointwise import pointwise
 from .prove_accumulators import prove_accumulators
@@ -52,29 +52,29 @@ def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
     Convolutions and poolings are emitted channels last; transposes are added only where layouts differ.
     """
     require_length(lut_len, target)
-    context = Context(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
+    values = Values(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
     finish = chain(fold_constants(), prove_accumulators(target=target))
-    integers = finish(verify(_Lowering(context).run()))
-    values = {
+    integers = finish(verify(_Lowering(values).run()))
+    found = {
         node.operands[0]: emitted
         for node in graph.nodes
-        if isinstance(node.op, Quantize) and not context.is_dequantized(node.operands[0])
-        if (emitted := context.emitted(node.result)) is not None and emitted.name in integers.types
+        if isinstance(node.op, Quantize) and not values.is_dequantized(node.operands[0])
+        if (emitted := values.emitted(node.result)) is not None and emitted.name in integers.types
     }
-    return Lowered(graph, integers, values, tuple(dict.fromkeys(context.repairs)), tuple(context.tables))
+    return Lowered(graph, integers, found, tuple(dict.fromkeys(values.repairs)), tuple(values.tables))
 
 
 @dataclass
 class _Lowering:
     """One run of the pass."""
 
-    context: Context
+    values: Values
     floats: dict[str, str] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
 
     def run(self) -> Graph:
-        graph, builder = self.context.source, self.context.builder
-        self.roles = _roles(graph, self.context.target)
+        graph, builder = self.values.source, self.values.builder
+        self.roles = _roles(graph, self.values.target)
         for name, type_ in graph.inputs.items():
             self.input(name, type_)
         for node in graph.nodes:
@@ -85,15 +85,15 @@ class _Lowering:
 
     def input(self, name: str, type_: TensorType) -> None:
         """Add a graph input: integers where all its users quantize it in the same way."""
-        users = self.context.source.users[name]
-        builder = self.context.builder
+        users = self.values.source.users[name]
+        builder = self.values.builder
         if type_.quant is not None:
-            self.context.give(name, Emitted(builder.input(name, type_), last=False))
+            self.values.give(name, Emitted(builder.input(name, type_), last=False))
             return
         if users and all(isinstance(user.op, Quantize) for user in users) and len({user.types for user in users}) == 1:
             builder.input(name, users[0].type)
             for user in users:
-                self.context.give(user.result, Emitted(name, last=False))
+                self.values.give(user.result, Emitted(name, last=False))
             return
         self.floats[name] = builder.input(name, type_)
         for user in users:
@@ -107,22 +107,25 @@ class _Lowering:
             self.edge(node)
             return
         if isinstance(core.op, Dequantize):
-            self.context.give(node.result, self.converted(core, replace(result, name=node.result)))
+            self.values.give(node.result, self.converted(core, replace(result, name=node.result)))
             return
-        emit = pointwise if self.role(core).kind is Kind.POINTWISE else LOWERINGS[type(core.op)].emit
         try:
-            emitted = emit(self.context, core.op, core, result)
+            self.values.give(node.result, self.emit(core, result))
         except NpuqError as error:
             raise type(error)(f"{core.place}: {error}" if core.place not in str(error) else str(error)) from None
-        self.context.give(node.result, emitted)
+
+    def emit(self, core: Node, result: Result) -> Emitted:
+        """Emit the integer form of a node."""
+        emit = pointwise if self.role(core).kind is Kind.POINTWISE else LOWERINGS[type(core.op)].emit
+        return emit(Context(**vars(self.values), node=core, result=result), core.op)
 
     def core(self, node: Node) -> tuple[Node | None, Result]:
         """The node with an integer form whose clamped result is quantized here, and what it must produce."""
-        graph, op = self.context.source, node.op
+        graph, op = self.values.source, node.op
         assert isinstance(op, Quantize)
         core = graph.producers[node.operands[0]]
         loc = core.loc or node.loc
-        result = Result(op.quant, op.dtype, op.low, op.high, node.operands[0], loc)
+        result = Result.of(node, loc)
         if self.is_conversion(core, op) or self.lowerable(core):
             return core, result
         low, high = op.low, op.high
@@ -140,20 +143,20 @@ class _Lowering:
 
     def is_conversion(self, core: Node, op: Quantize) -> bool:
         """Whether a quantize gives integers another scale or width, one of each for all elements."""
-        integers = self.context.source.types[core.operands[0]] if isinstance(core.op, Dequantize) else None
-        if integers is None or core.operands[0] in self.context.source.constants:
+        integers = self.values.source.types[core.operands[0]] if isinstance(core.op, Dequantize) else None
+        if integers is None or core.operands[0] in self.values.source.constants:
             return False
         return op.axis is None and integers.dtype.bits <= 32 and core.op.axis is None  # type: ignore[attr-defined]
 
     def converted(self, core: Node, result: Result) -> Emitted:
         """The integers behind a dequantize at another scale or width, in the layout that exists."""
-        emitted = self.context.emitted(core.operands[0])
+        emitted = self.values.emitted(core.operands[0])
         assert emitted is not None
-        old = self.context.builder.types[emitted.name]
+        old = self.values.builder.types[emitted.name]
         whole = within(old.dtype.range, (result.low, result.high))
         if whole and (old.quant, old.dtype) == (result.quant, result.dtype):
             return emitted
-        return Emitted(self.context.rescaled(emitted.name, result), emitted.last)
+        return Emitted(self.values.rescaled(emitted.name, result), emitted.last)
 
     def lowerable(self, node: Node) -> bool:
         """Whether a node has an integer form and all its data are integers."""
@@ -162,14 +165,14 @@ class _Lowering:
             return False
         if kind is Kind.POINTWISE:
             return self.is_table(node)
-        graph = self.context.source
+        graph = self.values.source
         lowering = LOWERINGS[type(node.op)]
         wanted = [*activations(graph, node), *(node.operands[i] for i in lowering.parameters if i < len(node.operands))]
-        return all(self.context.is_dequantized(operand) for operand in wanted)
+        return all(self.values.is_dequantized(operand) for operand in wanted)
 
     def is_table(self, node: Node) -> bool:
         """Whether a pointwise node and those before it read one dequantized value."""
-        graph = self.context.source
+        graph = self.values.source
         waiting, sources = [node.result], set()
         while waiting:
             value = waiting.pop()
@@ -196,18 +199,18 @@ class _Lowering:
     def edge(self, node: Node) -> None:
         """Quantize a value that the host makes."""
         value = self.float(node.operands[0])
-        name = self.context.builder.add(node.op, value, name=node.result, loc=node.loc, host=HOST_EDGE)
-        self.context.give(node.result, Emitted(name, last=False))
+        name = self.values.builder.add(node.op, value, name=node.result, loc=node.loc, host=HOST_EDGE)
+        self.values.give(node.result, Emitted(name, last=False))
 
     def float(self, value: str) -> str:
         """The float value on the host: dequantized where the NPU computes it, else computed there."""
         if value in self.floats:
             return self.floats[value]
-        graph, builder = self.context.source, self.context.builder
+        graph, builder = self.values.source, self.values.builder
         if value in graph.constants:
             self.floats[value] = builder.constant(graph.constants[value], value)
         elif isinstance((node := graph.producers[value]).op, Dequantize):
-            integers = self.context.take(value)
+            integers = self.values.take(value)
             self.floats[value] = builder.add(node.op, integers, name=value, loc=node.loc, host=HOST_EDGE)
         else:
             operands = tuple(self.float(operand) for operand in node.operands)
@@ -218,14 +221,13 @@ class _Lowering:
 
     def output(self, value: str) -> str:
         """A graph output: integers where the NPU makes it, else the host's float."""
-        graph = self.context.source
+        graph = self.values.source
         node = graph.producers.get(value)
         if node is not None and isinstance(node.op, Dequantize):
-            return self.context.take(value)
+            return self.values.take(value)
         if node is not None and self.role(node).kind is Kind.INDEX and self.lowerable(node):
-            quant, dtype = self.context.quant(node.operands[0]), self.context.dtype(node.operands[0])
-            result = Result(quant, dtype, 0, 0, value, node.loc)
-            return LOWERINGS[type(node.op)].emit(self.context, node.op, node, result).name
+            quant, dtype = self.values.quant(node.operands[0]), self.values.dtype(node.operands[0])
+            return self.emit(node, Result(quant, dtype, 0, 0, value, node.loc)).name
         return self.float(value)
 
 

@@ -13,7 +13,7 @@ from npuq.ir.ops.npu.pointwise import Add as NpuAdd
 from npuq.ir.ops.npu.pointwise import Mul as NpuMul
 
 from ..target import Target
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 from .pointwise import as_table
 from .registry import Kind, is_weight, lowers, moves_or_computes, product_of_scales
 from .tflite import shifted_addition
@@ -38,28 +38,27 @@ def cannot_multiply(graph: Graph, node: Node, target: Target) -> str | None:
     bias=2,
     gain=product_of_scales,
 )
-def matrix_product(context: Context, op: MatMul, node: Node, result: Result) -> Emitted:
+def matrix_product(context: Context, op: MatMul) -> Emitted:
     """Known weights: a scale per column and a bias; two activations: one scale each."""
-    if is_weight(context.source, node, 1):
-        return _linear(context, node, result)
-    quants = [context.quant(operand) for operand in node.operands]
-    integer = BatchMatMul(zero_points=(quants[0].zero_point, quants[1].zero_point), **context.tail(result))
-    factors = context.rescale(np.array([quants[0].scale * quants[1].scale / result.quant.scale]), node)
-    operands = (context.take(operand) for operand in node.operands)
-    return Emitted(context.emit(integer, *operands, *factors, result=result), last=False)
+    if is_weight(context.source, context.node, 1):
+        return _linear(context)
+    first, second = context.quants
+    integer = BatchMatMul(zero_points=(first.zero_point, second.zero_point), **context.ending())
+    factors = context.rescale(first.scale * second.scale / context.result.quant.scale)
+    return context.emit(integer, *map(context.take, context.node.operands), *factors)
 
 
-def _linear(context: Context, node: Node, result: Result) -> Emitted:
-    x_quant, w_quant = context.quant(node.operands[0]), context.quant(node.operands[1])
-    weights = context.integers(node.operands[1])
-    op = NpuMatMul(**context.tail(result, NpuMatMul.name))
-    operands = (
-        context.take(node.operands[0]),
-        context.builder.constant(weights.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
-        context.bias(node, weights, result.name),
-        *context.rescale(x_quant.scale * np.asarray(w_quant.scales, np.float64) / result.quant.scale, node),
+def _linear(context: Context) -> Emitted:
+    x, w = context.node.operands[:2]
+    weights, w_quant, name = context.integers(w), context.quant(w), context.result.name
+    reals = context.quant(x).scale * np.asarray(w_quant.scales, np.float64) / context.result.quant.scale
+    return context.emit(
+        NpuMatMul(**context.ending(NpuMatMul.name)),
+        context.take(x),
+        context.builder.constant(weights.astype(context.dtype(w).numpy), f"{name}.w", w_quant),
+        context.bias(weights),
+        *context.rescale(reals),
     )
-    return Emitted(context.emit(op, *operands, result=result), last=False)
 
 
 def table_if_known(graph: Graph, node: Node) -> Kind:
@@ -68,30 +67,27 @@ def table_if_known(graph: Graph, node: Node) -> Kind:
 
 
 @lowers(Add, Sub, kind=table_if_known, becomes="npu.add")
-def addition(context: Context, op: Add | Sub, node: Node, result: Result) -> Emitted:
+def addition(context: Context, op: Add | Sub) -> Emitted:
     """Both operands at one shift, so that the sum is rounded once."""
-    first, second = (context.quant(operand) for operand in node.operands)
+    if context.is_tflite and set(map(context.dtype, context.node.operands)) == {DType.I8}:
+        return shifted_addition(context, op)
+    first, second = context.quants
     sign = -1.0 if isinstance(op, Sub) else 1.0
-    if context.is_tflite and {context.dtype(operand) for operand in node.operands} == {DType.I8}:
-        return shifted_addition(context, op, node, result)
-    factors = context.common_rescale(np.array([first.scale, sign * second.scale]) / result.quant.scale)
-    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), **context.tail(result))
-    operands, last = context.pair(node)
-    return Emitted(context.emit(integer, *operands, *factors, result=result), last=last)
+    factors = context.common_rescale(np.array([first.scale, sign * second.scale]) / context.result.quant.scale)
+    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), **context.ending())
+    return context.emit_pair(integer, *factors)
 
 
 @lowers(Mul, kind=table_if_known, becomes="npu.mul", gain=product_of_scales)
-def multiplication(context: Context, op: Mul, node: Node, result: Result) -> Emitted:
+def multiplication(context: Context, op: Mul) -> Emitted:
     """The product of the centred integers, requantized once."""
-    first, second = (context.quant(operand) for operand in node.operands)
-    integer = NpuMul(zero_points=(first.zero_point, second.zero_point), **context.tail(result))
-    factors = context.rescale(np.array([first.scale * second.scale / result.quant.scale]), node)
-    operands, last = context.pair(node)
-    return Emitted(context.emit(integer, *operands, *factors, result=result), last=last)
+    first, second = context.quants
+    integer = NpuMul(zero_points=(first.zero_point, second.zero_point), **context.ending())
+    return context.emit_pair(integer, *context.rescale(first.scale * second.scale / context.result.quant.scale))
 
 
 @lowers(Maximum, Minimum, kind=table_if_known)
-def extreme(context: Context, op: Maximum | Minimum, node: Node, result: Result) -> Emitted:
+def extreme(context: Context, op: Maximum | Minimum) -> Emitted:
     """At one scale the greater integer is the greater real."""
-    operands, last = context.pair(node, result=result)
-    return Emitted(context.emit(op, *operands, result=result), last=last)
+    operands, last = context.pair(context.result)
+    return context.emit(op, *operands, last=last)

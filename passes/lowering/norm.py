@@ -22,7 +22,7 @@ from npuq.ir.ops.npu.norm import LayerNorm as NpuLayerNorm
 from npuq.ir.ops.npu.norm import RmsNorm as NpuRmsNorm
 
 from ..target import Target
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 from .registry import is_known, lowers
 
 
@@ -35,37 +35,36 @@ def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(LayerNorm, RmsNorm, becomes=lambda graph, node: f"npu.{node.op.name}", obstacle=cannot_normalize, raw=(1, 2))
-def normalization(context: Context, op: LayerNorm | RmsNorm, node: Node, result: Result) -> Emitted:
+def normalization(context: Context, op: LayerNorm | RmsNorm) -> Emitted:
     """Exact sums and one reciprocal root a row, then one multiplier and one bias an element, rounded once."""
-    quant = context.quant(node.operands[0])
-    x = context.take(node.operands[0])
+    (_, scale, *bias), result = context.node.operands, context.result
+    x = context.take(context.x)
     type_ = context.builder.types[x]
     axis = op.axis % type_.rank
     count = math.prod(type_.shape[axis:])
-    most = variance_fraction(count, operand_bits(type_.dtype))
-    fraction, epsilon = _epsilon(context, node, count, op.epsilon, quant.scale, most)
+    fraction, epsilon = _epsilon(context, count, op.epsilon, variance_fraction(count, operand_bits(type_.dtype)))
     integer = (NpuLayerNorm if isinstance(op, LayerNorm) else NpuRmsNorm)(
-        axis=axis, fraction=fraction, epsilon=epsilon, input_zero_point=quant.zero_point, **context.tail(result)
+        axis=axis,
+        fraction=fraction,
+        epsilon=epsilon,
+        input_zero_point=context.quant(context.x).zero_point,
+        **context.ending(),
     )
-    scale = context.floats(node.operands[1])
-    bias = context.floats(node.operands[2]) if len(node.operands) > 2 else np.zeros_like(scale)
-    factors = _factors(context.target, scale / result.quant.scale, bias / result.quant.scale, normal_fraction(count))
-    names = ("gain", "bias", "s")
-    constants = (
-        context.builder.constant(array, f"{result.name}.{name}") for array, name in zip(factors, names, strict=True)
-    )
-    return Emitted(context.emit(integer, x, *constants, result=result), last=False)
+    gains = context.floats(scale) / result.quant.scale
+    biases = context.floats(bias[0]) / result.quant.scale if bias else np.zeros_like(gains)
+    factors = zip(_factors(context.target, gains, biases, normal_fraction(count)), ("gain", "bias", "s"), strict=True)
+    constants = (context.builder.constant(array, f"{result.name}.{name}") for array, name in factors)
+    return context.emit(integer, x, *constants)
 
 
-def _epsilon(context: Context, node: Node, count: int, real: float, scale: float, most: int) -> tuple[int, int]:
+def _epsilon(context: Context, count: int, real: float, most: int) -> tuple[int, int]:
     """The variance's fraction bits and epsilon in their units: as many bits as leave epsilon within its limit."""
-    exact = Fraction(real) * count**2 / Fraction(scale) ** 2
+    exact = Fraction(real) * count**2 / Fraction(context.quant(context.x).scale) ** 2
     fraction = next((f for f in range(most, -1, -1) if exact * 4**f <= LARGEST_EPSILON), 0)
     wanted = round(exact * 4**fraction)
     if wanted > LARGEST_EPSILON:
-        context.repairs.append(
-            (node.place, f"epsilon {real:.3g} is beyond the variance of its operand, which it hides")
-        )
+        note = f"epsilon {real:.3g} is beyond the variance of its operand, which it hides"
+        context.repairs.append((context.node.place, note))
     return fraction, min(max(wanted, 1), LARGEST_EPSILON)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,11 +83,6 @@ class Plan:
     def of(self, node: Node) -> Role:
         return self.roles[node.results[0]]
 
-    @property
-    def quantized(self) -> tuple[str, ...]:
-        """The values that get a scale, in order."""
-        return tuple(self.held)
-
 
 def plan_of(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Plan:
     """Decide for every node where it runs and at what width, and for every value whether it gets a scale.
@@ -117,7 +113,7 @@ def plan_of(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) ->
 
 def observed_values(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[str, ...]:
     """The computed values that get a scale, in order."""
-    return tuple(name for name in plan_of(graph, target, precision).quantized if name not in graph.constants)
+    return tuple(name for name in plan_of(graph, target, precision).held if name not in graph.constants)
 
 
 def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
@@ -127,11 +123,9 @@ def weighted_inputs(graph: Graph, target: Target, precision: Precisions = EVERYW
 
 def weighted_nodes(graph: Graph, target: Target, precision: Precisions) -> dict[str, Channels]:
     """The input and its channel axis of every node with weights that the target computes, by the node's result."""
-    plan = plan_of(graph, target, precision)
     found: dict[str, Channels] = {}
     for node in graph.nodes:
-        lowering = LOWERINGS.get(type(node.op))
-        if plan.of(node).kind is not Kind.COMPUTE or lowering is None or not lowering.weights:
+        if role(graph, node, target, precision.bits(node, target)).kind is not Kind.COMPUTE:
             continue
         x = node.operands[0]
         if is_weight(graph, node, 1) and x not in graph.constants:
@@ -148,7 +142,7 @@ def _widths(
     Where nothing is said of them, nodes that move elements or find their positions have the widest width that an
     operand is made at; graph inputs and results of the host have the widest that their users want.
     """
-    wanted: dict[str, int] = {}
+    wanted: Counter[str] = Counter()
     follows: set[str] = set()
     for node in reversed(graph.nodes):
         name, kind = node.results[0], roles[node.results[0]].kind
@@ -157,18 +151,18 @@ def _widths(
         bits = precision.bits(node, target)
         if kind in (Kind.MOVE, Kind.INDEX) and precision.named(node).bits is None:
             follows.add(name)
-            bits = max(wanted.get(result, 0) for result in node.results)
+            bits = max(wanted[result] for result in node.results)
         for operand in activations(graph, node):
-            wanted[operand] = max(bits, wanted.get(operand, 0))
+            wanted[operand] = max(bits, wanted[operand])
     default = precision.every.bits or target.default_bits
-    made = {name: wanted.get(name, 0) or default for name in graph.inputs}
+    made = {name: wanted[name] or default for name in graph.inputs}
     found: dict[str, int] = {}
     for node in graph.nodes:
         name = node.results[0]
         read = [made[operand] for operand in activations(graph, node) if operand in made]
         found[name] = max(read, default=default) if name in follows else precision.bits(node, target)
         host = roles[name].kind is Kind.HOST
-        made.update({result: (wanted.get(result, 0) or default) if host else found[name] for result in node.results})
+        made.update({result: (wanted[result] or default) if host else found[name] for result in node.results})
     return made, found
 
 
@@ -181,9 +175,8 @@ def _wide(
 ) -> frozenset[str]:
     """The 16-bit sums that only a normalization reads, and the products with weights that only such a sum reads.
 
-    A few elements of a transformer's residual sums are hundreds of times greater than the rest, and set the scale of
-    all; the normalization then takes the greatest away, and would show the steps of the others. Coarser weights than
-    16 bits make steps of their own, which may be greater than those.
+    A few elements of a transformer's residual sums are hundreds of times greater than the rest. The normalization takes
+    them away, and would show the steps of the others; weights of fewer bits make greater steps of their own.
     """
     wide: set[str] = set()
     for node in graph.nodes:
@@ -225,18 +218,15 @@ def _interior(graph: Graph, roles: Mapping[str, Role], bits: Mapping[str, int]) 
     for node in graph.nodes:
         if len(node.results) != 1:
             continue
-        result = node.results[0]
+        result, user = node.result, graph.only_user(node.result)
         kind = absorbed.get(result, roles[result].kind)
-        user = graph.only_user(result)
-        if user is None or roles[user.results[0]].kind is not Kind.POINTWISE:
-            continue
-        if bits[user.results[0]] != bits[result]:
+        if user is None or roles[user.results[0]].kind is not Kind.POINTWISE or bits[user.result] != bits[result]:
             continue
         if activations(graph, user).count(result) > 1 and kind is not Kind.POINTWISE:
             continue
         if kind is Kind.COMPUTE and isinstance(user.op, CLAMPS):
             interior.add(result)
-            absorbed[user.results[0]] = Kind.COMPUTE
+            absorbed[user.result] = Kind.COMPUTE
         elif kind is Kind.POINTWISE:
             interior.add(result)
     return frozenset(interior)

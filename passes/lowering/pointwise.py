@@ -11,7 +11,7 @@ from npuq.ir.ops.npu.pointwise import Lut
 from npuq.ir.ops.quant import to_integers, to_reals
 
 from ..target import Target
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 from .piecewise_linear import pieces
 from .registry import Kind, is_known, lowers
 from .tables import INTEGERS, lengths, shortest_table
@@ -83,9 +83,10 @@ CHANNELS = 16
 """How many channels of a function are evaluated at once: 65 537 reals each may be wanted."""
 
 
-def table(context: Context, nodes: list[Node], source: str, result: Result) -> np.ndarray:
+def table(context: Context, nodes: list[Node], source: str) -> np.ndarray:
     """The integers of the composed function at every integer of its source: int8 [256] or [channels, 256]."""
     least, greatest = context.dtype(source).range
+    result = context.result
     outputs = function_values(context, nodes, source, np.arange(least, greatest + 1))
     outputs = np.nan_to_num(outputs, nan=0.0, posinf=np.inf, neginf=-np.inf)
     entries = to_integers(outputs, result.quant, result.low, result.high).astype(result.dtype.numpy)
@@ -100,31 +101,30 @@ def known(context: Context, value: str, rank: int) -> np.ndarray:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
-def pointwise(context: Context, op: Op, node: Node, result: Result) -> Emitted:
+def pointwise(context: Context, op: Op) -> Emitted:
     """One table for the node and all the pointwise nodes before it; of 16 bits, points to draw lines between."""
-    nodes, source = region(context.source, node.result)
+    nodes, source = region(context.source, context.node.result)
     if context.dtype(source) is DType.I16:
-        return pieces(context, nodes, source, result) or interpolate(context, nodes, source, result)
-    return _look_up(context, Lut(), table(context, nodes, source, result), source, result)
+        return pieces(context, nodes, source) or interpolate(context, nodes, source)
+    return _look_up(context, Lut(), table(context, nodes, source), source)
 
 
-def interpolate(context: Context, nodes: list[Node], source: str, result: Result) -> Emitted:
+def interpolate(context: Context, nodes: list[Node], source: str) -> Emitted:
     """The shortest table that is near enough, or the one of the asked length; its worst error is noted."""
+    result = context.result
     steps = function_values(context, nodes, source, INTEGERS) / result.quant.scale + result.quant.zero_point
     among = lengths(context.target) if context.lut_len is None else (context.lut_len,)
     found = shortest_table(steps, result.low, result.high, among, result.dtype.numpy)
     note = f"a table of {found.entries.shape[-1]} entries, off by at most {found.worst:.2f} steps"
-    context.tables.append((nodes[-1].place, note))
-    return _look_up(context, Interpolate(worst=round(found.worst, 4)), found.entries, source, result)
+    context.tables.append((context.node.place, note))
+    return _look_up(context, Interpolate(worst=round(found.worst, 4)), found.entries, source)
 
 
-def _look_up(context: Context, op: Op, entries: np.ndarray, source: str, result: Result) -> Emitted:
+def _look_up(context: Context, op: Op, entries: np.ndarray, source: str) -> Emitted:
     """Tables per channel want channels last; one for all takes the layout that is at hand."""
-    rank = context.source.types[source].rank
-    last = rank >= 3 and (context.is_last(source) or (entries.ndim == 2 and rank > 2))
+    last = context.is_last(source) or (entries.ndim == 2 and len(context.shape(source)) > 2)
     x = context.take(source, last=last)
-    name = context.builder.constant(entries, f"{result.name}.table")
-    return Emitted(context.emit(op, x, name, result=result), last)
+    return context.emit(op, x, context.builder.constant(entries, f"{context.result.name}.table"), last=last)
 
 
 lowers(*(op for op in registry().values() if issubclass(op, elementwise.Unary)), kind=Kind.POINTWISE)(pointwise)

@@ -22,10 +22,9 @@ from ..target import Target, weight_range
 from .context import Context, Emitted, Result
 from .registry import is_known, lowers
 
-LENGTHS = {"lstm": 7, "gru": 6, "rnn": 5}
-"""The positions of the lengths; the raw operands before them are known arrays."""
-
 RAW = {"lstm": (1, 2, 3, 6, 7), "gru": (1, 2, 3, 4, 6), "rnn": (1, 2, 3, 5)}
+"""The positions of the raw operands: known arrays, and the lengths behind them."""
+
 TABLE_BITS = 12
 
 
@@ -35,7 +34,7 @@ def cannot_recur(graph: Graph, node: Node, target: Target) -> str | None:
     assert isinstance(op, Recurrent)
     for place in RAW[op.name]:
         operand = node.operands[place] if place < len(node.operands) else ""
-        given = not operand or is_known(graph, operand) or (place == LENGTHS[op.name] and operand in graph.inputs)
+        given = not operand or is_known(graph, operand) or (place == RAW[op.name][-1] and operand in graph.inputs)
         if not given:
             return f"operand %{operand} is computed, a known one wanted"
     for direction in range(op.directions):
@@ -64,60 +63,52 @@ def input_fraction(text: str) -> int | None:
 
 
 @lowers(Lstm, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
-def lstm(context: Context, op: Lstm, node: Node, result: Result) -> Emitted:
-    """The cell has a scale of its own outside; peepholes are in the unit of the sums."""
-    if (made := _made(context, node, result)) is not None:
-        return made
-    _, _, _, b, h0, c0, *rest = node.operands
-    hidden = _hidden(context, node, h0)
-    cell = _result(context, node, 2) or replace(hidden, quant=context.quant(c0))
-    bias = context.floats(b)
-    fields, arrays = _common(context, op, node, hidden, bias, np.zeros_like(bias))
-    integer = npu_recurrent.Lstm(
-        **fields,
-        hidden_out=factor(2.0 ** (-2 * UNIT_FRACTION) / hidden.quant.scale),
-        cell_in=factor(cell.quant.scale * 2.0**SUM_FRACTION),
-        cell_out=factor(2.0**-SUM_FRACTION / cell.quant.scale),
-        cell_zero_point=cell.quant.zero_point,
-        input_forget=op.input_forget,
-    )
-    states = [context.take(h0, result=hidden), context.take(c0, result=cell)]
-    if rest:
-        holes = np.clip(np.rint(context.floats(rest[0]) * 2.0**SUM_FRACTION), -(2**31) + 1, 2**31 - 1)
-        states.append(context.builder.constant(holes.astype(np.int32), f"{result.name}.peepholes"))
-    states += map(context.raw, rest[1:])
-    return _emit(context, node, integer, arrays, states, (hidden, hidden, cell), result)
-
-
 @lowers(Gru, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
-def gru(context: Context, op: Gru, node: Node, result: Result) -> Emitted:
-    """Both biases stay apart: the reset gate may stand between them."""
-    if (made := _made(context, node, result)) is not None:
-        return made
-    _, _, _, wb, rb, h0, *lengths = node.operands
-    hidden = _hidden(context, node, h0)
-    fields, arrays = _common(context, op, node, hidden, context.floats(wb), context.floats(rb))
-    integer = npu_recurrent.Gru(
-        **fields,
-        hidden_in=factor(hidden.quant.scale * 2.0**SUM_FRACTION),
-        hidden_out=factor(2.0**-SUM_FRACTION / hidden.quant.scale),
-        linear_before_reset=op.linear_before_reset,
-    )
-    states = [context.take(h0, result=hidden), *map(context.raw, lengths)]
-    return _emit(context, node, integer, arrays, states, (hidden, hidden), result)
-
-
 @lowers(Rnn, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
-def rnn(context: Context, op: Rnn, node: Node, result: Result) -> Emitted:
-    """One gate, whose function gives the state."""
-    if (made := _made(context, node, result)) is not None:
+def layer(context: Context, op: Lstm | Gru | Rnn) -> Emitted:
+    """All results in one op, which is emitted for the first of them; the others find it there.
+
+    A cell has a scale of its own outside; peepholes are in the unit of the sums. A reset gate may stand between the
+    two biases of a GRU, which stay apart.
+    """
+    quantize = _quantize(context, context.node.results.index(context.result.name))
+    made = None if quantize is None else context.emitted(quantize.result)
+    if made is not None:
         return made
-    _, _, _, b, h0, *lengths = node.operands
-    hidden, bias = _hidden(context, node, h0), context.floats(b)
-    fields, arrays = _common(context, op, node, hidden, bias, np.zeros_like(bias))
-    integer = npu_recurrent.Rnn(**fields, hidden_out=factor(2.0**-UNIT_FRACTION / hidden.quant.scale))
-    states = [context.take(h0, result=hidden), *map(context.raw, lengths)]
-    return _emit(context, node, integer, arrays, states, (hidden, hidden), result)
+    b, *rest = context.node.operands[3:]
+    bias = context.floats(b)
+    other = context.floats(rest.pop(0)) if isinstance(op, Gru) else np.zeros_like(bias)
+    h0, *rest = rest
+    hidden = _hidden(context, h0)
+    fields, arrays = _common(context, op, hidden, bias, other)
+    unit, scale, results = 2.0**SUM_FRACTION, hidden.quant.scale, [hidden, hidden]
+    states = [context.take(h0, result=hidden)]
+    integer: Op
+    match op:
+        case Lstm():
+            c0, *rest = rest
+            cell = _result(context, 2) or replace(hidden, quant=context.quant(c0))
+            integer = npu_recurrent.Lstm(
+                **fields,
+                hidden_out=factor(2.0 ** (-2 * UNIT_FRACTION) / scale),
+                cell_in=factor(cell.quant.scale * unit),
+                cell_out=factor(2.0**-SUM_FRACTION / cell.quant.scale),
+                cell_zero_point=cell.quant.zero_point,
+                input_forget=op.input_forget,
+            )
+            states.append(context.take(c0, result=cell))
+            results.append(cell)
+            if rest:
+                holes = np.clip(np.rint(context.floats(rest.pop(0)) * unit), -(2**31) + 1, 2**31 - 1)
+                states.append(context.builder.constant(holes.astype(np.int32), f"{context.result.name}.peepholes"))
+        case Gru():
+            out, straight = factor(2.0**-SUM_FRACTION / scale), op.linear_before_reset
+            integer = npu_recurrent.Gru(
+                **fields, hidden_in=factor(scale * unit), hidden_out=out, linear_before_reset=straight
+            )
+        case Rnn():
+            integer = npu_recurrent.Rnn(**fields, hidden_out=factor(2.0**-UNIT_FRACTION / scale))
+    return _emit(context, integer, arrays, [*states, *map(context.raw, rest)], results)
 
 
 def factor(real: float) -> Factor:
@@ -126,52 +117,43 @@ def factor(real: float) -> Factor:
     return int(multipliers[0]), int(shifts[0])
 
 
-def _made(context: Context, node: Node, result: Result) -> Emitted | None:
-    """The wanted result, where the node has been emitted for another result."""
-    quantize = _quantize(context, node, node.results.index(result.name))
-    return None if quantize is None else context.emitted(quantize.result)
-
-
-def _quantize(context: Context, node: Node, place: int) -> Node | None:
-    users = context.source.users[node.results[place]]
+def _quantize(context: Context, place: int) -> Node | None:
+    users = context.source.users[context.node.results[place]]
     return next((user for user in users if isinstance(user.op, Quantize)), None)
 
 
-def _result(context: Context, node: Node, place: int) -> Result | None:
+def _result(context: Context, place: int) -> Result | None:
     """What a result of the node must be; None where nothing quantizes it."""
-    quantize = _quantize(context, node, place)
-    if quantize is None:
-        return None
-    op = quantize.op
-    assert isinstance(op, Quantize)
-    return Result(op.quant, op.dtype, op.low, op.high, node.results[place], node.loc)
+    quantize = _quantize(context, place)
+    return None if quantize is None else Result.of(quantize, context.node.loc)
 
 
-def _hidden(context: Context, node: Node, initial: str) -> Result:
+def _hidden(context: Context, initial: str) -> Result:
     """What y and h must be, which are one value at different steps."""
-    every, last = (_result(context, node, place) for place in (0, 1))
+    every, last = (_result(context, place) for place in (0, 1))
     if every is not None and last is not None and every.quant != last.quant:
         raise NpuqError(
             f"scales {every.quant.scale:.6g} of all steps and {last.quant.scale:.6g} of the last, one wanted"
         )
-    found = every or last
-    if found is not None:
-        return found
-    # Nothing reads the state: it keeps the scale of its initial value.
     dtype = context.dtype(initial)
-    return Result(context.quant(initial), dtype, *context.limits(dtype), node.results[0], node.loc)
+    # Where nothing reads the state, it keeps the scale of its initial value.
+    return (
+        every
+        or last
+        or Result(context.quant(initial), dtype, *context.limits(dtype), context.node.results[0], context.node.loc)
+    )
 
 
 def _common(
-    context: Context, op: Recurrent, node: Node, hidden: Result, *biases: np.ndarray
+    context: Context, op: Recurrent, hidden: Result, *biases: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The attributes that all cells have, and their constant operands between x and the states."""
-    quants = (context.quant(node.operands[0]), hidden.quant)
-    width = context.width(node.operands[0])
+    quants = (context.quant(context.x), hidden.quant)
+    width = context.width(context.x)
     dtype = width.weight_dtype()
     most = float(1 << (min(width.bias_bits, width.accumulator_bits) - 2))
     weights, offsets, reals = [], [], []
-    for operand, quant, bias in zip(node.operands[1:3], quants, biases, strict=True):
+    for operand, quant, bias in zip(context.node.operands[1:3], quants, biases, strict=True):
         array = context.floats(operand)
         rows = array.reshape(-1, array.shape[-1])
         least = np.abs(bias).reshape(-1) / (quant.scale * most)
@@ -183,7 +165,7 @@ def _common(
         centre = quant.zero_point * integers.sum(-1)
         offsets.append((np.rint(bias / (quant.scale * scales)) - centre).astype(np.int64))
         reals.append(quant.scale * scales * 2.0**SUM_FRACTION)
-    multipliers, shifts = context.multipliers(np.stack(reals, 1), node, context.target.rescale_shift_range)
+    multipliers, shifts = context.multipliers(np.stack(reals, 1), context.target.rescale_shift_range)
     texts = [text for direction in range(op.directions) for text in op.named(direction)]
     inputs = tuple(input_fraction(text) or 0 for text in texts)
     tables = np.stack([function_table(text, bits) for text, bits in zip(texts, inputs, strict=True)])
@@ -214,23 +196,17 @@ def function_table(text: str, fraction: int) -> np.ndarray:
 
 
 def _emit(
-    context: Context,
-    node: Node,
-    op: Op,
-    arrays: Mapping[str, np.ndarray],
-    states: Sequence[str],
-    results: tuple[Result, ...],
-    wanted: Result,
+    context: Context, op: Op, arrays: Mapping[str, np.ndarray], states: Sequence[str], results: Sequence[Result]
 ) -> Emitted:
     """Add the op, let its results stand for the node's, and return the wanted one."""
-    x = context.take(node.operands[0])
+    node = context.node
+    x = context.take(context.x)
     constants = [context.builder.constant(array, f"{node.results[0]}.{name}") for name, array in arrays.items()]
     context.builder.release(*node.results)
-    made = context.builder.add_all(
-        op, x, *constants, *states, names=node.results, loc=node.loc, quant=tuple(one.quant for one in results)
-    )
+    quants = tuple(one.quant for one in results)
+    made = context.builder.add_all(op, x, *constants, *states, names=node.results, loc=node.loc, quant=quants)
     for place, name in enumerate(made):
-        quantize = _quantize(context, node, place)
+        quantize = _quantize(context, place)
         if quantize is not None:
             context.give(quantize.result, Emitted(name, last=False))
-    return Emitted(made[node.results.index(wanted.name)], last=False)
+    return Emitted(made[node.results.index(context.result.name)], last=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,19 +17,19 @@ from npuq.ir.ops.npu.window import ResizeLinear
 from npuq.ir.ops.reduce import ArgMax, ArgMin, CumSum, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Softmax
 from npuq.ir.ops.resize import Resize
 
+from ..axes import O
 from ..target import Target, Width
-from .context import Context, Emitted, Result, moved_axis
-from .movement import not_resizable, select
+from .context import Context, Emitted, laid_out
+from .movement import moved, not_resizable
 from .registry import Kind, lowers, product_of_scales
 from .tflite import fixed_exponentials, fixed_softmax, mean_factors
 
 
-def _layout(context: Context, node: Node, axes: tuple[int, ...], *, keep: bool) -> tuple[bool, tuple[int, ...]]:
-    """The layout to reduce in, and its axes: channels last where at hand and the result keeps its rank."""
-    rank = context.source.types[node.operands[0]].rank
-    spatial = set(axes) == set(range(2, rank))
-    last = rank >= 3 and context.is_last(node.operands[0]) and (keep or spatial)
-    return last, tuple(sorted(moved_axis(axis, rank, last=last) for axis in axes))
+def _laid_out(context: Context, op: O, axes: tuple[int, ...], *, keep: bool = True) -> tuple[O, bool]:
+    """The op in the layout to reduce in: channels last where at hand, and the result keeps its rank or loses space."""
+    rank = len(context.shape(context.x))
+    last = context.is_last(context.x) and (keep or set(axes) == set(range(2, rank)))
+    return laid_out(op, rank, last=last), last
 
 
 def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
@@ -43,48 +42,45 @@ def _divisor(node: Node, shape: Shape) -> int:
 
 
 @lowers(ReduceMean, ReduceSum, becomes="npu.reduce_sum", gain=share)
-def total(context: Context, op: ReduceMean | ReduceSum, node: Node, result: Result) -> Emitted:
+def total(context: Context, op: ReduceMean | ReduceSum) -> Emitted:
     """The mean's division is part of the requantization."""
-    x_quant = context.quant(node.operands[0])
-    last, axes = _layout(context, node, op.axes, keep=op.keep)
-    reduce = NpuReduceSum(axes=axes, keep=op.keep, input_zero_point=x_quant.zero_point, **context.tail(result))
-    divisor = _divisor(node, context.source.types[node.operands[0]].shape)
-    factors = context.rescale(np.array([x_quant.scale / (divisor * result.quant.scale)]), node)
+    x, step = context.quant(context.x), context.result.quant.scale
+    op, last = _laid_out(context, op, op.axes, keep=op.keep)
+    reduce = NpuReduceSum(axes=op.axes, keep=op.keep, input_zero_point=x.zero_point, **context.ending())
+    divisor = _divisor(context.node, context.shape(context.x))
+    factors = context.rescale(x.scale / (divisor * step))
     if context.is_tflite and divisor > 1:
-        factors = context.factors(*mean_factors(x_quant.scale / result.quant.scale, divisor))
-    x = context.take(node.operands[0], last=last)
-    return Emitted(context.emit(reduce, x, *factors, result=result), last and op.keep)
+        factors = context.factors(*mean_factors(x.scale / step, divisor))
+    return context.emit(reduce, context.take(context.x, last=last), *factors, last=last and op.keep)
 
 
 @lowers(CumSum, becomes="npu.cumsum", gain=product_of_scales)
-def cumulative_sum(context: Context, op: CumSum, node: Node, result: Result) -> Emitted:
+def cumulative_sum(context: Context, op: CumSum) -> Emitted:
     """Every partial sum is an element of the result."""
-    quant = context.quant(node.operands[0])
-    last, (axis,) = _layout(context, node, (op.axis,), keep=True)
+    x = context.quant(context.x)
+    op, last = _laid_out(context, op, (op.axis,))
     integer = NpuCumSum(
-        axis=axis,
+        axis=op.axis,
         exclusive=op.exclusive,
         reverse=op.reverse,
-        input_zero_point=quant.zero_point,
-        **context.tail(result),
+        input_zero_point=x.zero_point,
+        **context.ending(),
     )
-    factors = context.rescale(np.array([quant.scale / result.quant.scale]), node)
-    x = context.take(node.operands[0], last=last)
-    return Emitted(context.emit(integer, x, *factors, result=result), last)
+    factors = context.rescale(x.scale / context.result.quant.scale)
+    return context.emit(integer, context.take(context.x, last=last), *factors, last=last)
 
 
 @lowers(ReduceMax, ReduceMin)
-def extreme(context: Context, op: ReduceMax | ReduceMin, node: Node, result: Result) -> Emitted:
+def extreme(context: Context, op: ReduceMax | ReduceMin) -> Emitted:
     """The greatest integer is the greatest real."""
-    last, axes = _layout(context, node, op.axes, keep=op.keep)
-    x = context.take(node.operands[0], last=last, result=result)
-    return Emitted(context.emit(replace(op, axes=axes), x, result=result), last and op.keep)
+    op, last = _laid_out(context, op, op.axes, keep=op.keep)
+    return context.emit(op, context.take(context.x, last=last, result=context.result), last=last and op.keep)
 
 
 @lowers(ArgMax, ArgMin, kind=Kind.INDEX)
-def position(context: Context, op: ArgMax | ArgMin, node: Node, result: Result) -> Emitted:
+def position(context: Context, op: ArgMax | ArgMin) -> Emitted:
     """The order of the integers is that of the reals."""
-    x = context.take(node.operands[0])
+    x, result = context.take(context.x), context.result
     return Emitted(context.builder.add(op, x, name=result.name, loc=result.loc), last=False)
 
 
@@ -100,22 +96,20 @@ SOFTMAX_LONGEST = 1 << 16
 
 
 @lowers(Softmax, becomes="npu.softmax", obstacle=too_long_for_softmax)
-def softmax(context: Context, op: Softmax, node: Node, result: Result) -> Emitted:
+def softmax(context: Context, op: Softmax) -> Emitted:
     """Exponentials of x - max(x) by table, then one exact division that takes the result's scale in."""
-    rank = node.type.rank
-    last = rank >= 3 and context.is_last(node.operands[0])
-    scale = context.quant(node.operands[0]).scale
-    axis = moved_axis(op.axis, rank, last=last)
+    scale, clamp = context.quant(context.x).scale, context.result.clamp
+    fixed = fixed_softmax(context, op)
+    op, last = _laid_out(context, op, (op.axis,))
     integer: Op
-    if context.is_tflite and fixed_softmax(context, op, node, result):
+    if fixed:
         table = fixed_exponentials(scale, context.target.rounding)
-        integer = SoftmaxFixed(axis=axis, **context.clamp(result))
+        integer = SoftmaxFixed(axis=op.axis, **clamp)
     else:
-        table = exponentials(scale, context.dtype(node.operands[0]))
-        steps = round(2**SOFTMAX_FRACTION / result.quant.scale)
-        integer = NpuSoftmax(axis=axis, steps=steps, **context.clamp(result))
-    x = context.take(node.operands[0], last=last)
-    return Emitted(context.emit(integer, x, context.builder.constant(table, "exp"), result=result), last)
+        table = exponentials(scale, context.dtype(context.x))
+        integer = NpuSoftmax(axis=op.axis, steps=round(2**SOFTMAX_FRACTION / context.result.quant.scale), **clamp)
+    x = context.take(context.x, last=last)
+    return context.emit(integer, x, context.builder.constant(table, "exp"), last=last)
 
 
 def exponentials(scale: float, dtype: DType) -> np.ndarray:
@@ -143,19 +137,18 @@ def weighted(graph: Graph, node: Node, scales: Sequence[float]) -> float:
 
 
 @lowers(Resize, becomes=resized, obstacle=not_resizable, gain=weighted)
-def resize(context: Context, op: Resize, node: Node, result: Result) -> Emitted:
+def resize(context: Context, op: Resize) -> Emitted:
     """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
     if op.mode == "nearest":
-        return select(context, op, node, result)
-    x_quant = context.quant(node.operands[0])
-    height, width = context.source.types[node.operands[0]].shape[2:]
-    one = 1 << RESIZE_BITS[context.dtype(node.operands[0]).bits > 8]
+        return moved(context, op)
+    quant, (height, width) = context.quant(context.x), context.shape(context.x)[2:]
+    one = 1 << RESIZE_BITS[context.dtype(context.x).bits > 8]
     weights = [np.rint(op.weights(axis, size) * one) for axis, size in ((2, height), (3, width))]
-    integer = ResizeLinear(input_zero_point=x_quant.zero_point, **context.tail(result))
+    integer = ResizeLinear(input_zero_point=quant.zero_point, **context.ending())
+    factors = context.rescale(quant.scale / (one**2 * context.result.quant.scale))
+    x = context.take(context.x, last=True)
     tables = (context.builder.constant(along.astype(np.int16), "interpolation") for along in weights)
-    factors = context.rescale(np.array([x_quant.scale / (one**2 * result.quant.scale)]), node)
-    x = context.take(node.operands[0], last=True)
-    return Emitted(context.emit(integer, x, *tables, *factors, result=result), last=True)
+    return context.emit(integer, x, *tables, *factors, last=True)
 
 
 RESIZE_BITS = (11, 14)

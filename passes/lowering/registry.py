@@ -36,7 +36,7 @@ Obstacle = Callable[[Graph, Node, Target], "str | None"]
 KindOf = Kind | Callable[[Graph, Node], Kind]
 Becomes = str | Callable[[Graph, Node], str]
 Emit = Callable[..., "Emitted"]
-"""A function of a `Context`, the op, its node and a `Result`."""
+"""A function of a `Context` and its op."""
 Gain = Callable[[Graph, Node, Sequence[float]], float]
 """The real number that one unit of an op's sums stands for, from the scales of data and weights."""
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npuq.ir import DType, Node
+from npuq.ir import DType
 from npuq.ir.arithmetic import INT32, MULTIPLIERS, multiplier_and_shift, multipliers_and_shifts
 from npuq.ir.ops.elementwise import Add, Sub
 from npuq.ir.ops.npu.pointwise import Add as NpuAdd
@@ -14,23 +14,22 @@ from npuq.ir.ops.npu.softmax import LONGEST
 from npuq.ir.ops.reduce import Softmax
 from npuq.ir.requantize import high_product, requantize
 
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 
 LEFT_SHIFT = 20
 """How far the 8-bit operands of a sum are shifted before they are rescaled."""
 
 
-def shifted_addition(context: Context, op: Add | Sub, node: Node, result: Result) -> Emitted:
+def shifted_addition(context: Context, op: Add | Sub) -> Emitted:
     """T1: both operands in units of twice the greater scale, shifted left; then their sum or difference."""
-    scales = [context.quant(operand).scale for operand in node.operands]
-    twice = 2 * max(scales)
-    reals = np.array([*(scale / twice for scale in scales), twice / (result.quant.scale * (1 << LEFT_SHIFT))])
+    first, second = context.quants
+    twice, unit = 2 * max(first.scale, second.scale), context.result.quant.scale * (1 << LEFT_SHIFT)
+    reals = np.array([first.scale / twice, second.scale / twice, twice / unit])
     multipliers, shifts, _ = multipliers_and_shifts(reals, context.target.rescale_shift_range)
     multipliers[1] *= -1 if isinstance(op, Sub) else 1
-    first, second = (context.quant(operand) for operand in node.operands)
-    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), left_shift=LEFT_SHIFT, **context.tail(result))
-    operands, last = context.pair(node)
-    return Emitted(context.emit(integer, *operands, *context.factors(multipliers, shifts), result=result), last=last)
+    integer = NpuAdd(zero_points=(first.zero_point, second.zero_point), left_shift=LEFT_SHIFT, **context.ending())
+    operands, last = context.pair()
+    return context.emit(integer, *operands, *context.factors(multipliers, shifts), last=last)
 
 
 def quotient_factors(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,12 +47,12 @@ def mean_factors(real: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array([(multiplier << extra) // count]), np.array([shift + extra])
 
 
-def fixed_softmax(context: Context, op: Softmax, node: Node, result: Result) -> bool:
+def fixed_softmax(context: Context, op: Softmax) -> bool:
     """Whether TFLite's kernel computes a softmax: 8 bits, few enough elements, results of 0 to 255/256."""
-    operand = node.operands[0]
+    x, result = context.x, context.result
     known = result.quant.scale == 2.0**-8 and result.quant.zero_point == -128
-    narrow = context.dtype(operand) is result.dtype is DType.I8 and context.quant(operand).scale < GREATEST_SCALE
-    return known and narrow and node.type.shape[op.axis] <= LONGEST
+    narrow = context.dtype(x) is result.dtype is DType.I8 and context.quant(x).scale < GREATEST_SCALE
+    return context.is_tflite and known and narrow and context.shape(x)[op.axis] <= LONGEST
 
 
 GREATEST_SCALE = 8.0

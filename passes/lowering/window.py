@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npuq.ir import DType, Graph, Node, Quantization
+from npuq.ir import DType, Graph, Node, Op, Quantization
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.shape import Reshape
 
 from ..target import Target
-from .context import Context, Emitted, Result
+from .context import Context, Emitted
 from .registry import is_known, lowers, product_of_scales
 from .tflite import quotient_factors
 
@@ -62,24 +62,24 @@ def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 @lowers(Conv, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2, gain=product_of_scales)
-def convolution(context: Context, op: Conv, node: Node, result: Result) -> Emitted:
+def convolution(context: Context, op: Conv) -> Emitted:
     """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
-    weights = context.integers(node.operands[1])
-    scales = np.asarray(context.quant(node.operands[1]).scales)
-    return _convolve(context, node, result, weights, scales, groups=op.groups, **_slide(op))
+    w = context.node.operands[1]
+    scales = np.asarray(context.quant(w).scales)
+    return _convolve(context, context.integers(w), scales, groups=op.groups, **_slide(op))
 
 
 @lowers(ConvTranspose, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2, gain=product_of_scales)
-def transposed_convolution(context: Context, op: ConvTranspose, node: Node, result: Result) -> Emitted:
+def transposed_convolution(context: Context, op: ConvTranspose) -> Emitted:
     """A convolution of the input spread out by the stride, with the window reversed."""
-    weights = context.integers(node.operands[1])
+    weights = context.integers(context.node.operands[1])
     inputs, outputs, *window = weights.shape
     spatial = tuple(range(2, weights.ndim))
     per_group = weights.reshape(op.groups, inputs // op.groups, outputs, *window)
     turned = np.flip(per_group.swapaxes(1, 2).reshape(op.groups * outputs, inputs // op.groups, *window), spatial)
-    scales = np.tile(np.asarray(context.quant(node.operands[1]).scales), op.groups)
+    scales = np.tile(np.asarray(context.quant(context.node.operands[1]).scales), op.groups)
     slide = {**_slide(op), "stride": (1, 1), "padding": on_plane(_transposed_padding(op, tuple(window)), (0, 0))}
-    return _convolve(context, node, result, turned, scales, groups=op.groups, expand=on_plane(op.stride, 1), **slide)
+    return _convolve(context, turned, scales, groups=op.groups, expand=on_plane(op.stride, 1), **slide)
 
 
 def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pair, ...]:
@@ -90,33 +90,32 @@ def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pai
     )
 
 
-def _convolve(
-    context: Context, node: Node, result: Result, weights: np.ndarray, scales: np.ndarray, **attributes: Any
-) -> Emitted:
+def _convolve(context: Context, weights: np.ndarray, scales: np.ndarray, **attributes: Any) -> Emitted:
     """Emit the integer convolution of OI(H)W weights."""
-    x_quant = context.quant(node.operands[0])
+    x, w, *_ = context.node.operands
+    x_quant, result = context.quant(x), context.result
     if weights.ndim == 3:
         weights = weights[:, :, None]
     hwio = weights.transpose(2, 3, 1, 0)
-    op = Conv2d(pad_value=x_quant.zero_point, **attributes, **context.tail(result))
+    op = Conv2d(pad_value=x_quant.zero_point, **attributes, **context.ending())
     w_quant = Quantization(tuple(np.asarray(scales, np.float32).tolist()), (0,) * len(scales), axis=3)
     if len(scales) == 1:
         w_quant = Quantization.per_tensor(float(scales[0]))
-    operands = (
-        context.plane(node.operands[0]),
-        context.builder.constant(hwio.astype(context.dtype(node.operands[1]).numpy), f"{result.name}.w", w_quant),
-        context.bias(node, hwio, result.name),
-        *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale, node),
+    return _from_plane(
+        context,
+        op,
+        context.plane(),
+        context.builder.constant(hwio.astype(context.dtype(w).numpy), f"{result.name}.w", w_quant),
+        context.bias(hwio),
+        *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale),
     )
-    return _from_plane(context, op, operands, node, result)
 
 
 @lowers(MaxPool, becomes="npu.max_pool2d", obstacle=too_many_axes)
-def max_pool(context: Context, op: MaxPool, node: Node, result: Result) -> Emitted:
+def max_pool(context: Context, op: MaxPool) -> Emitted:
     """The scale stays, so the greatest integer is the greatest real."""
     pool = MaxPool2d(window=on_plane(op.window, 1), **_slide(op))
-    x = context.plane(node.operands[0], result=result)
-    return _from_plane(context, pool, (x,), node, result)
+    return _from_plane(context, pool, context.plane(result=context.result))
 
 
 def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
@@ -126,38 +125,35 @@ def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
 
 
 @lowers(AveragePool, becomes="npu.average_pool2d", obstacle=too_many_axes, gain=share)
-def average_pool(context: Context, op: AveragePool, node: Node, result: Result) -> Emitted:
+def average_pool(context: Context, op: AveragePool) -> Emitted:
     """The division by the number of elements is part of the requantization, per position where it varies."""
-    x_quant = context.quant(node.operands[0])
-    one_scale = x_quant == result.quant and context.dtype(node.operands[0]) is result.dtype is DType.I8
+    x_quant, result = context.quant(context.x), context.result
+    one_scale = x_quant == result.quant and context.dtype(context.x) is result.dtype is DType.I8
     rounds = context.is_tflite and one_scale
-    space = context.source.types[node.operands[0]].shape[2:]
+    space = context.shape(context.x)[2:]
     counts = op.counts(space).reshape((1,) * (2 - len(space)) + op.counts(space).shape)
     if (counts == counts.flat[0]).all():
         counts = counts.flat[:1]
-    x = context.plane(node.operands[0])
+    x = context.plane()
     pool = AveragePool2d(
         window=on_plane(op.window, 1),
         **_slide(op),
         input_zero_point=0 if rounds else x_quant.zero_point,
-        **context.tail(result, AveragePool2d.name),
+        **context.ending(AveragePool2d.name),
     )
     if rounds:
         pool, factors = replace(pool, zero_point=0), context.factors(*quotient_factors(counts))
     else:
         # A window with one element at an edge returns it, which the greatest factor below 1 does as well.
         reals = x_quant.scale / (counts * result.quant.scale)
-        factors = context.rescale(np.where(reals == 1, 1 - 2.0**-31, reals), node)
-    return _from_plane(context, pool, (x, *factors), node, result)
+        factors = context.rescale(np.where(reals == 1, 1 - 2.0**-31, reals))
+    return _from_plane(context, pool, x, *factors)
 
 
-def _from_plane(
-    context: Context, op: Conv2d | MaxPool2d | AveragePool2d, operands: tuple[str, ...], node: Node, result: Result
-) -> Emitted:
+def _from_plane(context: Context, op: Op, *operands: str) -> Emitted:
     """Add a 2-D op and drop the height of 1 where the user's op has one spatial axis."""
-    one_axis = node.type.rank == 3
-    y = context.emit(op, *operands, result=result, suffix=".plane" if one_axis else "")
-    if one_axis:
-        n, _, length, channels = context.builder.types[y].shape
-        y = context.emit(Reshape(shape=(n, length, channels)), y, result=result)
-    return Emitted(y, last=True)
+    if context.node.type.rank != 3:
+        return context.emit(op, *operands, last=True)
+    y = context.add(op, *operands, result=context.result, suffix=".plane")
+    n, _, length, channels = context.builder.types[y].shape
+    return context.emit(Reshape(shape=(n, length, channels)), y, last=True)

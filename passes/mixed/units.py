@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from npuq.ir import Graph, Node
@@ -59,19 +59,18 @@ class Units:
 def units_of(graph: Graph, target: Target) -> Units:
     """Find the units of a canonical float graph."""
     plan = plan_of(graph, target)
-    quantized = frozenset(plan.quantized)
     found: dict[str, Unit] = {}
     sources: dict[str, str | None] = dict.fromkeys(graph.types)
     for node in graph.nodes:
         if plan.of(node).kind in (Kind.HOST, Kind.INDEX):
             continue
         data = tuple(dict.fromkeys(name for name in activations(graph, node) if name not in graph.constants))
-        inside = next((sources[name] for name in data if name not in quantized and sources[name] is not None), None)
+        inside = next((sources[name] for name in data if name not in plan.held and sources[name] is not None), None)
         if plan.of(node).kind is Kind.MOVE and len(data) == 1:
             sources.update(dict.fromkeys(node.results, sources[data[0]]))
             continue
         name = inside if inside is not None else node.results[0]
-        found[name] = _joined(found.get(name), node, [value for value in data if value in quantized], quantized)
+        found[name] = _joined(found.get(name), node, [value for value in data if value in plan.held], plan.held)
         sources.update(dict.fromkeys(node.results, name))
     fixed = _fixed(graph, target)
     mixed = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
@@ -84,7 +83,7 @@ def _fixed(graph: Graph, target: Target) -> frozenset[str]:
     return frozenset(name for one in plans for name, role in one.roles.items() if role.kind is Kind.HOST)
 
 
-def _joined(unit: Unit | None, node: Node, reads: list[str], quantized: frozenset[str]) -> Unit:
+def _joined(unit: Unit | None, node: Node, reads: list[str], quantized: Container[str]) -> Unit:
     """The unit with one more node, or a new one."""
     if unit is None:
         unit = Unit(node.results[0], node.op.name, node.place, (), (), ())

@@ -107,7 +107,7 @@ def _visit(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
         ties.fresh(graph, node.result, node.type.rank - 1)
         ties.normalized.add(node.result)
         return True
-    if isinstance(op, HOMOGENEOUS) and (x in plan.quantized or _absorbed(graph, x, plan)):
+    if isinstance(op, HOMOGENEOUS) and (x in plan.held or _absorbed(graph, x, plan)):
         return _same(ties, node, x)
     if isinstance(op, (Add, Sub, Maximum, Minimum)) and not any(known):
         return _sum(ties, graph, node)
@@ -218,7 +218,7 @@ def _table(ties: Ties, graph: Graph, node: Node, plan: Plan) -> bool:
     x = computed.pop()
     if ties.axes.get(x, 1) != 1 or graph.types[x].shape != node.type.shape:
         return False
-    if node.result in plan.quantized:
+    if node.result in plan.held:
         ties.fresh(graph, node.result, 1)
     ties.tables.add(node.result)
     return True

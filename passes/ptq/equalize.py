@@ -109,7 +109,7 @@ def collect_channels(
 def equalizable(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> tuple[Channels, ...]:
     """The values, with the axes of their channels, whose statistics `equalize` reads."""
     ties, plan = channel_ties(graph, target, precision), plan_of(graph, target, precision)
-    return tuple((value, axis) for value, axis in ties.axes.items() if value in plan.quantized)
+    return tuple((value, axis) for value, axis in ties.axes.items() if value in plan.held)
 
 
 def by_source(precision: Mapping[str, Precision], source: Graph) -> dict[str, Precision]:
