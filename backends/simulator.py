@@ -66,10 +66,7 @@ def to_edge(graph: Graph, inputs: Inputs) -> tuple[list[np.ndarray], int]:
 
 def from_edge(result: np.ndarray, type_: TensorType) -> np.ndarray:
     """Dequantize a result if its type has a scale."""
-    quant = type_.quant
-    if quant is None:
-        return result
-    return _evaluate(Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis), result)
+    return result if type_.quant is None else _evaluate(Dequantize.of(type_.quant), result)
 
 
 def _group(graph: Graph) -> int:
@@ -125,7 +122,7 @@ def _typed(name: str, array: np.ndarray, type_: TensorType) -> np.ndarray:
         if array.dtype.kind == "f" and dtype.kind != "f":
             raise NpuqError(f"input {name}: {array.dtype} data, {dtype} wanted")
         return array.astype(dtype)
-    return _evaluate(Quantize.to(type_), array.astype(np.float32, copy=False))
+    return _evaluate(Quantize.to(type_.dtype, quant), array.astype(np.float32, copy=False))
 
 
 def _joined(result: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
             builder.input(name, type_)
             continue
         builder.input(name, TensorType(DType.F32, type_.shape))
-        entered[name] = builder.add(Quantize.to(type_), name, name=f"{name}.q")
+        entered[name] = builder.add(Quantize.to(type_.dtype, type_.quant), name, name=f"{name}.q")
     builder.constants.update(graph.constants)
     builder.types.update({name: known.type for name, known in graph.constants.items()})
     for node in graph.nodes:
@@ -78,12 +78,10 @@ def _between_floats(graph: Graph, interface: Interface) -> Graph:
         # A returned input is returned as its integers, under another name than the floats.
         name = builder.fresh(f"{public}.out") if public in entered else public
         inner, type_ = entered.get(value, value), graph.types[value]
-        quant = type_.quant
-        if quant is None:
+        if type_.quant is None:
             outputs[name] = inner
         elif interface == "float":
-            op = Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
-            outputs[name] = builder.add(op, inner, name=f"{name}.dq")
+            outputs[name] = builder.add(Dequantize.of(type_.quant), inner, name=f"{name}.dq")
         else:
             # The verifier refuses a cast of quantized integers; this graph is not verified again.
             outputs[name] = builder.fresh(f"{name}.fixed")

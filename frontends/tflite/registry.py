@@ -38,16 +38,14 @@ class Pairs:
         if self.scales.get(value) == (dtype, quant):
             return value
         require(quant.axis is None, f"{len(quant.scales)} scales of an activation, one wanted")
-        low, high = dtype.range
-        op = ops.Quantize(scales=quant.scales, zero_points=quant.zero_points, dtype=dtype, low=low, high=high)
-        return self.real(self.builder.add(op, value, name=f"{value}.q", loc=loc), f"{value}.dq", loc)
+        integers = self.builder.add(ops.Quantize.to(dtype, quant), value, name=f"{value}.q", loc=loc)
+        return self.real(integers, f"{value}.dq", loc)
 
     def real(self, integers: str, name: str, loc: str = "") -> str:
         type_ = self.builder.types[integers]
         quant = type_.quant
         assert quant is not None, integers
-        op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
-        found = self.builder.add(op, integers, name=name, loc=loc)
+        found = self.builder.add(ops.Dequantize.of(quant), integers, name=name, loc=loc)
         self.known[found] = quant
         if quant.axis is None:
             self.scales[found] = (type_.dtype, quant)

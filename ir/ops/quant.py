@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,11 @@ class Scaled(Op):
     scales: tuple[float, ...]
     zero_points: tuple[int, ...] = (0,)
     axis: int | None = None
+
+    @classmethod
+    def of(cls, quant: Quantization, **others: Any) -> Self:
+        """The op of a quantization; `others` are its other attributes."""
+        return cls(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, **others)
 
     @property
     def quant(self) -> Quantization:
@@ -40,13 +45,10 @@ class Quantize(Scaled):
     high: int = 127
 
     @classmethod
-    def to(cls, type_: TensorType) -> Quantize:
-        """From reals to the whole range of a quantized type."""
-        quant, (low, high) = type_.quant, type_.dtype.range
-        assert quant is not None, type_
-        return cls(
-            scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=type_.dtype, low=low, high=high
-        )
+    def to(cls, dtype: DType, quant: Quantization) -> Quantize:
+        """The op that gives any integers of an element type."""
+        low, high = dtype.range
+        return cls.of(quant, dtype=dtype, low=low, high=high)
 
     def infer(self, x: TensorType) -> TensorType:
         require(x.dtype is DType.F32, f"{x.dtype} operand, f32 wanted")

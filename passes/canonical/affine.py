@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op
+from npuq.ir import Builder, Graph, Node, Op, rewrite
 from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 
 
@@ -59,26 +59,32 @@ class Runs:
         return run
 
 
-def absorbed(runs: Runs, builder: Builder, node: Node) -> str | None:
-    """Append the op before the run of steps that ends in `node` with the run in its weights; give its result's name.
+def into_previous(graph: Graph, step: Step, ops: tuple[type[Op], ...]) -> Graph:
+    """Fold every run of steps that ends in one of `ops` into the weights of the op before it.
 
-    None without such an op with constant weights, or if anything else reads its result. Weights are computed in float64
-    and rounded once.
+    That takes an op with constant weights whose result nothing else reads. Weights are computed in float64 and rounded
+    once.
     """
-    graph = runs.graph
-    for axis in dict.fromkeys((1, node.type.rank - 1)):
-        found = runs.ending_in(node, axis) if 0 <= axis < node.type.rank else None
-        if found is None:
-            continue
-        affine, source = found
-        made = graph.producers.get(source)
-        if made is None or graph.only_user(source) is None or result_axis(graph, made) != axis:
-            continue
-        weights = graph.constants[made.operands[1]].array.astype(np.float64)
-        bias = bias_of(graph, made, len(affine.scale)) * affine.scale + affine.offset
-        scaled = weights * _per_result(made.op, weights, affine.scale)
-        return with_weights(builder, made, builder.renamed[made.operands[0]], scaled, bias, node)
-    return None
+    runs = Runs(graph, step)
+
+    def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
+        if not isinstance(node.op, ops):
+            return None
+        for axis in dict.fromkeys((1, node.type.rank - 1)):
+            found = runs.ending_in(node, axis) if 0 <= axis < node.type.rank else None
+            if found is None:
+                continue
+            affine, source = found
+            made = graph.producers.get(source)
+            if made is None or graph.only_user(source) is None or result_axis(graph, made) != axis:
+                continue
+            weights = graph.constants[made.operands[1]].array.astype(np.float64)
+            bias = bias_of(graph, made, len(affine.scale)) * affine.scale + affine.offset
+            scaled = weights * per_channel(made.op, weights, affine.scale, of_result=True)
+            return with_weights(builder, made, builder.renamed[made.operands[0]], scaled, bias, node)
+        return None
+
+    return rewrite(graph, fuse)
 
 
 def result_axis(graph: Graph, node: Node) -> int | None:
@@ -108,13 +114,12 @@ def with_weights(builder: Builder, node: Node, x: str, weights: np.ndarray, bias
     return builder.add(node.op, *operands, name=stem, loc=node.loc)
 
 
-def _per_result(op: Op, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """One number per result channel, shaped to multiply the weights."""
+def per_channel(op: Op, weights: np.ndarray, values: np.ndarray, *, of_result: bool) -> np.ndarray:
+    """One number per channel of the result, or of the operand, shaped to multiply the weights."""
     window = (1,) * (weights.ndim - 2)
-    match op:
-        case Conv():
-            return scale.reshape(-1, 1, *window)
-        case ConvTranspose(groups=groups):
-            grouped = np.repeat(scale.reshape(groups, -1), weights.shape[0] // groups, axis=0)
-            return grouped.reshape(*grouped.shape, *window)
-    return scale
+    if not isinstance(op, (Conv, ConvTranspose)):
+        return values if of_result else values.reshape(-1, 1)
+    if isinstance(op, Conv) is of_result:
+        return values.reshape(-1, 1, *window)
+    grouped = np.repeat(values.reshape(op.groups, -1), weights.shape[0] // op.groups, axis=0)
+    return grouped.reshape(*grouped.shape, *window)

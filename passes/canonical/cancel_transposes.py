@@ -181,11 +181,9 @@ class _Sinking:
 
     def scaled(self, moved: str, integers: TensorType) -> str:
         """Reals of integers, with their quantize/dequantize pair again behind a transpose."""
-        quant, (low, high) = integers.quant, integers.dtype.range
-        assert quant is not None
-        pair = {"scales": quant.scales, "zero_points": quant.zero_points}
-        quantize = Quantize(dtype=integers.dtype, low=low, high=high, **pair)  # type: ignore[arg-type]  # as in the pair
-        return self.builder.add(Dequantize(**pair), self.builder.add(quantize, moved, name=f"{moved}.q"), name=moved)  # type: ignore[arg-type]  # as in the pair
+        assert integers.quant is not None
+        quantized = self.builder.add(Quantize.to(integers.dtype, integers.quant), moved, name=f"{moved}.q")
+        return self.builder.add(Dequantize.of(integers.quant), quantized, name=moved)
 
 
 def _between(have: Order, wanted: Order) -> Order:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from npuq.ir import Builder, Graph, Node, rewrite
-from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
+from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.elementwise import Add, Mul
 from npuq.ir.ops.norm import BatchNorm
 
 from ..conditions import no_batch_norm
 from ..pipeline import graph_pass
-from .affine import Affine, Runs, absorbed, bias_of, result_axis, with_weights
+from .affine import Affine, Runs, bias_of, into_previous, per_channel, result_axis, with_weights
 from .fuse_bias import constant_step
 
 
@@ -24,7 +24,7 @@ def fuse_batch_norm(graph: Graph) -> Graph:
     becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Several in a row fold as one; weights are computed in
     float64 and rounded once.
     """
-    return _expand(_into_next(_into_previous(graph)))
+    return _expand(_into_next(into_previous(graph, _step, (BatchNorm,))))
 
 
 def batch_norm_step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
@@ -44,15 +44,6 @@ def _step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
     return batch_norm_step(graph, node, axis) or constant_step(graph, node, axis)
 
 
-def _into_previous(graph: Graph) -> Graph:
-    runs = Runs(graph, _step)
-
-    def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        return absorbed(runs, builder, node) if isinstance(node.op, BatchNorm) else None
-
-    return rewrite(graph, fuse)
-
-
 def _into_next(graph: Graph) -> Graph:
     runs = Runs(graph, batch_norm_step)
 
@@ -65,7 +56,9 @@ def _into_next(graph: Graph) -> Graph:
             return None
         affine, source = run
         weights = graph.constants[node.operands[1]].array.astype(np.float64)
-        scale, shift = (_per_operand(node, weights, values) for values in (affine.scale, affine.offset))
+        scale, shift = (
+            per_channel(node.op, weights, values, of_result=False) for values in (affine.scale, affine.offset)
+        )
         summed = tuple(range(1, weights.ndim)) if isinstance(node.op, Conv) else (-2,)
         bias = bias_of(graph, node, node.type.shape[-1 if isinstance(node.op, MatMul) else 1])
         if np.any(affine.offset):
@@ -81,18 +74,6 @@ def _uniform(graph: Graph, node: Node, affine: Affine) -> bool:
         return graph.types[node.operands[0]].rank == graph.types[node.operands[1]].rank == 2
     unpadded = isinstance(node.op, Conv) and not any(map(any, node.op.padding))
     return unpadded or not np.any(affine.offset)
-
-
-def _per_operand(node: Node, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """One number per operand channel, shaped to multiply the weights."""
-    window = (1,) * (weights.ndim - 2)
-    match node.op:
-        case Conv(groups=groups):
-            grouped = np.repeat(values.reshape(groups, -1), weights.shape[0] // groups, axis=0)
-            return grouped.reshape(*grouped.shape, *window)
-        case ConvTranspose():
-            return values.reshape(-1, 1, *window)
-    return values.reshape(-1, 1)
 
 
 def _expand(graph: Graph) -> Graph:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, rewrite
+from npuq.ir import Graph, Node
 from npuq.ir.ops.elementwise import Add, Div, Mul, Sub
 
 from ..pipeline import graph_pass
-from .affine import Affine, Runs, absorbed
+from .affine import Affine, into_previous
 from .arithmetic_forms import scalar
+
+ARITHMETIC = (Add, Sub, Mul, Div)
 
 
 @graph_pass("fuse-bias")
@@ -19,17 +21,12 @@ def fuse_bias(graph: Graph) -> Graph:
     Nothing else may read that op's result. Several in a row fold as one; weights are computed in float64 and rounded
     once.
     """
-    runs = Runs(graph, constant_step)
-
-    def fuse(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:
-        return absorbed(runs, builder, node) if isinstance(node.op, (Add, Sub, Mul, Div)) else None
-
-    return rewrite(graph, fuse)
+    return into_previous(graph, constant_step, ARITHMETIC)
 
 
 def constant_step(graph: Graph, node: Node, axis: int) -> tuple[Affine, str] | None:
     """An arithmetic op with one constant operand of one number per channel, or one number for all."""
-    if not isinstance(node.op, (Add, Sub, Mul, Div)) or axis >= node.type.rank:
+    if not isinstance(node.op, ARITHMETIC) or axis >= node.type.rank:
         return None
     for x, other in (node.operands, node.operands[::-1]):
         values = _per_channel(graph, other, node, axis)

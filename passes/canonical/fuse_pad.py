@@ -35,7 +35,7 @@ def fuse_pad(graph: Graph) -> Graph:
         op, source = node.op, node.operands[0] if node.operands else ""
         while True:
             made = graph.producers.get(source)
-            joined = _padded(graph, op, made) if made is not None and isinstance(made.op, Pad) else None
+            joined = _padded(graph, op, made) if made is not None else None
             if made is None or joined is None:
                 break
             op, source = joined, made.operands[0]
@@ -49,18 +49,15 @@ def fuse_pad(graph: Graph) -> Graph:
 def _padded(graph: Graph, op: Op, made: Node) -> Op | None:
     """The op with the padding of the pad before it, where that computes the same."""
     pad = made.op
-    assert isinstance(pad, Pad)
-    if pad.mode != "constant" or any(map(any, pad.padding[:2])):
+    if not isinstance(pad, Pad) or pad.mode != "constant" or any(map(any, pad.padding[:2])):
         return None
     match op:
         case Conv() if pad.value == 0:
             return replace(op, padding=_sum(op.padding, pad.padding[2:]))
         case AveragePool() if pad.value == 0:
             uncounted = op.uncounted or (0,) * len(op.padding)
-            rest = tuple(
-                (before, after - beyond) for (before, after), beyond in zip(op.padding, uncounted, strict=True)
-            )
-            if not op.count_padding and any(map(any, rest)):
+            counted = ((before, after - beyond) for (before, after), beyond in zip(op.padding, uncounted, strict=True))
+            if not op.count_padding and any(map(any, counted)):
                 return None
             return replace(op, padding=_sum(op.padding, pad.padding[2:]), count_padding=True)
         case MaxPool():

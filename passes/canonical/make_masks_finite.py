@@ -51,7 +51,9 @@ def _logits(graph: Graph) -> frozenset[str]:
         name = node.results[0]
         users = graph.users[name]
         shown = name in graph.returned or not users
-        if not shown and all(_is_softmax(graph, user) or _passes_on(user, name, found) for user in users):
+        if not shown and all(
+            _is_softmax(graph, user) or (name in parts(user) and user.results[0] in found) for user in users
+        ):
             found.add(name)
     return frozenset(found)
 
@@ -60,11 +62,6 @@ def _is_softmax(graph: Graph, node: Node) -> bool:
     """Whether a node is a softmax whose NaN, if it gives any, nobody looks for."""
     asked = (isinstance(user.op, Equal) and len(set(user.operands)) == 1 for user in graph.users[node.results[0]])
     return isinstance(node.op, Softmax) and not any(asked)
-
-
-def _passes_on(node: Node, name: str, logits: set[str]) -> bool:
-    """Whether a node gives what it reads of a value to softmaxes alone."""
-    return name in parts(node) and node.results[0] in logits
 
 
 def _finite(builder: Builder, name: str) -> str:

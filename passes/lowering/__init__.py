@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import division, indexing, matrix, movement, norm, pointwise, recurrent, reduction, window  # noqa: F401  # fill it
+from . import arithmetic, movement, norm, pointwise, recurrent, reduction, window  # noqa: F401  # fill it
 from .registry import LOWERINGS, Kind, activations, kind_of
 
 __all__ = ["LOWERINGS", "Kind", "activations", "kind_of"]

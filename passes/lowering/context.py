@@ -240,16 +240,23 @@ class Context(Values):
         n, length, channels = type_.shape
         return self.builder.add(Reshape(shape=(n, 1, length, channels)), name, name=f"{name}.plane")
 
-    def bias(self, weights: np.ndarray) -> str:
-        """The bias constant of a weighted sum, corrected for the operand's zero point; weights end with channels."""
-        x, _, *bias = self.node.operands
+    def parameters(self, weights: np.ndarray, quant: Quantization) -> tuple[str, ...]:
+        """The constants of a weighted sum: weights that end with channels, bias, M and s.
+
+        The bias is corrected for the operand's zero point.
+        """
+        x, w, *bias = self.node.operands
         integers = self.integers(bias[0]) if bias else np.zeros(weights.shape[-1], np.int64)
         folded = integers - self.quant(x).zero_point * weights.reshape(-1, weights.shape[-1]).sum(0)
         dtype = self.width(x).bias_dtype
         low, high = dtype.range
         fits = folded.min(initial=0) >= low and folded.max(initial=0) <= high
         require(fits, f"its bias takes more than {dtype.bits} bits with the zero point of its operand")
-        return self.builder.constant(folded.astype(dtype.numpy), f"{self.result.name}.b")
+        return (
+            self.builder.constant(weights.astype(self.dtype(w).numpy), f"{self.result.name}.w", quant),
+            self.builder.constant(folded.astype(dtype.numpy), f"{self.result.name}.b"),
+            *self.rescale(self.quant(x).scale * np.asarray(quant.scales, np.float64) / self.result.quant.scale),
+        )
 
     def rescale(self, real: float | np.ndarray) -> tuple[str, str]:
         """Constants (M, s) for real factors, one or many; repairs go to the report."""

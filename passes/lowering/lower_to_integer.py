@@ -16,9 +16,9 @@ from ..target import Target
 from . import LOWERINGS, Kind, activations
 from .context import Context, Emitted, Result, Values, clamp_of
 from .plan import CLAMPS, Role, role
-from .pointwise import pointwise
+from .pointwise import pointwise, region
 from .prove_accumulators import prove_accumulators
-from .registry import is_known
+from .registry import EMITTERS
 from .tables import require_length
 
 
@@ -116,7 +116,7 @@ class _Lowering:
 
     def emit(self, core: Node, result: Result) -> Emitted:
         """Emit the integer form of a node."""
-        emit = pointwise if self.role(core).kind is Kind.POINTWISE else LOWERINGS[type(core.op)].emit
+        emit = pointwise if self.role(core).kind is Kind.POINTWISE else EMITTERS[type(core.op)]
         return emit(Context(**vars(self.values), node=core, result=result), core.op)
 
     def core(self, node: Node) -> tuple[Node | None, Result]:
@@ -161,37 +161,15 @@ class _Lowering:
     def lowerable(self, node: Node) -> bool:
         """Whether a node has an integer form and all its data are integers."""
         kind = self.role(node).kind
+        graph = self.values.source
         if kind is Kind.HOST:
             return False
         if kind is Kind.POINTWISE:
-            return self.is_table(node)
-        graph = self.values.source
+            found = region(graph, node.result)
+            return found is not None and all(self.role(one).kind is Kind.POINTWISE for one in found[0])
         lowering = LOWERINGS[type(node.op)]
         wanted = [*activations(graph, node), *(node.operands[i] for i in lowering.parameters if i < len(node.operands))]
         return all(self.values.is_dequantized(operand) for operand in wanted)
-
-    def is_table(self, node: Node) -> bool:
-        """Whether a pointwise node and those before it read one dequantized value."""
-        graph = self.values.source
-        waiting, sources = [node.result], set()
-        while waiting:
-            value = waiting.pop()
-            if is_known(graph, value):
-                continue
-            producer = graph.producers.get(value)
-            if producer is None or self.role_or_source(producer) is Kind.HOST:
-                return False
-            if isinstance(producer.op, Dequantize):
-                sources.add(value)
-            else:
-                waiting.extend(producer.operands)
-        return len(sources) == 1
-
-    def role_or_source(self, node: Node) -> Kind:
-        if isinstance(node.op, Dequantize):
-            return Kind.POINTWISE
-        kind = self.role(node).kind
-        return kind if kind is Kind.POINTWISE else Kind.HOST
 
     def role(self, node: Node) -> Role:
         return self.roles[node.results[0]]

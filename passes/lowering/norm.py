@@ -23,7 +23,7 @@ from npuq.ir.ops.npu.norm import RmsNorm as NpuRmsNorm
 
 from ..target import Target
 from .context import Context, Emitted
-from .registry import is_known, lowers
+from .registry import Lowering, is_known
 
 
 def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
@@ -34,7 +34,8 @@ def cannot_normalize(graph: Graph, node: Node, target: Target) -> str | None:
     return f"statistics of {count} elements, at most {LONGEST}" if count > LONGEST else None
 
 
-@lowers(LayerNorm, RmsNorm, becomes=lambda graph, node: f"npu.{node.op.name}", obstacle=cannot_normalize, raw=(1, 2))
+@Lowering(becomes="npu.layer_norm", obstacle=cannot_normalize, raw=(1, 2)).of(LayerNorm)
+@Lowering(becomes="npu.rms_norm", obstacle=cannot_normalize, raw=(1, 2)).of(RmsNorm)
 def normalization(context: Context, op: LayerNorm | RmsNorm) -> Emitted:
     """Exact sums and one reciprocal root a row, then one multiplier and one bias an element, rounded once."""
     (_, scale, *bias), result = context.node.operands, context.result

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
+
 import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op, registry, run_nodes
 from npuq.ir.ops import activation, elementwise
 from npuq.ir.ops.npu.interpolate import Interpolate
 from npuq.ir.ops.npu.pointwise import Lut
-from npuq.ir.ops.quant import to_integers, to_reals
+from npuq.ir.ops.quant import Dequantize, to_integers, to_reals
 
 from ..target import Target
 from .context import Context, Emitted
 from .piecewise_linear import pieces
-from .registry import Kind, is_known, lowers
+from .registry import Kind, Lowering, is_known, kind_of
 from .tables import INTEGERS, lengths, shortest_table
 
 
@@ -38,23 +40,30 @@ def not_a_table(graph: Graph, node: Node, target: Target) -> str | None:
     return None if as_table(graph, node) else "the second operand is computed, one known number per channel wanted"
 
 
-def region(graph: Graph, result: str) -> tuple[list[Node], str]:
-    """The nodes between a pointwise result and its one dequantized source, in order, and that source."""
-    nodes: list[Node] = []
-    source, waiting = "", [result]
+def region(graph: Graph, result: str) -> tuple[list[Node], str] | None:
+    """The nodes between a pointwise result and its one dequantized source, in order, and that source.
+
+    None where other ops stand between, or where there are several sources.
+    """
+    nodes: dict[str, Node] = {}
+    sources: set[str] = set()
+    waiting = [result]
     while waiting:
         value = waiting.pop()
-        node = graph.producers.get(value)
-        if value in graph.constants or (node is not None and is_known(graph, value)):
+        if value in nodes or is_known(graph, value):
             continue
-        assert node is not None, value
-        if node.op.name == "dequantize":
-            source = value
-        elif node not in nodes:
-            nodes.append(node)
+        node = graph.producers.get(value)
+        if node is not None and isinstance(node.op, Dequantize):
+            sources.add(value)
+        elif node is None or kind_of(graph, node) is not Kind.POINTWISE:
+            return None
+        else:
+            nodes[value] = node
             waiting.extend(node.operands)
-    position = {id(node): index for index, node in enumerate(graph.nodes)}
-    return sorted(nodes, key=lambda node: position[id(node)]), source
+    if len(sources) != 1:
+        return None
+    before = {value: [one for one in node.operands if one in nodes] for value, node in nodes.items()}
+    return [nodes[value] for value in TopologicalSorter(before).static_order()], sources.pop()
 
 
 def function_values(context: Context, nodes: list[Node], source: str, integers: np.ndarray) -> np.ndarray:
@@ -103,7 +112,9 @@ def known(context: Context, value: str, rank: int) -> np.ndarray:
 
 def pointwise(context: Context, op: Op) -> Emitted:
     """One table for the node and all the pointwise nodes before it; of 16 bits, points to draw lines between."""
-    nodes, source = region(context.source, context.node.result)
+    found = region(context.source, context.node.result)
+    assert found is not None
+    nodes, source = found
     if context.dtype(source) is DType.I16:
         return pieces(context, nodes, source) or interpolate(context, nodes, source)
     return _look_up(context, Lut(), table(context, nodes, source), source)
@@ -127,6 +138,7 @@ def _look_up(context: Context, op: Op, entries: np.ndarray, source: str) -> Emit
     return context.emit(op, x, context.builder.constant(entries, f"{context.result.name}.table"), last=last)
 
 
-lowers(*(op for op in registry().values() if issubclass(op, elementwise.Unary)), kind=Kind.POINTWISE)(pointwise)
-lowers(activation.PRelu, kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,))(pointwise)
-lowers(elementwise.Pow, elementwise.Mod, kind=Kind.POINTWISE, obstacle=not_a_table)(pointwise)
+UNARY = (op for op in registry().values() if issubclass(op, elementwise.Unary))
+Lowering(kind=Kind.POINTWISE).of(*UNARY)(pointwise)
+Lowering(kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,)).of(activation.PRelu)(pointwise)
+Lowering(kind=Kind.POINTWISE, obstacle=not_a_table).of(elementwise.Pow, elementwise.Mod)(pointwise)

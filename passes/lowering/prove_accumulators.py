@@ -21,10 +21,9 @@ def prove_accumulators(graph: Graph, *, target: Target = FOUND) -> Graph:
     The simulator picks its arithmetic from that interval. Raises an error where the target's accumulator is too narrow.
     """
     known = value_bounds(graph)
-    nodes = {node.results[0]: node for node in graph.nodes}
 
     def prove(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[str, ...] | None:
-        needed = accumulator_needed(graph, nodes[node.results[0]], known)
+        needed = accumulator_needed(graph, node, known)
         if needed is None:
             return None
         op: Any = node.op

@@ -20,7 +20,7 @@ from npuq.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn, activation, activat
 from ..scales import weight_quantization
 from ..target import Target, weight_range
 from .context import Context, Emitted, Result
-from .registry import is_known, lowers
+from .registry import Lowering, is_known
 
 RAW = {"lstm": (1, 2, 3, 6, 7), "gru": (1, 2, 3, 4, 6), "rnn": (1, 2, 3, 5)}
 """The positions of the raw operands: known arrays, and the lengths behind them."""
@@ -62,9 +62,9 @@ def input_fraction(text: str) -> int | None:
     return min(max(math.floor(15 - math.log2(reach)), 1), 15) if reach > 0 else None
 
 
-@lowers(Lstm, becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"])
-@lowers(Gru, becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"])
-@lowers(Rnn, becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"])
+@Lowering(becomes="npu.lstm", obstacle=cannot_recur, raw=RAW["lstm"]).of(Lstm)
+@Lowering(becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"]).of(Gru)
+@Lowering(becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"]).of(Rnn)
 def layer(context: Context, op: Lstm | Gru | Rnn) -> Emitted:
     """All results in one op, which is emitted for the first of them; the others find it there.
 

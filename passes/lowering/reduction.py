@@ -21,7 +21,7 @@ from ..axes import O
 from ..target import Target, Width
 from .context import Context, Emitted, laid_out
 from .movement import moved, not_resizable
-from .registry import Kind, lowers, product_of_scales
+from .registry import Kind, Lowering, product_of_scales
 from .tflite import fixed_exponentials, fixed_softmax, mean_factors
 
 
@@ -41,7 +41,7 @@ def _divisor(node: Node, shape: Shape) -> int:
     return math.prod(shape[axis] for axis in node.op.axes) if isinstance(node.op, ReduceMean) else 1
 
 
-@lowers(ReduceMean, ReduceSum, becomes="npu.reduce_sum", gain=share)
+@Lowering(becomes="npu.reduce_sum", gain=share).of(ReduceMean, ReduceSum)
 def total(context: Context, op: ReduceMean | ReduceSum) -> Emitted:
     """The mean's division is part of the requantization."""
     x, step = context.quant(context.x), context.result.quant.scale
@@ -54,7 +54,7 @@ def total(context: Context, op: ReduceMean | ReduceSum) -> Emitted:
     return context.emit(reduce, context.take(context.x, last=last), *factors, last=last and op.keep)
 
 
-@lowers(CumSum, becomes="npu.cumsum", gain=product_of_scales)
+@Lowering(becomes="npu.cumsum", gain=product_of_scales).of(CumSum)
 def cumulative_sum(context: Context, op: CumSum) -> Emitted:
     """Every partial sum is an element of the result."""
     x = context.quant(context.x)
@@ -70,14 +70,14 @@ def cumulative_sum(context: Context, op: CumSum) -> Emitted:
     return context.emit(integer, context.take(context.x, last=last), *factors, last=last)
 
 
-@lowers(ReduceMax, ReduceMin)
+@Lowering().of(ReduceMax, ReduceMin)
 def extreme(context: Context, op: ReduceMax | ReduceMin) -> Emitted:
     """The greatest integer is the greatest real."""
     op, last = _laid_out(context, op, op.axes, keep=op.keep)
     return context.emit(op, context.take(context.x, last=last, result=context.result), last=last and op.keep)
 
 
-@lowers(ArgMax, ArgMin, kind=Kind.INDEX)
+@Lowering(kind=Kind.INDEX).of(ArgMax, ArgMin)
 def position(context: Context, op: ArgMax | ArgMin) -> Emitted:
     """The order of the integers is that of the reals."""
     x, result = context.take(context.x), context.result
@@ -95,7 +95,7 @@ def too_long_for_softmax(graph: Graph, node: Node, target: Target) -> str | None
 SOFTMAX_LONGEST = 1 << 16
 
 
-@lowers(Softmax, becomes="npu.softmax", obstacle=too_long_for_softmax)
+@Lowering(becomes="npu.softmax", obstacle=too_long_for_softmax).of(Softmax)
 def softmax(context: Context, op: Softmax) -> Emitted:
     """Exponentials of x - max(x) by table, then one exact division that takes the result's scale in."""
     scale, clamp = context.quant(context.x).scale, context.result.clamp
@@ -136,7 +136,7 @@ def weighted(graph: Graph, node: Node, scales: Sequence[float]) -> float:
     return scales[0] / (1 << 2 * RESIZE_BITS[0])
 
 
-@lowers(Resize, becomes=resized, obstacle=not_resizable, gain=weighted)
+@Lowering(becomes=resized, obstacle=not_resizable, gain=weighted).of(Resize)
 def resize(context: Context, op: Resize) -> Emitted:
     """Nearest selects; linear is two small products with weights of 11 bits, requantized once."""
     if op.mode == "nearest":

@@ -37,6 +37,7 @@ KindOf = Kind | Callable[[Graph, Node], Kind]
 Becomes = str | Callable[[Graph, Node], str]
 Emit = Callable[..., "Emitted"]
 """A function of a `Context` and its op."""
+E = TypeVar("E", bound=Emit)
 Gain = Callable[[Graph, Node, Sequence[float]], float]
 """The real number that one unit of an op's sums stands for, from the scales of data and weights."""
 
@@ -51,7 +52,12 @@ def product_of_scales(graph: Graph, node: Node, scales: Sequence[float]) -> floa
     return math.prod(scales)
 
 
-@dataclass(frozen=True)
+LOWERINGS: dict[type[Op], Lowering] = {}
+EMITTERS: dict[type[Op], Emit] = {}
+"""The functions that emit the integer forms."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lowering:
     """How one float op becomes an integer op.
 
@@ -61,8 +67,7 @@ class Lowering:
     requantize their sums have a `gain`.
     """
 
-    kind: KindOf
-    emit: Emit
+    kind: KindOf = moves_or_computes
     becomes: Becomes = ""
     obstacle: Obstacle | None = None
     weights: Mapping[int, int] = field(default_factory=dict)
@@ -70,6 +75,17 @@ class Lowering:
     bias: int | None = None
     raw: tuple[int, ...] = ()
     gain: Gain | None = None
+
+    def of(self, *ops: type[Op]) -> Callable[[E], E]:
+        """Register the function that emits the integer form of `ops`."""
+
+        def register(emit: E) -> E:
+            assert LOWERINGS.keys().isdisjoint(ops)
+            LOWERINGS.update(dict.fromkeys(ops, self))
+            EMITTERS.update(dict.fromkeys(ops, emit))
+            return emit
+
+        return register
 
     @property
     def parameters(self) -> tuple[int, ...]:
@@ -85,32 +101,6 @@ class Lowering:
         if self.kind_of(graph, node) is Kind.POINTWISE:
             return "npu.lut" if bits <= 8 else "npu.interpolate"
         return (self.becomes if isinstance(self.becomes, str) else self.becomes(graph, node)) or node.op.name
-
-
-LOWERINGS: dict[type[Op], Lowering] = {}
-E = TypeVar("E", bound=Emit)
-
-
-def lowers(
-    *ops: type[Op],
-    kind: KindOf = moves_or_computes,
-    becomes: Becomes = "",
-    obstacle: Obstacle | None = None,
-    weights: Mapping[int, int] | None = None,
-    weight_rank: int | None = None,
-    bias: int | None = None,
-    raw: tuple[int, ...] = (),
-    gain: Gain | None = None,
-) -> Callable[[E], E]:
-    """Register the function that emits the integer form of `ops`; the options are the fields of `Lowering`."""
-
-    def register(emit: E) -> E:
-        for op in ops:
-            assert op not in LOWERINGS, op.name
-            LOWERINGS[op] = Lowering(kind, emit, becomes, obstacle, weights or {}, weight_rank, bias, raw, gain)
-        return emit
-
-    return register
 
 
 def kind_of(graph: Graph, node: Node) -> Kind:

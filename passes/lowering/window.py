@@ -16,7 +16,7 @@ from npuq.ir.ops.shape import Reshape
 
 from ..target import Target
 from .context import Context, Emitted
-from .registry import is_known, lowers, product_of_scales
+from .registry import Lowering, is_known, product_of_scales
 from .tflite import quotient_factors
 
 Pair = tuple[int, int]
@@ -61,7 +61,7 @@ def cannot_transpose(graph: Graph, node: Node, target: Target) -> str | None:
     return cannot_convolve(graph, node, target)
 
 
-@lowers(Conv, becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2, gain=product_of_scales)
+@Lowering(becomes="npu.conv2d", obstacle=cannot_convolve, weights={1: 0}, bias=2, gain=product_of_scales).of(Conv)
 def convolution(context: Context, op: Conv) -> Emitted:
     """Weights to HWIO; the input's zero point becomes the padding and part of the bias."""
     w = context.node.operands[1]
@@ -69,7 +69,9 @@ def convolution(context: Context, op: Conv) -> Emitted:
     return _convolve(context, context.integers(w), scales, groups=op.groups, **_slide(op))
 
 
-@lowers(ConvTranspose, becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2, gain=product_of_scales)
+@Lowering(becomes="npu.conv2d", obstacle=cannot_transpose, weights={1: 1}, bias=2, gain=product_of_scales).of(
+    ConvTranspose
+)
 def transposed_convolution(context: Context, op: ConvTranspose) -> Emitted:
     """A convolution of the input spread out by the stride, with the window reversed."""
     weights = context.integers(context.node.operands[1])
@@ -92,26 +94,16 @@ def _transposed_padding(op: ConvTranspose, window: tuple[int, ...]) -> tuple[Pai
 
 def _convolve(context: Context, weights: np.ndarray, scales: np.ndarray, **attributes: Any) -> Emitted:
     """Emit the integer convolution of OI(H)W weights."""
-    x, w, *_ = context.node.operands
-    x_quant, result = context.quant(x), context.result
+    op = Conv2d(pad_value=context.quant(context.x).zero_point, **attributes, **context.ending())
     if weights.ndim == 3:
         weights = weights[:, :, None]
-    hwio = weights.transpose(2, 3, 1, 0)
-    op = Conv2d(pad_value=x_quant.zero_point, **attributes, **context.ending())
-    w_quant = Quantization(tuple(np.asarray(scales, np.float32).tolist()), (0,) * len(scales), axis=3)
+    quant = Quantization(tuple(np.asarray(scales, np.float32).tolist()), (0,) * len(scales), axis=3)
     if len(scales) == 1:
-        w_quant = Quantization.per_tensor(float(scales[0]))
-    return _from_plane(
-        context,
-        op,
-        context.plane(),
-        context.builder.constant(hwio.astype(context.dtype(w).numpy), f"{result.name}.w", w_quant),
-        context.bias(hwio),
-        *context.rescale(x_quant.scale * scales.astype(np.float64) / result.quant.scale),
-    )
+        quant = Quantization.per_tensor(float(scales[0]))
+    return _from_plane(context, op, context.plane(), *context.parameters(weights.transpose(2, 3, 1, 0), quant))
 
 
-@lowers(MaxPool, becomes="npu.max_pool2d", obstacle=too_many_axes)
+@Lowering(becomes="npu.max_pool2d", obstacle=too_many_axes).of(MaxPool)
 def max_pool(context: Context, op: MaxPool) -> Emitted:
     """The scale stays, so the greatest integer is the greatest real."""
     pool = MaxPool2d(window=on_plane(op.window, 1), **_slide(op))
@@ -124,7 +116,7 @@ def share(graph: Graph, node: Node, scales: Sequence[float]) -> float:
     return scales[0] / float(node.op.counts(graph.types[node.operands[0]].shape[2:]).min())
 
 
-@lowers(AveragePool, becomes="npu.average_pool2d", obstacle=too_many_axes, gain=share)
+@Lowering(becomes="npu.average_pool2d", obstacle=too_many_axes, gain=share).of(AveragePool)
 def average_pool(context: Context, op: AveragePool) -> Emitted:
     """The division by the number of elements is part of the requantization, per position where it varies."""
     x_quant, result = context.quant(context.x), context.result

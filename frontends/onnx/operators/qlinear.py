@@ -106,8 +106,7 @@ def _bias(context: Context, at: int, x_scale: int, w_scale: int, factor: float =
     quant = Quantization(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
     require(integers.ndim == 1 or quant.axis is None, f"a bias of shape {integers.shape}, a number per channel wanted")
     name = context.builder.constant(Constant.of(integers, quant), context.node.operand(at))
-    op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
-    return context.builder.add(op, name, name=f"{name}.real", loc=context.node.loc)
+    return context.builder.add(ops.Dequantize.of(quant), name, name=f"{name}.real", loc=context.node.loc)
 
 
 def _quantized(context: Context, scale: int, x: str) -> str:

@@ -32,19 +32,14 @@ def dequantize_linear(context: Context, node: Node) -> str:
 
 
 def quantized(context: Context, x: str, quant: Quantization, dtype: DType) -> str:
-    low, high = dtype.range
-    op = ops.Quantize(
-        scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis, dtype=dtype, low=low, high=high
-    )
-    return context.add(op, x)
+    return context.add(ops.Quantize.to(dtype, quant), x)
 
 
 def real(context: Context, q: str, quant: Quantization) -> str:
     typed = q if context.type(q).quant is not None else _stated(context, q, quant)
     if typed is None:
         return _computed(context, q, quant)
-    op = ops.Dequantize(scales=quant.scales, zero_points=quant.zero_points, axis=quant.axis)
-    return context.builder.add(op, typed, name=f"{q}.real", loc=context.node.loc)
+    return context.builder.add(ops.Dequantize.of(quant), typed, name=f"{q}.real", loc=context.node.loc)
 
 
 def _stated(context: Context, q: str, quant: Quantization) -> str | None:
