@@ -36,10 +36,7 @@ class Runs:
     _known: dict[tuple[str, int], tuple[Affine, str] | None] = field(default_factory=dict)
 
     def ending_in(self, node: Node, axis: int) -> tuple[Affine, str] | None:
-        """The affine function of the longest run of steps that ends in `node`, and the value that enters it.
-
-        Nothing but the next step reads a value inside the run.
-        """
+        """The affine function of the longest run that ends in `node`, and what enters it; nothing else reads inside."""
         run: tuple[Affine, str] | None = None
         steps: list[tuple[tuple[str, int], Affine, str]] = []
         before: Node | None = node
@@ -60,10 +57,9 @@ class Runs:
 
 
 def into_previous(graph: Graph, step: Step, ops: tuple[type[Op], ...]) -> Graph:
-    """Fold every run of steps that ends in one of `ops` into the weights of the op before it.
+    """Fold every run of steps that ends in one of `ops` into the constant weights of the op before it, in float64.
 
-    That takes an op with constant weights whose result nothing else reads. Weights are computed in float64 and rounded
-    once.
+    Nothing else may read that op's result.
     """
     runs = Runs(graph, step)
 

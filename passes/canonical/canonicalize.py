@@ -24,9 +24,8 @@ def canonicalize() -> Pipeline:
     """Fold, clean, recognize and fuse, in the order in which each pass leaves the most to the next.
 
     Activations and norms are recognized before constants move into weights, where a part of their formula might go.
-    Transposes go early, so that channels stand on the axis where fusion looks for them, but not before norms over the
-    last axes are known, which would then be over others. Identities go again whenever a pass can make some.
-    Masks become finite when all softmaxes are known.
+    Transposes go before fusion, which looks for channels on one axis, but after norms over the last axes, which would
+    then be over others. Masks become finite when all softmaxes are known.
     """
     return chain(
         drop_zero_products(),

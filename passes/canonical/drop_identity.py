@@ -36,10 +36,9 @@ WIDENED = {DType.F16: (DType.F32, DType.F64), DType.BF16: (DType.F32, DType.F64)
 def drop_identity(graph: Graph) -> Graph:
     """Let the users of every op that changes nothing use its operand.
 
-    Besides identities these are shape ops, casts, clips and reductions that leave the type and every element as they
-    are, one-element pools, concatenations of one operand, and arithmetic with 0 or 1. A reshape of a reshape, a
-    transpose of a transpose and a cast back from a wider type read the first one's operand. Dequantized integers that
-    are quantized again at their own scale are the same integers; equal dequantizes become one.
+    These are also shape ops, casts, clips and reductions that leave every element as it is, one-element pools,
+    concatenations of one operand, and arithmetic with 0 or 1. A reshape of a reshape, a transpose of a transpose and a
+    cast back from a wider type become one op. So do equal dequantizes, and a quantize restores dequantized integers.
     """
     reals: dict[tuple[str, Op], str] = {}
 

@@ -18,8 +18,7 @@ LONG = 64
 def fold_strides(graph: Graph) -> Graph:
     """Turn a conv of one channel, whose window is a multiple of its stride, into one of as many channels as the stride.
 
-    Framed transforms of audio are such: a window of 256 with the stride 128 is one of 2 over 128 channels. Every
-    product stays what it was.
+    Framed transforms of audio are such: a window of 256 with the stride 128 is one of 2 over 128 channels.
     """
 
     def fold(builder: Builder, node: Node, operands: tuple[str, ...]) -> str | None:

@@ -21,8 +21,7 @@ def fuse_batch_norm(graph: Graph) -> Graph:
 
     It goes into the conv, conv_transpose or matmul before it, across added or multiplied constants, if nothing else
     reads the values between; else into the one after it, if no padding would lack the offset. One that stands alone
-    becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Several in a row fold as one; weights are computed in
-    float64 and rounded once.
+    becomes a 1x1 depthwise conv (rank 4) or a mul and an add. Weights are computed in float64 and rounded once.
     """
     return _expand(_into_next(into_previous(graph, _step, (BatchNorm,))))
 

@@ -18,8 +18,7 @@ ARITHMETIC = (Add, Sub, Mul, Div)
 def fuse_bias(graph: Graph) -> Graph:
     """Fold add, sub, mul and div by constants of one number per channel into the conv, conv_transpose or matmul before.
 
-    Nothing else may read that op's result. Several in a row fold as one; weights are computed in float64 and rounded
-    once.
+    Nothing else may read that op's result. Weights are computed in float64 and rounded once.
     """
     return into_previous(graph, constant_step, ARITHMETIC)
 

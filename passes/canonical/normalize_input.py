@@ -17,8 +17,7 @@ Numbers = tuple[float, ...]
 def normalize_input(graph: Graph, *, mean: Numbers = (0.0,), std: Numbers = (1.0,)) -> Graph:
     """Compute (x - mean) / std after the first input, as a batch_norm on axis 1.
 
-    `mean` and `std` hold one number per channel or one for all; the first input is then what the user has, raw
-    pixels. Raises `NpuqError` where the numbers do not fit the input.
+    `mean` and `std` hold one number per channel or one for all. Raises `NpuqError` where they do not fit the input.
     """
     if not graph.inputs:
         raise NpuqError(f"{graph.name}: no input to normalize")

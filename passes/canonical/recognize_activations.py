@@ -26,8 +26,7 @@ TANH_CUBE = 0.044715
 def recognize_activations(graph: Graph) -> Graph:
     """Replace written-out hard sigmoid, HardSwish, SiLU, GELU (both forms) and Mish by their one op.
 
-    The order of factors and terms, divisions for multiplications, powers for products, and minimum and maximum for
-    clips do not matter.
+    Factors and terms may stand in any order; divisions, powers, minimum and maximum may stand for products and clips.
     """
     return recognized(graph, lambda graph, node: _hard_sigmoid(graph, node) or _gated(graph, node))
 

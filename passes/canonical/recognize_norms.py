@@ -165,10 +165,7 @@ def _over_axes(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[np.gen
 
 
 def _quotient(graph: Graph, name: str, stop: str = "", depth: int = DEPTH) -> Quotient | None:
-    """A value taken apart into constants, other values and inverse square roots; None where it is no such product.
-
-    The value `stop` is not taken apart.
-    """
+    """A value taken apart, down to `stop`, into constants, other values and inverse roots; None if it is no product."""
     node, array = graph.producers.get(name), graph.constant(name)
     if array is not None:
         return Quotient(array.astype(np.float64))

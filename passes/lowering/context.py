@@ -241,10 +241,7 @@ class Context(Values):
         return self.builder.add(Reshape(shape=(n, 1, length, channels)), name, name=f"{name}.plane")
 
     def parameters(self, weights: np.ndarray, quant: Quantization) -> tuple[str, ...]:
-        """The constants of a weighted sum: weights that end with channels, bias, M and s.
-
-        The bias is corrected for the operand's zero point.
-        """
+        """The constants of a weighted sum: weights [..., channels], bias less the operand's zero point, M and s."""
         x, w, *bias = self.node.operands
         integers = self.integers(bias[0]) if bias else np.zeros(weights.shape[-1], np.int64)
         folded = integers - self.quant(x).zero_point * weights.reshape(-1, weights.shape[-1]).sum(0)

@@ -47,10 +47,7 @@ def lower_to_integer(graph: Graph, *, target: Target = FOUND, lut_len: int | Non
 
 
 def lower(graph: Graph, target: Target, lut_len: int | None = None) -> Lowered:
-    """Lower a graph: `lower_to_integer` as a function.
-
-    Convolutions and poolings are emitted channels last; transposes are added only where layouts differ.
-    """
+    """Lower a graph: `lower_to_integer` as a function."""
     require_length(lut_len, target)
     values = Values(graph, target, Builder(graph.name, reserved=set(graph.producers)), lut_len)
     finish = chain(fold_constants(), prove_accumulators(target=target))

@@ -1,20 +1,25 @@
-"""Functions of one element: chains of them become one table, exact at 8 bits and interpolated at 16."""
+"""Functions of one element: chains of them become one table, exact at 8 bits and interpolated at 16.
+
+Those of 16 bits that are made of straight lines through zero are exact without a table.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from graphlib import TopologicalSorter
 
 import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op, registry, run_nodes
-from npuq.ir.ops import activation, elementwise
+from npuq.ir.arithmetic import MULTIPLIERS
+from npuq.ir.ops.activation import Clip, LeakyRelu, PRelu, Relu
+from npuq.ir.ops.elementwise import Abs, Maximum, Minimum, Mod, Neg, Pow, Unary
 from npuq.ir.ops.npu.interpolate import Interpolate
-from npuq.ir.ops.npu.pointwise import Lut
+from npuq.ir.ops.npu.pointwise import Add, Lut
 from npuq.ir.ops.quant import Dequantize, to_integers, to_reals
 
 from ..target import Target
-from .context import Context, Emitted
-from .piecewise_linear import pieces
+from .context import Context, Emitted, Result, clamp_of
 from .registry import Kind, Lowering, is_known, kind_of
 from .tables import INTEGERS, lengths, shortest_table
 
@@ -41,10 +46,7 @@ def not_a_table(graph: Graph, node: Node, target: Target) -> str | None:
 
 
 def region(graph: Graph, result: str) -> tuple[list[Node], str] | None:
-    """The nodes between a pointwise result and its one dequantized source, in order, and that source.
-
-    None where other ops stand between, or where there are several sources.
-    """
+    """The pointwise nodes between a result and its one dequantized source, in order, and the source; or None."""
     nodes: dict[str, Node] = {}
     sources: set[str] = set()
     waiting = [result]
@@ -67,10 +69,7 @@ def region(graph: Graph, result: str) -> tuple[list[Node], str] | None:
 
 
 def function_values(context: Context, nodes: list[Node], source: str, integers: np.ndarray) -> np.ndarray:
-    """The composed function's reals at integers of its source: f64[channels, integers], one channel where all agree.
-
-    Evaluated in float32 by the ops' own reference, all reals along the batch axis.
-    """
+    """The composed float32 function at integers of its source: f64[channels, integers], one channel where all agree."""
     reals = to_reals(integers, context.quant(source))
     rank = nodes[-1].type.rank
     x = reals.reshape((-1,) + (1,) * (rank - 1))
@@ -138,7 +137,60 @@ def _look_up(context: Context, op: Op, entries: np.ndarray, source: str) -> Emit
     return context.emit(op, x, context.builder.constant(entries, f"{context.result.name}.table"), last=last)
 
 
-UNARY = (op for op in registry().values() if issubclass(op, elementwise.Unary))
-Lowering(kind=Kind.POINTWISE).of(*UNARY)(pointwise)
-Lowering(kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,)).of(activation.PRelu)(pointwise)
-Lowering(kind=Kind.POINTWISE, obstacle=not_a_table).of(elementwise.Pow, elementwise.Mod)(pointwise)
+def pieces(context: Context, nodes: list[Node], source: str) -> Emitted | None:
+    """The rescaled operand in one to three ops, each rounded once; None where the function is another one.
+
+    Clamps limit it, a slope below zero is the greater or the less of two lines. A result whose steps are too fine for
+    the target's shifts is left to a table.
+    """
+    if not _reaches(context, nodes, source):
+        return None
+    if all(isinstance(node.op, (Relu, Clip)) for node in nodes):
+        return _clamped(context, nodes, source)
+    match [node.op for node in nodes]:
+        case [Neg()]:
+            return Emitted(_line(context, source, -1.0, context.result), context.is_last(source))
+        case [Abs()]:
+            return _two_lines(context, source, -1.0)
+        case [LeakyRelu(alpha=alpha)] if alpha:
+            return _two_lines(context, source, alpha)
+    return None
+
+
+def _reaches(context: Context, nodes: list[Node], source: str) -> bool:
+    """Whether the rescalings fit the target's shifts."""
+    slope = max(1.0, *(abs(node.op.alpha) for node in nodes if isinstance(node.op, LeakyRelu)), 0.0)
+    least = context.target.rescale_shift_range[0]
+    return slope * context.quant(source).scale / context.result.quant.scale * 2.0**least < MULTIPLIERS[1]
+
+
+def _clamped(context: Context, nodes: list[Node], source: str) -> Emitted:
+    """One after the other the clamps narrow the limits; a later one that excludes them all leaves its nearer end."""
+    result, last = context.result, context.is_last(source)
+    low, high = result.low, result.high
+    for node in nodes:
+        least, greatest = clamp_of(node, result.quant, result.low, result.high)
+        low, high = (min(max(end, least), greatest) for end in (low, high))
+    return Emitted(context.rescaled(context.take(source, last=last), replace(result, low=low, high=high)), last)
+
+
+def _line(context: Context, source: str, slope: float, result: Result) -> str:
+    """slope * x: a sum of x and nothing else, whose multipliers may be negative."""
+    quant = context.quant(source)
+    factors = context.common_rescale(np.array([slope * quant.scale / result.quant.scale, 0.0]))
+    x = context.take(source, last=context.is_last(source))
+    op = Add(zero_points=(quant.zero_point, quant.zero_point), **context.tail(result))
+    return context.add(op, x, x, *factors, result=result)
+
+
+def _two_lines(context: Context, source: str, slope: float) -> Emitted:
+    """x above zero and slope * x below it: rounding is monotone, so the greater line rounds to the greater integer."""
+    result, last = context.result, context.is_last(source)
+    upper = context.rescaled(context.take(source, last=last), replace(result, name=f"{result.name}.above"))
+    lower = _line(context, source, slope, replace(result, name=f"{result.name}.below"))
+    return context.emit(Maximum() if slope <= 1 else Minimum(), upper, lower, last=last)
+
+
+Lowering(kind=Kind.POINTWISE).of(*(op for op in registry().values() if issubclass(op, Unary)))(pointwise)
+Lowering(kind=Kind.POINTWISE, obstacle=not_a_table, raw=(1,)).of(PRelu)(pointwise)
+Lowering(kind=Kind.POINTWISE, obstacle=not_a_table).of(Pow, Mod)(pointwise)

@@ -66,10 +66,10 @@ def input_fraction(text: str) -> int | None:
 @Lowering(becomes="npu.gru", obstacle=cannot_recur, raw=RAW["gru"]).of(Gru)
 @Lowering(becomes="npu.rnn", obstacle=cannot_recur, raw=RAW["rnn"]).of(Rnn)
 def layer(context: Context, op: Lstm | Gru | Rnn) -> Emitted:
-    """All results in one op, which is emitted for the first of them; the others find it there.
+    """All results in one op, which is emitted for the first of them.
 
-    A cell has a scale of its own outside; peepholes are in the unit of the sums. A reset gate may stand between the
-    two biases of a GRU, which stay apart.
+    A cell has a scale of its own outside; peepholes are in the unit of the sums. A GRU's reset gate may stand between
+    its biases, which stay apart.
     """
     quantize = _quantize(context, context.node.results.index(context.result.name))
     made = None if quantize is None else context.emitted(quantize.result)
@@ -135,13 +135,10 @@ def _hidden(context: Context, initial: str) -> Result:
         raise NpuqError(
             f"scales {every.quant.scale:.6g} of all steps and {last.quant.scale:.6g} of the last, one wanted"
         )
-    dtype = context.dtype(initial)
+    quant, dtype = context.quant(initial), context.dtype(initial)
     # Where nothing reads the state, it keeps the scale of its initial value.
-    return (
-        every
-        or last
-        or Result(context.quant(initial), dtype, *context.limits(dtype), context.node.results[0], context.node.loc)
-    )
+    unread = Result(quant, dtype, *context.limits(dtype), context.node.results[0], context.node.loc)
+    return every or last or unread
 
 
 def _common(

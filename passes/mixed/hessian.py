@@ -29,8 +29,7 @@ def hessian_traces(
     """Hutchinson's estimate of the trace of each diagonal block of a Hessian: the mean of v . H v over the probes.
 
     `at` has the arguments of `function`; `draw` makes a probe v from each key: arrays of +1 and -1 (of +s and -s for
-    s^2 times the trace). H v is the derivative of the gradient along v, for all blocks at once: the share of one block
-    in another's estimate has the mean zero.
+    s^2 times the trace). H v has all blocks at once: the share of one in another's estimate has the mean zero.
     """
 
     def along(key: Any) -> Arrays:
@@ -54,10 +53,9 @@ def predicted_rise(
 
     It is tr(H) / n * |d|^2 / 2 with the trace of the loss's Hessian over the n numbers at the point and their rounding
     error d (Dong et al., HAWQ-V2: Hessian aware trace-weighted quantization, 2020; there for weights, here for results
-    too). Probes are scaled by |d| / sqrt(n), so that blocks disturb each other's estimates no more than their rises.
-    Biases have no part, negative traces count as zero. `loss` takes the tuple of float outputs of one sample and, with
-    `labels`, one per sample, the sample's label. The default loss is the squared distance of the outputs from the exact
-    ones over their mean power: its Hessian is that of Gauss and Newton, its rise the predicted error.
+    too). Biases have no part, negative traces count as zero. `loss` takes the tuple of float outputs of one sample and,
+    with `labels`, the sample's label. The default is the squared distance of the outputs from the exact ones over their
+    mean power: its Hessian is that of Gauss and Newton, its rise the predicted error.
     """
     one = jax.jit(_for_one(variants, loss, probes), compiler_options=compiler_options(one_thread=True))
     total = np.zeros(len(variants.points))

@@ -99,8 +99,8 @@ def curve(problem: Problem, ratios: Sequence[float]) -> list[np.ndarray]:
 def solve(problem: Problem, ratio: float) -> np.ndarray:
     """The choice, bool[n], of least predicted error that saves at least `ratio` of the span.
 
-    The errors of ops span many orders of magnitude, a solver's tolerance does not: ops whose own error exceeds that of
-    the best known choice are excluded, the rest are scaled to it, and the program is solved until it gains nothing.
+    Errors span more orders of magnitude than a solver's tolerance: ops whose own error exceeds that of the best known
+    choice are excluded, the rest are scaled to it, and the program is solved until it gains nothing.
     """
     require(0.0 <= ratio <= 1.0, f"ratio {ratio}, 0 to 1 wanted")
     best = np.ones(problem.size, bool)
@@ -121,8 +121,7 @@ def _solve_below(problem: Problem, ratio: float, bound: float) -> np.ndarray | N
     """Solve the program among the choices that add no more than `bound` to the error.
 
     Variables: a bit per op, then per edge whether a narrow op reads a wide one, then per value whether it is made
-    narrower and whether wider. Only the first are integers: the others are bounded from below by differences of bits
-    and from above by their cost.
+    narrower and whether wider. Differences of bits bound the latter from below, their cost from above.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array

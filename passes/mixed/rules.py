@@ -39,31 +39,32 @@ def neighbours_of_recurrent_ops(units: Units) -> Iterator[Tie]:
     """A recurrent op or a layer normalization has the width of the ops before and after it."""
     for unit in units:
         if unit.op in UNMIXED:
-            yield from (tie for tie in _to_neighbours(units, unit) if not _joins_recurrent(units, tie))
+            others = (name for name in units.neighbours(unit) if not _joins_unmixed(units, units.by_name[name]))
+            yield from (Tie(unit.name, unit.name, other) for other in others)
 
 
 def neighbours_of_abs(units: Units) -> Iterator[Tie]:
     """An abs takes no part in mixing: it has the width of the ops before and after it."""
     for unit in units:
         if unit.op == "abs":
-            yield from _to_neighbours(units, unit)
+            yield from (Tie(unit.name, unit.name, other) for other in units.neighbours(unit))
 
 
 def inputs_of_one_op(units: Units) -> Iterator[Tie]:
     """All inputs of an op with several have one width."""
     for unit in units:
-        if not _is_joining_recurrent(units, unit):
+        if not _joins_unmixed(units, unit):
             yield from (Tie(unit.name, one, other) for one, other in pairwise(units.parents(unit)))
 
 
 def recurrent_ops_before_concat(units: Units) -> Iterator[Tie]:
     """A recurrent op or a layer normalization before a concat is no wider than the concat's other neighbours."""
     for unit in units:
-        if _is_joining_recurrent(units, unit):
-            around = (*units.parents(unit), *units.children(unit))
+        if _joins_unmixed(units, unit):
             for parent in units.parents(unit):
                 if units.by_name[parent].op in UNMIXED:
-                    yield from (Tie(unit.name, parent, other, True) for other in around if other != parent)
+                    others = (name for name in units.neighbours(unit) if name != parent)
+                    yield from (Tie(unit.name, parent, other, True) for other in others)
 
 
 RULES: tuple[Rule, ...] = (
@@ -95,15 +96,6 @@ def violations(units: Units, bits: Mapping[str, int]) -> Iterator[str]:
                 yield f"{units.by_name[tie.at].place}: {text[0].lower()}{text[1:]}: {pair}"
 
 
-def _to_neighbours(units: Units, unit: Unit) -> Iterator[Tie]:
-    for other in (*units.parents(unit), *units.children(unit)):
-        yield Tie(unit.name, unit.name, other)
-
-
-def _is_joining_recurrent(units: Units, unit: Unit) -> bool:
+def _joins_unmixed(units: Units, unit: Unit) -> bool:
     """Whether a unit is a concat that reads a recurrent op or a layer normalization, which another rule covers."""
     return unit.op == "concat" and any(units.by_name[parent].op in UNMIXED for parent in units.parents(unit))
-
-
-def _joins_recurrent(units: Units, tie: Tie) -> bool:
-    return _is_joining_recurrent(units, units.by_name[tie.second])

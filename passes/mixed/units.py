@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from npuq.ir import Graph, Node
+from npuq.ir import Graph
 
 from ..lowering import Kind, activations
 from ..lowering.plan import plan_of
@@ -23,9 +23,9 @@ class Unit:
     name: str
     op: str
     place: str
-    members: tuple[str, ...]
-    reads: tuple[str, ...]
-    makes: tuple[str, ...]
+    members: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +51,9 @@ class Units:
         sources = (self.sources[value] for value in unit.reads)
         return tuple(dict.fromkeys(name for name in sources if name is not None and name != unit.name))
 
-    def children(self, unit: Unit) -> tuple[str, ...]:
-        """The units that read a unit's results, in order."""
-        return tuple(other.name for other in self if unit.name in self.parents(other))
+    def neighbours(self, unit: Unit) -> tuple[str, ...]:
+        """The units whose results a unit reads, and those that read its results."""
+        return *self.parents(unit), *(other.name for other in self if unit.name in self.parents(other))
 
 
 def units_of(graph: Graph, target: Target) -> Units:
@@ -69,27 +69,18 @@ def units_of(graph: Graph, target: Target) -> Units:
         if plan.of(node).kind is Kind.MOVE and len(data) == 1:
             sources.update(dict.fromkeys(node.results, sources[data[0]]))
             continue
-        name = inside if inside is not None else node.results[0]
-        found[name] = _joined(found.get(name), node, [value for value in data if value in plan.held], plan.held)
-        sources.update(dict.fromkeys(node.results, name))
-    fixed = _fixed(graph, target)
-    mixed = {name: unit for name, unit in found.items() if fixed.isdisjoint(unit.members)}
+        unit = found[inside] if inside is not None else Unit(node.results[0], node.op.name, node.place)
+        found[unit.name] = replace(
+            unit,
+            members=(*unit.members, node.results[0]),
+            reads=tuple(dict.fromkeys((*unit.reads, *(value for value in data if value in plan.held)))),
+            makes=(*unit.makes, *(result for result in node.results if result in plan.held)),
+        )
+        sources.update(dict.fromkeys(node.results, unit.name))
+    plans = [plan_of(graph, target, Precisions(Precision(width.bits))) for width in target.widths]
+    mixed = {
+        name: unit
+        for name, unit in found.items()
+        if not any(one.roles[member].kind is Kind.HOST for one in plans for member in unit.members)
+    }
     return Units(graph, mixed, {value: source if source in mixed else None for value, source in sources.items()})
-
-
-def _fixed(graph: Graph, target: Target) -> frozenset[str]:
-    """The nodes that run on the host at some width of the target, by their first results."""
-    plans = (plan_of(graph, target, Precisions(Precision(width.bits))) for width in target.widths)
-    return frozenset(name for one in plans for name, role in one.roles.items() if role.kind is Kind.HOST)
-
-
-def _joined(unit: Unit | None, node: Node, reads: list[str], quantized: Container[str]) -> Unit:
-    """The unit with one more node, or a new one."""
-    if unit is None:
-        unit = Unit(node.results[0], node.op.name, node.place, (), (), ())
-    return replace(
-        unit,
-        members=(*unit.members, node.results[0]),
-        reads=tuple(dict.fromkeys((*unit.reads, *reads))),
-        makes=(*unit.makes, *(result for result in node.results if result in quantized)),
-    )

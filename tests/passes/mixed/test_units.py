@@ -45,7 +45,8 @@ def test_clamps_and_tables_belong_to_their_op_and_moves_to_none() -> None:
     assert units.sources["g"] == "c"
     assert units.sources["x"] is None
     assert units.parents(units.by_name["a"]) == ("e", "c")
-    assert units.children(units.by_name["c"]) == ("d", "a")
+    assert units.neighbours(units.by_name["c"]) == ("d", "a")
+    assert units.neighbours(units.by_name["e"]) == ("d", "a")
 
 
 def net(*ops: tuple[str, str, str]) -> Units:
