@@ -76,7 +76,7 @@ def into_previous(graph: Graph, step: Step, ops: tuple[type[Op], ...]) -> Graph:
                 continue
             weights = graph.constants[made.operands[1]].array.astype(np.float64)
             bias = bias_of(graph, made, len(affine.scale)) * affine.scale + affine.offset
-            scaled = weights * per_channel(made.op, weights, affine.scale, of_result=True)
+            scaled = weights * along(made, weights, affine.scale, of_result=True)
             return with_weights(builder, made, builder.renamed[made.operands[0]], scaled, bias, node)
         return None
 
@@ -110,12 +110,12 @@ def with_weights(builder: Builder, node: Node, x: str, weights: np.ndarray, bias
     return builder.add(node.op, *operands, name=stem, loc=node.loc)
 
 
-def per_channel(op: Op, weights: np.ndarray, values: np.ndarray, *, of_result: bool) -> np.ndarray:
-    """One number per channel of the result, or of the operand, shaped to multiply the weights."""
-    window = (1,) * (weights.ndim - 2)
+def along(node: Node, weights: np.ndarray, values: np.ndarray, *, of_result: bool) -> np.ndarray:
+    """One number per channel of a node's result, or else of its input, shaped to multiply the weights."""
+    op, window = node.op, (1,) * (weights.ndim - 2)
     if not isinstance(op, (Conv, ConvTranspose)):
         return values if of_result else values.reshape(-1, 1)
     if isinstance(op, Conv) is of_result:
         return values.reshape(-1, 1, *window)
-    grouped = np.repeat(values.reshape(op.groups, -1), weights.shape[0] // op.groups, axis=0)
+    grouped = np.repeat(values.reshape(op.groups, -1), len(weights) // op.groups, axis=0)
     return grouped.reshape(*grouped.shape, *window)

@@ -11,7 +11,7 @@ from npuq.ir.ops.norm import BatchNorm
 
 from ..conditions import no_batch_norm
 from ..pipeline import graph_pass
-from .affine import Affine, Runs, bias_of, into_previous, per_channel, result_axis, with_weights
+from .affine import Affine, Runs, along, bias_of, into_previous, result_axis, with_weights
 from .fuse_bias import constant_step
 
 
@@ -55,9 +55,7 @@ def _into_next(graph: Graph) -> Graph:
             return None
         affine, source = run
         weights = graph.constants[node.operands[1]].array.astype(np.float64)
-        scale, shift = (
-            per_channel(node.op, weights, values, of_result=False) for values in (affine.scale, affine.offset)
-        )
+        scale, shift = (along(node, weights, values, of_result=False) for values in (affine.scale, affine.offset))
         summed = tuple(range(1, weights.ndim)) if isinstance(node.op, Conv) else (-2,)
         bias = bias_of(graph, node, node.type.shape[-1 if isinstance(node.op, MatMul) else 1])
         if np.any(affine.offset):

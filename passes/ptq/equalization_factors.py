@@ -10,6 +10,7 @@ import numpy as np
 from npuq.ir import Graph, Node
 from npuq.ir.ops.conv import Conv, ConvTranspose
 
+from ..canonical.affine import along
 from ..target import Width, weight_range
 from .channel_ties import Ties
 
@@ -144,9 +145,9 @@ def candidates(graph: Graph, block: Block, shares: np.ndarray) -> Iterator[np.nd
 
 def _greatest(node: Node, weights: np.ndarray, *, of_result: bool) -> np.ndarray:
     """The greatest weight of each channel of a node's result, or else of its input."""
-    groups, first = _layout(node, of_result=of_result)
-    if first:
+    if isinstance(node.op, Conv) is of_result:
         return np.asarray(weights.reshape(len(weights), -1).max(axis=1))
+    groups = node.op.groups if isinstance(node.op, (Conv, ConvTranspose)) else 1
     grouped = weights.reshape(groups, -1, *weights.shape[1:])
     return np.asarray(grouped.max(axis=(1, *range(3, grouped.ndim)))).reshape(-1)
 
@@ -177,19 +178,3 @@ def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Se
         noisy, usual = (power * along(node, weights, one, of_result=False) for one in (lost[value], squares))
         total += float((noisy.sum() + rounding) / max(usual.sum(), 1e-30))
     return total
-
-
-def along(node: Node, weights: np.ndarray, numbers: np.ndarray, *, of_result: bool) -> np.ndarray:
-    """One number per channel of a node's result, or else of its input, shaped to multiply the weights."""
-    groups, first = _layout(node, of_result=of_result)
-    window = (1,) * (weights.ndim - 2)
-    if first:
-        return numbers.reshape(-1, 1, *window)
-    grouped = np.repeat(numbers.reshape(groups, -1), len(weights) // groups, axis=0)
-    return grouped.reshape(*grouped.shape, *window)
-
-
-def _layout(node: Node, *, of_result: bool) -> tuple[int, bool]:
-    """The groups of a node's weights; whether these channels are on the first axis or, in each group, on the second."""
-    groups = node.op.groups if isinstance(node.op, (Conv, ConvTranspose)) else 1
-    return groups, isinstance(node.op, Conv) is of_result

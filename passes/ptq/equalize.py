@@ -17,12 +17,13 @@ from npuq.ir.ops.elementwise import Mul
 from ..calibration.channel_sums import ChannelSums
 from ..calibration.observe import observe_channels
 from ..calibration.samples import Source, read
+from ..canonical.affine import along
 from ..lowering.plan import EVERYWHERE, Channels, plan_of
 from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
 from ..target import Target
 from .channel_ties import channel_ties
-from .equalization_factors import Seen, along, choose_factors
+from .equalization_factors import Seen, choose_factors
 
 EQUALIZED_BITS = 8
 """Equalization helps up to this width; wider activations have steps enough."""
