@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from npuq import __version__
 
-from . import compare, convert, describe, execute, optimize, quantize, template
+from . import compare, convert, describe, quantize, template
 from .arguments import FAULT, INTERRUPTED, NOT_VERIFIED, USER_ERROR
 
 app = typer.Typer(
@@ -44,10 +44,10 @@ for command in (
     quantize.quantize,
     template.template,
     convert.convert,
-    execute.run,
+    convert.run,
     describe.inspect,
     convert.emit,
-    optimize.opt,
+    convert.opt,
     compare.compare,
     compare.diverge,
     describe.check,

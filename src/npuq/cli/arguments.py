@@ -28,25 +28,18 @@ Data = Annotated[
         metavar="DIR|FILE",
         help="A folder of images, .npy or .npz files, or one .npy or .npz file. Images are fitted to the input's size, "
         "their pixels 0 to 255; arrays hold samples along their first axis, .npz files by input name.",
-        show_default=False,
     ),
 ]
 OptionalData = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR|FILE", help="As of quantize; by default a dump's own.", show_default=False),
+    Path | None, typer.Option("--data", metavar="DIR|FILE", help="As of quantize; by default a dump's own.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
-Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default=False)]
-Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.", show_default=False)]
-Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.", show_default=False)]
-Side = Annotated[
-    Path, typer.Argument(help="A model of any framework, .ir, .npuq, or the folder of a dump.", show_default=False)
-]
+Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
+Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.")]
+Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.")]
+Side = Annotated[Path, typer.Argument(help="A model of any framework, .ir, .npuq, or the folder of a dump.")]
 Dump = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Write all values as .npy: folders float, fake-quant, integer.", show_default=False
-    ),
+    Path | None, typer.Option(metavar="DIR", help="Write all values as .npy: folders float, fake-quant, integer.")
 ]
 
 LutLen = Annotated[
@@ -60,8 +53,7 @@ Effort = Annotated[
     typer.Option(help="minimal (0): calibration alone; standard (1): corrected biases; high (2): equalized channels."),
 ]
 Recipe = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A .toml or .json file of options; flags replace them.", show_default=False),
+    Path | None, typer.Option(metavar="FILE", help="A .toml or .json file of options; flags replace them.")
 ]
 Curve = Annotated[
     Path | None,

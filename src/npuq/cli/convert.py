@@ -1,4 +1,4 @@
-"""Conversion of networks and programs to other formats."""
+"""Commands that make one file of another: other formats, what passes leave, and the results of programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Opset, Out, Shapes, Target, shapes_of
+from .arguments import Data, Opset, Out, Shapes, Target, samples_of, shapes_of
 from .source import Source, reads_model
 
 
@@ -25,13 +25,12 @@ def convert(
     """
     from npuq.comparison import verify_import
     from npuq.files import graphs as files
-    from npuq.files.data import read_data
     from npuq.files.outputs import require_place
     from npuq.ir.errors import NpuqError
 
     files.require_graph_file(require_place(output))
     graph = model.load()
-    samples = None if data is None else read_data(data, graph.inputs)
+    samples = samples_of(data, graph)
     try:
         reference = model.original(graph)
     except NpuqError as error:
@@ -43,9 +42,7 @@ def convert(
 
 
 def emit(
-    graph: Annotated[
-        Path, typer.Argument(help="A quantized graph: .ir text, QDQ .onnx file or .npuq program.", show_default=False)
-    ],
+    graph: Annotated[Path, typer.Argument(help="A quantized graph: .ir text, QDQ .onnx file or .npuq program.")],
     output: Out,
     format_: Annotated[
         str | None, typer.Option("--format", help="npu, exact-onnx or qdq-onnx.", show_default="as the suffix says")
@@ -72,3 +69,70 @@ def emit(
     require_opset(opset)
     require_place(output)
     write_file(output, chosen.emit(Network(read_graph(graph, shapes_of(shape)), target), settings))
+
+
+@reads_model
+def opt(
+    model: Source,
+    output: Out,
+    passes: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="The passes, such as 'fold-constants | drop-identity'."),
+    ],
+    data: Data = None,
+    dump: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the graph after each pass there.")] = None,
+    verify_each: Annotated[
+        bool, typer.Option("--verify-each", help="Verify the graph after each pass, not only at the end.")
+    ] = False,
+) -> None:
+    """Run passes over a network, or over a graph of any level as .ir text, and write the graph as .ir or .onnx.
+
+    `npuq passes` lists the passes with their options, and `npuq passes --chain quantize` prints a whole chain. Passes
+    that calibrate read --data.
+    """
+    from npuq.cli import tables as show
+    from npuq.files.graphs import require_graph_file, write_graph
+    from npuq.files.outputs import together
+    from npuq.ir import Graph, NpuqError
+    from npuq.passes.pipeline import Result, dump_to
+    from npuq.passes.spec import parse
+
+    require_graph_file(output)
+    pipeline = parse(passes)
+    with show.steps() as steps, together() as outputs:
+        folder = dump and outputs.folder(dump)
+        written = outputs.file(output)
+        steps.start(f"reading {model.name}")
+        graph = model.side()
+        if not isinstance(graph, Graph):
+            raise NpuqError(f"{model.path}: a dump; a graph wanted")
+        samples = samples_of(data, graph)
+        given = {} if samples is None else {"data": samples}
+        steps.start("running the passes")
+        state = Result(graph, {**given, "progress": steps.done})
+        result = pipeline.run(state, after_pass=dump_to(folder) if folder else None, verify_each=verify_each)
+        write_graph(written, result.graph)
+
+
+def run(
+    program: Annotated[Path, typer.Argument(help="An .npuq file.")],
+    data: Annotated[Path, typer.Option("--input", metavar="DIR|FILE", help="As --data of quantize.")],
+    output: Out,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the integers instead of the numbers they mean.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="First check the program's known answers.")] = False,
+) -> None:
+    """Execute a program on data: one output to an .npy file, several to an .npz file."""
+    from npuq.backends.npu import Program
+    from npuq.backends.write_file import write_file
+    from npuq.files.data import read_data
+    from npuq.files.graphs import require_file
+    from npuq.files.outputs import require_place
+    from npuq.files.results import pack, require_result_file, run_batches
+
+    loaded = Program.load(require_file(program))
+    require_result_file(output, tuple(loaded.graph.outputs))
+    require_place(output)
+    if verify:
+        loaded.verify()
+    batches = read_data(data, loaded.graph.inputs)
+    write_file(output, pack(run_batches(loaded, batches, raw=raw), output))

@@ -11,7 +11,7 @@ from .arguments import USER_ERROR, Recipe, Target
 from .source import Source, reads_model
 
 
-def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq", show_default=False)]) -> None:
+def inspect(file: Annotated[Path, typer.Argument(help=".onnx, .ir or .npuq")]) -> None:
     """Describe a model, a graph's text, or a program: the latter with every instruction and its cost."""
     from npuq.files.describe import describe
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import All, Curve, Data, Dump, Effort, LutLen, Numbers, Opset, Percentile, Recipe, Target, numbers_of
+from . import arguments as flags
 from .source import Source, reads_model
 
 FIELDS = {"template": "precision", "scales_in": "scales"}
@@ -19,9 +19,9 @@ FIELDS = {"template": "precision", "scales_in": "scales"}
 def quantize(
     context: typer.Context,
     model: Source,
-    data: Data = None,
+    data: flags.Data = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The output folder.")] = Path("out"),
-    target: Target = "npu",
+    target: flags.Target = "npu",
     method: Annotated[
         str | None,
         typer.Option(help="min_max, percentile, mse, kl or kl_v2.", show_default="kl_v2; of 16 bits min_max x 1.5"),
@@ -30,8 +30,8 @@ def quantize(
     weight_bits: Annotated[
         int | None, typer.Option(help="The width of weights: 4, 8 or 16.", show_default="as activations")
     ] = None,
-    lut_len: LutLen = None,
-    percentile: Percentile = 0.99999,
+    lut_len: flags.LutLen = None,
+    percentile: flags.Percentile = 0.99999,
     layer_threshold: Annotated[
         float | None, typer.Option(help="The greatest magnitude beside layer normalizations.")
     ] = None,
@@ -41,27 +41,24 @@ def quantize(
     unify_input_scale: Annotated[
         bool, typer.Option("--unify-input-scale", help="Let all inputs of a Concat share its scale.")
     ] = False,
-    effort: Effort = "standard",
-    recipe: Recipe = None,
+    effort: flags.Effort = "standard",
+    recipe: flags.Recipe = None,
     template: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.", show_default=False),
+        Path | None, typer.Option(metavar="FILE", help="Widths and methods of single ops: see `npuq template`.")
     ] = None,
-    curve: Curve = None,
-    mean: Numbers = None,
-    std: Numbers = None,
+    curve: flags.Curve = None,
+    mean: flags.Numbers = None,
+    std: flags.Numbers = None,
     output_dequant: Annotated[
         bool, typer.Option("--output-dequant", help="Dequantize the outputs of the exact ONNX model.")
     ] = False,
-    opset: Opset = 21,
-    scales_out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scales, as JSON.", show_default=False)
-    ] = None,
+    opset: flags.Opset = 21,
+    scales_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scales, as JSON.")] = None,
     scales_in: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read the scales instead of calibrating.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Read the scales instead of calibrating.")
     ] = None,
-    dump: Dump = None,
-    all_: All = False,
+    dump: flags.Dump = None,
+    all_: flags.All = False,
 ) -> None:
     """Calibrate a network and write its program, its exact and its QDQ-ONNX form, a report, the graph after each pass.
 
@@ -72,7 +69,6 @@ def quantize(
     from npuq.backends.formats import FORMATS, Settings
     from npuq.backends.qdq import require_opset
     from npuq.cli import tables as show
-    from npuq.files.data import read_data
     from npuq.files.graphs import read_text
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
@@ -95,7 +91,7 @@ def quantize(
         precision = None
         if template is not None:
             precision = read_template(read_text(template), graph, target=chosen, bits=bits, place=str(template))
-        samples = None if data is None else read_data(data, graph.inputs)
+        samples = flags.samples_of(data, graph)
         steps.start("calibrating", 0 if samples is None else len(samples))
         options = recipes.Recipe(
             method=method,
@@ -109,8 +105,8 @@ def quantize(
             input_dtype=input_dtype[0] if input_dtype and len(input_dtype) == 1 else input_dtype,
             effort=effort,
             scales=scales_in,
-            mean=numbers_of("--mean", mean),
-            std=numbers_of("--std", std),
+            mean=flags.numbers_of("--mean", mean),
+            std=flags.numbers_of("--std", std),
         )
         if recipe is not None:
             given = {FIELDS.get(name, name) for name in context.params if is_given(context, name)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     Path,
-    typer.Argument(help="The network: a file or folder of any framework in docs/frontends.md.", show_default=False),
+    typer.Argument(help="The network: a file or folder of any framework in docs/frontends.md."),
 ]
 
 ARGUMENTS = {"model": Model, "reference": Side}
@@ -34,7 +34,7 @@ def _flag(name: str, annotation: Any, default: object = None) -> inspect.Paramet
 
 
 def _text(help_: str, metavar: str | None = None) -> Any:
-    return Annotated[str | None, typer.Option(help=help_, metavar=metavar, show_default=False)]
+    return Annotated[str | None, typer.Option(help=help_, metavar=metavar)]
 
 
 FLAGS = (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Curve, Effort, LutLen, Numbers, Out, Percentile, Target, numbers_of
+from .arguments import Curve, Effort, LutLen, Numbers, Out, Percentile, Target, numbers_of, samples_of
 from .source import Source, reads_model
 
 
@@ -16,14 +16,11 @@ def template(
     model: Source,
     output: Out,
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.", show_default=False),
+        Path | None, typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.")
     ] = None,
     strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
     ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
-    sqnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.", show_default=False)
-    ] = None,
+    sqnr: Annotated[float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.")] = None,
     saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
     target: Target = "npu",
     method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
@@ -44,7 +41,6 @@ def template(
     """
     from npuq.backends.write_file import write_file
     from npuq.cli import tables as show
-    from npuq.files.data import read_data
     from npuq.files.outputs import together
     from npuq.ir import NpuqError
     from npuq.mixing.assign import assign
@@ -61,7 +57,7 @@ def template(
         graph = model.load()
         found = assign(
             graph,
-            None if data is None else read_data(data, graph.inputs),
+            samples_of(data, graph),
             strategy=strategy,
             ratio=ratio,
             sqnr=sqnr,

@@ -65,15 +65,14 @@ def require_graph_file(path: Path) -> Format | None:
 
 
 def read_side(path: str | Path, shapes: Shapes | None = None) -> Graph | Dump:
-    """Read a graph from a file, or a dump from a folder."""
+    """Read a graph from a file, or a dump from a folder; `shapes` are those of a framework's model."""
     from npuq.comparison.dump import read_dump
+    from npuq.frontends import load
 
     path = Path(path)
-    if path.is_dir() and is_model(path):
-        from npuq.frontends import load
-
-        return load(path, shapes)
-    return read_dump(path) if path.is_dir() else read_graph(path, shapes)
+    if path.is_dir():
+        return load(path, shapes) if is_model(path) else read_dump(path)
+    return read_graph(path, shapes if is_model(path) else None)
 
 
 def is_model(path: Path) -> bool:
