@@ -63,10 +63,7 @@ class Precisions:
         return self.named(node).bits or self.every.bits or target.default_bits
 
     def weight_bits(self, node: Node) -> int | None:
-        """The bits of the node's weights; None for what its width has by default.
-
-        A node of a width of its own leaves behind what is said of the weights of all.
-        """
+        """The bits of the node's weights: its own or, at the width of all, theirs; None for the width's default."""
         named = self.named(node)
         return named.weight_bits or (self.every.weight_bits if named.bits in (None, self.every.bits) else None)
 

@@ -36,8 +36,7 @@ LAYOUT_OPS = ("transpose", "reshape", "npu.requantize")
 class Width:
     """What one width of activations comes with; its `bits` name it.
 
-    `mac_turns` are the turns of a multiplier that one product takes, for each of `weight_dtypes`; a product of two
-    activations takes those of the first.
+    `mac_turns` are a multiplier's turns for one product, by weight type; that of two activations takes the first.
     """
 
     activation_dtype: DType
@@ -94,8 +93,8 @@ def weight_range(dtype: DType) -> Bounds:
 class Target:
     """The widths, limits and speeds of one NPU; the first of `widths` is the default.
 
-    `shift_field` bounds the machine's shift register q, `npuq.ir.arithmetic.right_shift` of the IR's whole shift: what
-    is left of it after the 31 fraction bits of a normalized multiplier. The IR's own bounds are `shift_range`.
+    `shift_field` bounds the machine's shift, `npuq.ir.arithmetic.right_shift` of the IR's, which has the 31 fraction
+    bits of a normalized multiplier besides and is bounded by `shift_range`.
     """
 
     name: str
@@ -165,7 +164,8 @@ class Target:
         for width in self.widths:
             if width.bits == bits:
                 return width
-        raise NpuqError(f"{self.name} has no activations of {bits!r} bits; it has {_spelled(self.widths)}")
+        known = " and ".join(str(width.bits) for width in self.widths)
+        raise NpuqError(f"{self.name} has no activations of {bits!r} bits; it has {known}")
 
     def width_of(self, dtype: DType) -> Width | None:
         """The width whose activations are of an element type, if there is one."""
@@ -195,8 +195,7 @@ def targets() -> list[str]:
 def load_target(name_or_path: str | Path | Target) -> Target:
     """Read a target that comes with npuq, by name, or any TOML file, by path; a target itself is returned.
 
-    Raises `NpuqError` in one line: unknown name (with the known ones), file that cannot be read, damaged TOML, or
-    the first field that is wrong.
+    Raises `NpuqError` for an unknown name, a file that cannot be read, damaged TOML, and the first wrong field.
     """
     if isinstance(name_or_path, Target):
         return name_or_path
@@ -215,10 +214,6 @@ def load_target(name_or_path: str | Path | Target) -> Target:
         raise NpuqError(f"{path}: not TOML: {error}") from None
     except NpuqError as error:
         raise NpuqError(f"{path}: {error}") from None
-
-
-def _spelled(widths: tuple[Width, ...]) -> str:
-    return " and ".join(str(width.bits) for width in widths)
 
 
 def _fields(cls: type, what: str, values: Mapping[str, Any]) -> dict[str, Any]:

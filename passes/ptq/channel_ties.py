@@ -61,10 +61,13 @@ class Ties:
         self.axes[value], self.ids[value] = axis, np.arange(len(self.parents), len(self.parents) + count)
         self.parents.extend(range(len(self.parents), len(self.parents) + count))
 
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.root(one), self.root(other)))
+        self.parents[high] = low
+
     def tie(self, first: np.ndarray, second: np.ndarray) -> None:
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            low, high = sorted((self.root(one), self.root(other)))
-            self.parents[high] = low
+            self.join(one, other)
 
     def pin(self, *values: str) -> None:
         for value in values:
@@ -80,10 +83,9 @@ class Ties:
 def channel_ties(graph: Graph, target: Target, precision: Precisions = EVERYWHERE) -> Ties:
     """The ties of a float graph as `target` will run it.
 
-    A convolution or matrix product with known weights includes factors of its operand and its result; so does a
-    pointwise function, as one table per channel; a normalization includes those of its result. Homogeneous ops, sums
-    and moves propagate factors; all other ops pin. Clips pin too: a channel that stays below the limit would have to be
-    clipped at the range of the calibration set, which new data exceed.
+    Known weights include the factors of operand and result, as do pointwise functions, in one table per channel; a
+    normalization includes those of its result. Homogeneous ops, sums and moves propagate factors; all others pin. So do
+    clips: a channel below the limit would have to be clipped at the calibrated range, which new data exceed.
     """
     ties, plan = Ties(), plan_of(graph, target, precision)
     for node in graph.nodes:

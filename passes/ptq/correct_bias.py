@@ -35,9 +35,8 @@ def correct_bias(
 
     The mean error of a sum of products is the error of its weights times the mean of its input, (W - Wq) E[x] (Nagel
     et al., Data-free quantization through weight equalization and bias correction, 2019, section 4.2), with one mean
-    per channel and zeros for padding. `means` holds E[x] of the values of `weighted_inputs`; `ranges`, `target` and
-    `precision` are the options of `insert_fake_quant`, which rounds the weights. Nodes without a bias get one. Raises
-    PassError where a mean is missing.
+    per channel, E[x] in `means`, and zeros for padding. The other options are those of `insert_fake_quant`, which
+    rounds the weights. Nodes without a bias get one. Raises PassError where a mean is missing.
     """
     rounded = insert_fake_quant(ranges=ranges, target=target, precision=precision)(graph)
     inputs = weighted_nodes(graph, target, precision)

@@ -26,9 +26,8 @@ def empirical_bias(graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Samp
     """Move the biases of a fake-quant graph until channels have the means over `samples` that the float graph's have.
 
     Node by node in order, each seeing what the nodes before it now give (Nagel et al., Data-free quantization through
-    weight equalization and bias correction, 2019), so the errors of activations count as well as those of weights.
-    `exact` is the float graph. Sums of products that add a known bias are corrected, by whole steps of it; scales stay.
-    Raises PassError where there is no sample.
+    weight equalization and bias correction, 2019), so the errors of activations count too. `exact` is the float graph.
+    Known biases move by whole steps; scales stay. Raises PassError where there is no sample.
     """
     if not samples:
         raise PassError(f"{graph.name}: empirical bias correction: no samples; at least one wanted")

@@ -56,8 +56,7 @@ class Seen:
 class Block:
     """Values whose channels are tied, directly or through others, with the indices of their channels in the block.
 
-    `readers` are the nodes whose weights sum over channels of the block, each with its operand; `apart` the values that
-    are read channel by channel.
+    `readers` are nodes whose weights sum over them, each with its operand; `apart` are values read channel by channel.
     """
 
     size: int
@@ -86,22 +85,14 @@ def choose_factors(graph: Graph, ties: Ties, seen: Mapping[str, Seen], width: Wi
 
 def blocks(graph: Graph, ties: Ties, peaks: Arrays) -> Iterator[tuple[np.ndarray, Block]]:
     """The independent sets of channels that may be scaled, with their numbers in `ties`."""
-    free = ties.free()
-    group = {value: value for value in ties.ids}
-
-    def first(value: str) -> str:
-        while group[value] != value:
-            value = group[value]
-        return value
-
-    owner: dict[int, str] = {}
-    for value in ties.ids:
+    free, sets = ties.free(), Ties(parents=list(range(len(ties.ids))))
+    owner: dict[int, int] = {}
+    for number, value in enumerate(ties.ids):
         for root in ties.roots(value).tolist():
-            one, other = first(owner.setdefault(root, value)), first(value)
-            group[other] = one
-    members: dict[str, list[str]] = {}
-    for value in ties.ids:
-        members.setdefault(first(value), []).append(value)
+            sets.join(owner.setdefault(root, number), number)
+    members: dict[int, list[str]] = {}
+    for number, value in enumerate(ties.ids):
+        members.setdefault(sets.root(number), []).append(value)
     for values in members.values():
         roots = np.unique(np.concatenate([ties.roots(value) for value in values]))
         counted = [value for value in values if value in peaks]
@@ -155,8 +146,7 @@ def _greatest(node: Node, weights: np.ndarray, *, of_result: bool) -> np.ndarray
 def noise(graph: Graph, block: Block, factors: np.ndarray, seen: Mapping[str, Seen], width: Width) -> float:
     """The noise in each reader's result and in values read apart, relative to the signal.
 
-    Steps make noise of step^2 / 12 per element, and what goes beyond the ranges is clipped; elements and weights are
-    taken as independent.
+    Steps make noise of step^2 / 12 per element; elements and weights are taken as independent.
     """
     total = 0.0
     levels, weight_levels = width.activation_range[1], weight_range(width.weight_dtype(None))[1]

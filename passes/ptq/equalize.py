@@ -50,14 +50,13 @@ def equalize(
     """Divide channels by factors that bring them to like ranges, and multiply their readers by the same.
 
     Cross-layer equalization (Nagel et al., Data-free quantization through weight equalization and bias correction,
-    2019, section 4.1), with the ranges of activations measured instead of assumed, and through any pointwise function,
-    whose table becomes one per channel. After a normalization it is the migration of SmoothQuant (Xiao et al., 2023):
-    scale and bias move outliers into the matrix products that read it. The factors are those of a small set with the
-    least noise of activations and weights. `channels` holds the statistics of the values that `equalizable` returns.
+    2019, section 4.1), with measured ranges, and through any pointwise function, whose table becomes one per channel.
+    After a normalization it is the migration of SmoothQuant (Xiao et al., 2023). The factors are those of a small set
+    with the least noise. `channels` holds the statistics of the values that `equalizable` returns.
 
-    The graph computes the same as before up to float rounding, except that the operand of a function that saturates is
-    clipped at the range of the calibration set, where its integers would end too. A value `v` with factors is named
-    `v.equalized`. Nodes that are added around a node have its precision; values without a method use mse.
+    The graph computes the same up to float rounding, except that the operand of a function that saturates is clipped at
+    the calibrated range. A value `v` with factors is named `v.equalized`. Nodes that are added around a node have its
+    precision; values without a method use mse.
     """
     ties = channel_ties(graph, target, precision)
     seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}

@@ -32,11 +32,10 @@ def learn_rounding(
 ) -> Graph:
     """Round each weight of a fake-quant graph down or up so that the results of its node are nearest to the exact ones.
 
-    As AdaRound (Nagel et al., Up or down? Adaptive rounding for post-training quantization, 2020) node by node in
-    order, each seeing the inputs that the nodes before it now give, against the results of the float graph `exact`. The
-    error of a sum of products is a quadratic form of its weights, whose coefficients are the second moments of its
-    inputs over `samples`; so the search is over integers, deterministic, and has no learning rate. The bias absorbs the
-    remaining difference of means. Scales stay as they are.
+    As AdaRound (Nagel et al., Up or down? Adaptive rounding for post-training quantization, 2020), node by node in
+    order, on the inputs that the nodes before now give, against the results of the float graph `exact`. The error of a
+    sum of products is a quadratic form of its weights with the second moments of its inputs over `samples`; so the
+    search is over integers and deterministic. The bias absorbs the remaining difference of means; scales stay.
 
     Convolutions and matrix products with weights of at most `most_bits` bits are learned. `drop` is the share of
     inputs that are taken exact (QDrop). Raises PassError where there is no sample.

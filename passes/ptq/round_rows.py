@@ -30,8 +30,8 @@ def round_rows(
     """Integers q [o, k], each next below or above weights / steps, with a small mean of (y - steps q x)^2.
 
     `weights` [o, k], `steps` [o, 1], `squares` [k, k] the mean of x x, positive definite, `products` [o, k] that of
-    y x; the integers lie in -most to most. Weights are rounded one after another, those to come making up for the error
-    (Frantar et al., GPTQ, 2023, here between two integers); then single ones change for as long as that helps.
+    y x; the integers lie in -most to most. Later weights make up for the errors of earlier ones (Frantar et al., GPTQ,
+    2023, here between two integers); then single ones change for as long as that helps.
     """
     below, above = np.floor(weights / steps + ON_GRID), np.ceil(weights / steps - ON_GRID)
     block = min(BLOCK, weights.shape[1])

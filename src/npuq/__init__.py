@@ -6,22 +6,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npuq.backends.npu import Program
-    from npuq.ir.errors import NpuqError
-    from npuq.passes.pipeline import chain, dump_to
-    from npuq.passes.precision import Precision
-    from npuq.passes.target import load_target, targets
+    from npuq.backends.npu import Program as Program
+    from npuq.ir.errors import NpuqError as NpuqError
+    from npuq.passes.pipeline import chain as chain
+    from npuq.passes.pipeline import dump_to as dump_to
+    from npuq.passes.precision import Precision as Precision
+    from npuq.passes.target import load_target as load_target
+    from npuq.passes.target import targets as targets
 
-    from .api import evaluate, load, quantize
-    from .cache import enable_cache
-    from .comparison.verify_import import verify_import
-    from .cost import cost_of
-    from .mixing.assign import Assignment, assign
-    from .mixing.templates import read_template, write_template
-    from .quantization.calibrated import Calibrated, calibrate
-    from .quantization.observer import Observer
-    from .quantization.quantized import Quantized
-    from .quantization.recipe import Effort, Recipe
+    from .api import evaluate as evaluate
+    from .api import load as load
+    from .api import quantize as quantize
+    from .cache import enable_cache as enable_cache
+    from .comparison.verify_import import verify_import as verify_import
+    from .cost import cost_of as cost_of
+    from .mixing.assign import Assignment as Assignment
+    from .mixing.assign import assign as assign
+    from .mixing.templates import read_template as read_template
+    from .mixing.templates import write_template as write_template
+    from .quantization.calibrated import Calibrated as Calibrated
+    from .quantization.calibrated import Observer as Observer
+    from .quantization.calibrated import calibrate as calibrate
+    from .quantization.quantized import Quantized as Quantized
+    from .quantization.recipe import Effort as Effort
+    from .quantization.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
 
@@ -37,38 +45,13 @@ _MODULES = {
     "passes.pipeline": ("chain", "dump_to"),
     "passes.precision": ("Precision",),
     "passes.target": ("load_target", "targets"),
-    "quantization.calibrated": ("Calibrated", "calibrate"),
-    "quantization.observer": ("Observer",),
+    "quantization.calibrated": ("Calibrated", "Observer", "calibrate"),
     "quantization.quantized": ("Quantized",),
     "quantization.recipe": ("Effort", "Recipe"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "Assignment",
-    "Calibrated",
-    "Effort",
-    "NpuqError",
-    "Observer",
-    "Precision",
-    "Program",
-    "Quantized",
-    "Recipe",
-    "assign",
-    "calibrate",
-    "chain",
-    "cost_of",
-    "dump_to",
-    "enable_cache",
-    "evaluate",
-    "load",
-    "load_target",
-    "quantize",
-    "read_template",
-    "targets",
-    "verify_import",
-    "write_template",
-]
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

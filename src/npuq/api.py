@@ -18,8 +18,7 @@ from npuq.passes.quantize.take_scales import has_scales
 from npuq.passes.target import Target, load_target
 
 from .comparison.compare import Progress
-from .quantization.calibrated import calibrate
-from .quantization.observer import Observer
+from .quantization.calibrated import Observer, calibrate
 from .quantization.quantized import Quantized
 from .quantization.recipe import Recipe, RecipeOptions
 

@@ -109,7 +109,10 @@ def quantize(
             std=flags.numbers_of("--std", std),
         )
         if recipe is not None:
-            given = {FIELDS.get(name, name) for name in context.params if is_given(context, name)}
+            sources = {name: context.get_parameter_source(name) for name in context.params}
+            given = {
+                FIELDS.get(name, name) for name, source in sources.items() if source and source.name == "COMMANDLINE"
+            }
             fields = recipes.RecipeOptions.__annotations__.keys() & given
             options = replace(recipes.Recipe.load(recipe), **{name: getattr(options, name) for name in fields})
         quantized = api.quantize(
@@ -147,9 +150,3 @@ def quantize(
         screen.print(f"note: {note}")
     written = ", ".join(name for format_ in FORMATS if (name := stem + format_.ending) not in lacking)
     screen.print(f"\nwritten: {output}/{written}, report.html, report.json, steps/")
-
-
-def is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter stands on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

@@ -24,10 +24,9 @@ Samples = Iterable[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Difference(Layer):
-    """The error of a layer of the tested network against the same layer of the reference, over all samples.
+    """The error of a tested layer against the reference's, at `index` there, over all samples.
 
-    `index` counts the reference's values. `accumulated` measures the tested network as it runs. `alone` measures the
-    layer on the reference's values, rounded and saturated to the integers that it reads; None if not measured.
+    `accumulated` measures the network as it runs, `alone` the layer on the reference's values, as integers.
     """
 
     accumulated: Measures
@@ -36,10 +35,7 @@ class Difference(Layer):
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of both sides: its name in each, and the order of its axes in the tested one, None if unknown.
-
-    Numbers of the reference below `least` count as `least`.
-    """
+    """A value of both sides: its names, the order of its axes in the tested one, the reference's least number."""
 
     name: str
     tested: str
@@ -58,10 +54,9 @@ def compare(
 ) -> list[Difference]:
     """Measure every value that both sides have by name, in the reference's order.
 
-    Graphs may be of any level. Of a quantized value the dequantized form is compared. Axes that a backend has moved are
-    moved back. Samples are batches by input name, any number of the graph's own; by default a dump's own inputs.
-    With `alone` each layer of a tested graph is measured by itself, too. Raises `NpuqError` where the inputs differ or
-    no value is common to both.
+    Graphs may be of any level; quantized values are dequantized, moved axes moved back. Samples are batches by input
+    name; by default a dump's own inputs. With `alone` each layer of a tested graph is measured by itself, too. Raises
+    `NpuqError` where the inputs differ or no value is common to both.
     """
     one, other = sides(reference, tested)
     pairs = [
@@ -83,10 +78,7 @@ def differences(
     tap: Callable[[Arrays, Arrays], None] = lambda exact, found: None,
     progress: Progress = lambda count: None,
 ) -> list[Difference]:
-    """Measure pairs of values over runs, each the inputs of the reference and of the tested side.
-
-    `tap` receives the real numbers of all pairs on both sides, run by run.
-    """
+    """Measure pairs of values over runs, the inputs of both sides; `tap` gets the reals of all pairs, run by run."""
     if alone and not isinstance(tested, GraphSide):
         raise NpuqError(f"{tested.name}: a dump cannot be run, so its layers cannot be measured alone")
     types = [reference.type(pair.name) for pair in pairs]

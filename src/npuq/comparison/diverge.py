@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,8 @@ from .sides import Layer
 class Divergence(Layer):
     """The first instruction of a program whose integers differ from the other side's, behind `agreeing` equal values.
 
-    `position` and `values` (this side's, the other's) are those of the first differing element of the first differing
-    sample; `count` of `elements` over all samples differ, by at most `greatest`. Where `types` differ, nothing is
-    counted.
+    `position` and `values` are those of the first difference, in `sample`; `count` of `elements` over all samples
+    differ, by at most `greatest`. Where `types` differ, nothing is counted.
     """
 
     agreeing: int
@@ -49,10 +49,10 @@ def diverge(
     *,
     progress: Progress = lambda count: None,
 ) -> Divergence | None:
-    """Find the first value of `program`, in its order, whose integers differ on the other side; None if none does.
+    """Find the first value of `program`, in its order, whose integers or type differ on the other side.
 
-    Values of the same name must have the same element type, shape and scale. Float values, behind host layers, are left
-    out. Samples are as in `compare`. Raises `NpuqError` where no integers are common to both.
+    Floats, behind host layers, are left out. Samples are as in `compare`. Raises `NpuqError` where no integers are
+    common to both.
     """
     one, two = sides(program, other)
     names = [name for name in one.layers if name in two.layers and one.type(name).dtype.is_integer]
@@ -61,7 +61,7 @@ def diverge(
     odd = next((at for at, name in enumerate(names) if one.type(name) != two.type(name)), len(names))
     common = names[:odd]
     counts, elements, greatest = np.zeros((3, len(common)), np.int64)
-    first: dict[int, tuple[int, tuple[int, ...], tuple[int, int]]] = {}
+    first: dict[int, dict[str, Any]] = {}
     readers = [side.reader(common) for side in (one, two)]
     for index, inputs in enumerate(runs(program, other, samples) if common else ()):
         arrays = (read(index, given, ()) for read, given in zip(readers, inputs, strict=True))
@@ -73,17 +73,14 @@ def diverge(
             counts[at] += np.count_nonzero(distance)
             greatest[at] = max(greatest[at], distance.max())
             position = tuple(int(part) for part in np.unravel_index(int((distance > 0).argmax()), left.shape))
-            first.setdefault(at, (index, position, (int(left[position]), int(right[position]))))
+            values = int(left[position]), int(right[position])
+            first.setdefault(at, {"sample": index, "position": position, "values": values})
         progress(index + 1)
     at = min(first, default=odd)
     if at == len(names):
         return None
     types = (str(one.type(names[at])), str(two.type(names[at])))
-    found = Divergence(**asdict(one.layers[names[at]]), agreeing=at, types=types)
+    found = Divergence(**asdict(one.layers[names[at]]), agreeing=at, types=types, **first.get(at, {}))
     if at not in first:
         return found
-    sample, position, values = first[at]
-    differing, total, most = (int(sums[at]) for sums in (counts, elements, greatest))
-    return replace(
-        found, sample=sample, position=position, values=values, count=differing, elements=total, greatest=most
-    )
+    return replace(found, count=int(counts[at]), elements=int(elements[at]), greatest=int(greatest[at]))

@@ -57,10 +57,9 @@ class Dump:
 
 
 def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: str | Path) -> None:
-    """Run a graph of any level and write its inputs and all its results to a folder, which is made.
+    """Run a graph of any level and write its inputs and all its results, in its types and layout, to a new folder.
 
-    Batches are arrays in the order of the inputs, floats or the graph's own types, any number of its own batch. Inputs
-    are written unchanged; results in the graph's types, integers included, and layout.
+    Batches are arrays in the order of the inputs, floats or the graph's own types; they are written unchanged.
     """
     folder = Path(folder)
     runs = [run for batch in batches for run in _runs(graph, batch)]
@@ -77,7 +76,8 @@ def write_dump(graph: Graph, batches: Iterable[Sequence[np.ndarray]], folder: st
         folder.mkdir(parents=True, exist_ok=True)
         arrays = []
         for index, row in enumerate(rows):
-            row["file"] = _file(index, row["name"])
+            # The index makes the file's name unique, the value's name makes it readable.
+            row["file"] = f"{index:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', row['name'])[:80]}.npy"
             shape = (len(runs), *row["shape"])
             dtype = _stored(DType(row["dtype"]))
             arrays.append(np.lib.format.open_memmap(folder / row["file"], mode="w+", dtype=dtype, shape=shape))
@@ -132,11 +132,6 @@ def part(graph: Graph, inputs: Sequence[np.ndarray], index: int) -> list[np.ndar
 def _stored(dtype: DType) -> np.dtype[np.generic]:
     """The element type of a file: NumPy's format has no four-bit integers."""
     return np.dtype(np.int8) if dtype is DType.I4 else dtype.numpy
-
-
-def _file(index: int, name: str) -> str:
-    """A file name for any system: the index makes it unique, the value's name readable."""
-    return f"{index:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[:80]}.npy"
 
 
 def _row(name: str, op: str, place: str, type_: TensorType) -> dict[str, Any]:

@@ -30,10 +30,9 @@ def selected(
     layers: Sequence[str] = (),
     indexes: Sequence[range] = (),
 ) -> list[Difference]:
-    """The rows of these ops, names and indexes, by default all, the worst first by a measure.
+    """The rows of these ops, names and indexes, by default all, sorted; raises `NpuqError` for a name that no row has.
 
     `sort` is a key of `KEYS`, with `alone-` before it for the layer alone, or `index` for the order of the program.
-    Raises `NpuqError` for a name that no row has.
     """
     known = {"op": (ops, {row.op for row in found}), "layer": (layers, {row.name for row in found})}
     for kind, (wanted, there) in known.items():

@@ -42,20 +42,15 @@ def verify_import(
     """Run an imported graph and the source that it was loaded from, and give the difference of each output.
 
     `data` is as `npuq.quantize` takes it, random numbers by default; the rest is as for `npuq.load`. The reference is
-    the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where the reference is not
-    installed, and where a difference exceeds `tolerance`, a share of the output's range that the reference sets by
-    default. The error names the first layer that differs if the reference shows its layers.
+    the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where it is not installed, and
+    where a difference exceeds `tolerance`, a share of the output's range, with the first layer that differs.
     """
     reference = reference_of(source, shapes, channels_first=channels_first, **options)
     return compare_with_original(graph, reference, data, tolerance=tolerance)
 
 
 def reference_of(
-    source: Any,
-    shapes: Mapping[str, Sequence[int]] | None,
-    *,
-    channels_first: bool,
-    **options: Unpack[Options],
+    source: Any, shapes: Mapping[str, Sequence[int]] | None, *, channels_first: bool, **options: Unpack[Options]
 ) -> Original:
     """The framework itself as the reference of a network, which may have been loaded with `channels_first`."""
     reference = frontends.original(source, shapes, **options)

@@ -35,10 +35,10 @@ LEVELS = 64
 
 @dataclass(frozen=True)
 class Assignment:
-    """The choice of `assign`, and what it was chosen from.
+    """The choice of `assign`, and what it was chosen from: the `ops` with a width of choice.
 
-    `ops` are the ops with a width of choice. `curve` has one choice per ratio, rising (`auto`: those that it tried);
-    `noise` the predicted error that each op adds if it alone is narrow, the worst first. Both may be empty.
+    `curve` has one choice per rising ratio (`auto`: those that it tried), `noise` the error that each op is predicted
+    to add if it alone is narrow, the worst first. Both may be empty.
     """
 
     strategy: str
@@ -61,15 +61,12 @@ class Assignment:
     @property
     def points(self) -> tuple[CurvePoint, ...]:
         """The curve as the report draws it, rising in the share of wide ops."""
+        rising = sorted(self.curve, key=lambda choice: 1 - choice.narrow_ops)
         return tuple(
             CurvePoint(
-                1 - choice.narrow_ops,
-                choice.predicted_db,
-                choice.measured_db,
-                choice.cycles,
-                choice.precision == self.precision,
+                1 - one.narrow_ops, one.predicted_db, one.measured_db, one.cycles, one.precision == self.precision
             )
-            for choice in sorted(self.curve, key=lambda choice: 1 - choice.narrow_ops)
+            for one in rising
         )
 
 
@@ -163,10 +160,7 @@ def two_widths(target: Target, method: str | None = None) -> tuple[Precision, Pr
 
 
 def _auto(mixing: Mixing, saving: str, sqnr: float | None, metric: Metric | None, at_least: float | None) -> Assignment:
-    """Take all ops narrow if that is good enough; otherwise search the curve by bisection.
-
-    The ends of the curve are tried first, since either can make it needless to measure each op.
-    """
+    """Try the ends of the curve, since either can make it needless to measure each op; then search by bisection."""
 
     def is_good(choice: Choice, quantized: Quantized) -> bool:
         if metric is not None and at_least is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,12 +29,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice of widths, a point of the curve.
+    """One choice of widths, a point of the curve; what was not measured is None.
 
-    `ratio` is the request, `narrow_ops` the resulting share of narrow ops, `saved` the saving as a share of that of all
-    narrow ops. `predicted` and `measured` are errors against the float graph: the noise of the outputs over their
-    signal, 10^(-SQNR / 10); with a loss, `predicted` is its rise. `cycles` and `constant_bytes` are the program's.
-    Figures that were not measured are None.
+    `ratio` is the request, `narrow_ops` the share of narrow ops, `saved` the saving as a share of that of all narrow
+    ops. `predicted` and `measured` are the noise of the outputs over their signal, 10^(-SQNR / 10); with a loss,
+    `predicted` is its rise. `cycles` and `constant_bytes` are the program's.
     """
 
     ratio: float
@@ -168,10 +167,7 @@ class Mixing:
     def programs(self) -> tuple[Quantized, Quantized]:
         """The programs of all wide and of all narrow ops."""
         self.progress("quantizing", 0, 2)
-        wide, narrow = (
-            self.calibrated.quantize(bits=one.bits, method=one.method, weight_bits=one.weight_bits)
-            for one in (self.wide, self.narrow)
-        )
+        wide, narrow = (self.calibrated.quantize(**asdict(one)) for one in (self.wide, self.narrow))
         return wide, narrow
 
     @cached_property

@@ -12,7 +12,7 @@ from npuq.ir import Graph, NpuqError
 from npuq.ir.op import registry
 from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.mixed.rules import violations
-from npuq.passes.mixed.units import Unit, Units, units_of
+from npuq.passes.mixed.units import Units, units_of
 from npuq.passes.precision import CALIBRATED_BITS, METHODS, Precision, require_method
 from npuq.passes.target import Target, load_target
 
@@ -39,8 +39,7 @@ def write_template(
 ) -> str:
     """A mixed-precision template in the vendors' JSON with an entry for every quantized op.
 
-    `method` is the method of ops without one in `precision`; for widths above 8 bits that is min_max.
-    `weight_bitwidth` is written only if `precision` has it.
+    `method` is that of ops without one in `precision`, min_max above 8 bits; `weight_bitwidth` stands where it has it.
     """
     require_method(method)
     chosen, template = load_target(target), {}
@@ -61,8 +60,8 @@ def read_template(
     """The precision of every op that a template names, for `quantize`; `bits` is the width of the other ops.
 
     An entry is `op name: {"bitwidth", "mode"}` or, as a value of the object or an element of a list, `{"op_names",
-    "op_types", "bitwidth", "mode"}`; names override types. An op's name is that in the graph or in the model file. `//`
-    comments and numbers in quotes are allowed. Raises NpuqError that names the entry and the rule it breaks.
+    "op_types", "bitwidth", "mode"}`; names override types, and may be the graph's or the model file's. `//` comments
+    and numbers in quotes are allowed. Raises `NpuqError` that names the entry and the rule it breaks.
     """
     chosen, by_name, by_type = load_target(target), dict[str, Precision](), dict[str, Precision]()
     units = units_of(canonicalize()(graph), chosen)
@@ -75,7 +74,10 @@ def read_template(
             _set(by_name, _found(called, known, "op", at), one, f"{at}: {called}" if grouped else at)
         for called in _listed(entry, "op_types", at) if grouped else ():
             _set(by_type, _type(called, at), one, f"{at}: {called}")
-    found = {unit.name: _of(unit, units, by_name, by_type) or Precision() for unit in units}
+    found = {}
+    for unit in units:
+        types = (by_type.get(units.graph.producers[member].op.name) for member in unit.members)
+        found[unit.name] = by_name.get(unit.name) or next(filter(None, types), Precision())
     default = bits or chosen.default_bits
     broken = list(violations(units, {name: one.bits or default for name, one in found.items()}))
     if broken:
@@ -95,8 +97,7 @@ def _set(precisions: dict[str, Precision], op: str, one: Precision, at: str) -> 
 def _precision(entry: Any, target: Target, at: str) -> Precision:
     if not isinstance(entry, Mapping):
         raise NpuqError(f"{at}: {entry!r}; an object with bitwidth and mode wanted")
-    reason = _broken_rule(entry, target)
-    if reason:
+    if reason := _broken_rule(entry, target):
         raise NpuqError(f"{at}: {reason}")
     weights = _number(entry["weight_bitwidth"]) if "weight_bitwidth" in entry else None
     return Precision(_number(entry["bitwidth"]), entry["mode"], weights)
@@ -133,11 +134,10 @@ def _entries(text: str, place: str) -> list[tuple[str, Any]]:
         found = json.loads(COMMENT.sub(lambda match: match[1] or "", text), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise NpuqError(f"{place}: not a template: {error}") from None
-    if isinstance(found, Mapping) and {"op_names", "op_types"}.isdisjoint(found):
-        return list(found.items())
-    if isinstance(found, list | Mapping):
-        listed = found if isinstance(found, list) else [found]
-        return [(f"entry {index}", entry) for index, entry in enumerate(listed)]
+    if isinstance(found, Mapping):
+        return list(found.items()) if {"op_names", "op_types"}.isdisjoint(found) else [("entry 0", found)]
+    if isinstance(found, list):
+        return [(f"entry {index}", entry) for index, entry in enumerate(found)]
     raise NpuqError(f"{place}: not a template: an object of entries, or a list of them, wanted")
 
 
@@ -187,13 +187,3 @@ def _type(called: str, at: str) -> str:
 
 def _plain(called: str) -> str:
     return called.replace("_", "").lower()
-
-
-def _of(
-    unit: Unit, units: Units, by_name: Mapping[str, Precision], by_type: Mapping[str, Precision]
-) -> Precision | None:
-    """The precision that a template gives to a unit."""
-    if unit.name in by_name:
-        return by_name[unit.name]
-    types = (units.graph.producers[member].op.name for member in unit.members)
-    return next((by_type[type_] for type_ in types if type_ in by_type), None)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from npuq.ir import Graph, NpuqError
-from npuq.passes.calibration.collect_statistics import FEW
+from npuq.passes.calibration import observe
+from npuq.passes.calibration.collect_statistics import FEW, observed
 from npuq.passes.calibration.samples import Data, Sample, replayable
 from npuq.passes.calibration.statistics import Observed
 from npuq.passes.lowering.lower_to_integer import Lowered
@@ -20,9 +21,8 @@ from npuq.passes.quantize.scale_file import Given
 from npuq.passes.target import Target, load_target
 
 from ..comparison.compare import Progress
-from .observer import Observer
 from .quantized import Quantized
-from .recipe import Recipe, RecipeOptions
+from .recipe import LEARNING_SAMPLES, Recipe, RecipeOptions
 
 
 def calibrate(
@@ -63,10 +63,9 @@ def calibrate(
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """A canonical float graph with the statistics of its values on all samples, and a few of these.
+    """A canonical float graph, `source`, and the graph that was calibrated, with the findings of the passes: `found`.
 
-    `source` is the graph before its channels were equalized, with the user's names; `found` is the calibrated graph
-    with the findings of the passes.
+    Equalized channels and names that the user did not give are in the latter alone.
     """
 
     source: Graph
@@ -95,7 +94,6 @@ class Calibrated:
     ) -> Quantized:
         """Make the integer graph; `precision` and `options` replace those of the recipe.
 
-        An op that is fused into a node must have the node's precision, unless it was calibrated with another one.
         Raises `NpuqError` for options that calibration itself depends on.
         """
         target, recipe = self.target, self._with(options)
@@ -133,3 +131,36 @@ class Calibrated:
             raise NpuqError("mean, std, scales and equalization are part of the calibration; give them to calibrate")
         recipe.check(self.source, self.target)
         return recipe
+
+
+class Observer(observe.Observer):
+    """Calibrates a network sample by sample; `npuq.quantize` and `npuq.calibrate` take it in the place of data.
+
+        observer = npuq.Observer(graph)
+        for x in pictures:
+            y, *_ = observer.add(x)
+            if observer.converged:
+                break
+        quantized = npuq.quantize(graph, observer)
+
+    `graph`, `recipe`, `target` and `options` are those of `npuq.quantize`. The statistics serve all widths and methods.
+    Raises NpuqError for an effort that equalizes channels, since that reads each sample twice.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        recipe: Recipe | None = None,
+        *,
+        target: str | Target = "npu",
+        parts: int = 4,
+        **options: Unpack[RecipeOptions],
+    ) -> None:
+        recipe, chosen = replace(recipe or Recipe(), **options), load_target(target)
+        recipe.check(graph, chosen)
+        if recipe.equalizes(chosen):
+            raise NpuqError(f"{graph.name}: equalization reads each sample twice, an observer once; use npuq.calibrate")
+        canonical, precision = recipe.preparation()(graph), Precisions(recipe.every)
+        values, means = observed(canonical, chosen, precision, every_width=True)
+        method = precision.method(None, recipe.bits or chosen.default_bits)
+        super().__init__(canonical, values, means=means, parts=parts, method=method, keep=LEARNING_SAMPLES)

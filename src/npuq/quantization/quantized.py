@@ -36,10 +36,9 @@ KNOWN_ANSWERS = 2
 class Quantized:
     """A quantized network at its levels: float, fake-quant, integer and program.
 
-    `samples` are a few of the calibration samples, for the report and the program's known answers. `scaled` has the
-    inserted scales with the repairs for the target's limits, `lowered` the integer graph. `notes` are about the
-    options; `wide_ranges` (place, change) name values calibrated by another than the default method; `could_equalize`:
-    more effort would equalize channels.
+    `samples` are a few of calibration's, for the report and the known answers. `scaled` has the inserted scales with
+    the repairs for the target's limits. `notes` are about the options; `wide_ranges` (place, change) name values on
+    another than the default method; `could_equalize`: more effort would equalize channels.
     """
 
     float_graph: Graph
@@ -106,13 +105,10 @@ class Quantized:
         leading axis may hold any multiple of the graph's own batch. Indices beyond their table are refused.
         """
         given = named or dict(zip(self.graph.inputs, inputs, strict=False))
-        require_all_rows(self._rows, given)
-        return self._run(*inputs, raw=raw, **named)
+        rows, run = self._runner
+        require_all_rows(rows, given)
+        return run(*inputs, raw=raw, **named)
 
     @cached_property
-    def _rows(self) -> Mapping[str, int]:
-        return rows_of(self.graph)
-
-    @cached_property
-    def _run(self) -> Callable[..., tuple[np.ndarray, ...]]:
-        return simulator(self.graph)
+    def _runner(self) -> tuple[Mapping[str, int], Callable[..., tuple[np.ndarray, ...]]]:
+        return rows_of(self.graph), simulator(self.graph)

@@ -264,10 +264,8 @@ class Recipe:
         equalizes: bool = True,
     ) -> Pipeline:
         """The passes that run the data, which is among the findings that they start with."""
-        options: dict[str, Any] = {"nodes": nodes} if nodes else {}
-        for name in ("bits", "method", "weight_bits", "unify_input_scale"):
-            options[name] = getattr(self, name)
-        passes: list[Pass] = [set_precision(target=target, **options)]
+        options = {**({"nodes": nodes} if nodes else {}), **asdict(self.every)}
+        passes: list[Pass] = [set_precision(target=target, **options, unify_input_scale=self.unify_input_scale)]
         if equalizes:
             passes += [collect_channels(), equalize()]
         if self.scales is not None:
@@ -284,10 +282,8 @@ class Recipe:
 
     def finish(self, *, learns: bool) -> Pipeline:
         """The passes from statistics to integers."""
-        passes: list[Pass] = [
-            choose_ranges(percentile=self.percentile, layer_threshold=self.layer_threshold),
-            split_output_concats(),
-        ]
+        ranges = choose_ranges(percentile=self.percentile, layer_threshold=self.layer_threshold)
+        passes: list[Pass] = [ranges, split_output_concats()]
         if self.chosen_effort.corrects_bias:
             passes.append(correct_bias())
         passes.append(insert_fake_quant())

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -148,7 +147,6 @@ def histograms(tensors: Sequence[Tensor]) -> list[str]:
     """Each tensor's histogram, logarithmic upwards, with the range of its integers: one canvas for all."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3, 0.9))
-        FigureCanvasSVG(figure)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         represented = axes.stairs([0.0], [0.0, 1.0], fill=True, color=ACCENT)
@@ -177,9 +175,7 @@ def svg(figure: Figure, name: str) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="patch_1">.*?</g>', "", text, count=1, flags=re.DOTALL)
     used = set(re.findall(r"url\(#(.*?)\)", text)) | set(re.findall(r'href="#(.*?)"', text))
     text = re.sub(r' id="(.*?)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
@@ -197,7 +193,6 @@ def _wide(title: str, across: str) -> Iterator[tuple[Figure, Axes]]:
     """An empty picture as wide as the page; `across` names its horizontal axis."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT))
-        FigureCanvasSVG(figure)
         axes = figure.add_axes((LEFT, 0.14, RIGHT - LEFT, 0.75))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.patch.set_visible(False)
