@@ -133,9 +133,8 @@ class Target:
         require(0 <= self.rescale_pre_shift <= low - 2, f"rescale_pre_shift {self.rescale_pre_shift}, 0 to {low - 2}")
         for name in LAYOUT_OPS:
             require(name in self.integer_ops, f"integer_ops lacks {name}, which layouts and scales are changed with")
-        for name in ("max_rank", "max_window", "max_stride", "max_dilation", "macs_per_cycle", "sram_bytes"):
-            require(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("clock_mhz", "bandwidth_gb_s"):
+        limits = ("max_rank", "max_window", "max_stride", "max_dilation", "macs_per_cycle", "sram_bytes")
+        for name in (*limits, "clock_mhz", "bandwidth_gb_s"):
             require(0 < getattr(self, name) < float("inf"), f"{name} must be positive, not {getattr(self, name)}")
 
     @property

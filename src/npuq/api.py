@@ -59,14 +59,13 @@ def quantize(
     `data` is the calibration set: an array [samples, ...] for a single input, a dict of arrays by input name, a tuple
     in the order of the inputs, an iterable of these, of any length (memory does not grow), or an `Observer` of them. It
     may be left out if `scales` names the scale of every value; biases are then not corrected.
-    `options` are the fields of `npuq.Recipe`, which documents them; they replace those of `recipe`.
+    `options` are the fields of `npuq.Recipe`; they replace those of `recipe`.
     `after_pass(index, pass, graph)` is called after each pass.
 
     A graph that came with scales keeps them: `data` calibrates values without one, and may be left out if there are
     none; `effort` and options that would choose scales anew do not apply.
 
-    The result depends on nothing but the graph, the set of samples and the options: not on their order, batch
-    size or the number of devices.
+    The result depends on the graph, the set of samples and the options alone: not on order, batches or devices.
     """
     chosen = load_target(target)
     recipe = replace(recipe or Recipe(), **options)

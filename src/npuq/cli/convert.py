@@ -32,7 +32,7 @@ def convert(
     graph = model.load()
     samples = samples_of(data, graph)
     try:
-        reference = model.original(graph)
+        reference = model.original()
     except NpuqError as error:
         typer.echo(f"not compared with the original: {error}")
     else:

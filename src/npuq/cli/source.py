@@ -82,8 +82,8 @@ class Source:
                 raise NpuqError(f"{self.path}: {name.replace('_', '-')} given, but it is no framework's model")
         return read_side(self.path)
 
-    def original(self, graph: Graph) -> Original:
-        """The network in its own framework, the reference of the graph that was loaded."""
+    def original(self) -> Original:
+        """The network in its own framework."""
         from npuq.comparison.verify_import import reference_of
 
         return reference_of(self.path, self.shapes, channels_first=self.channels_first, **self.options)

@@ -48,9 +48,9 @@ class Samples:
 def read_data(path: str | Path, inputs: Inputs) -> Samples:
     """Open a folder of images, a folder of .npy or .npz files, or one such file.
 
-    Images are turned by their EXIF tag, scaled and cropped around their centre to the input's height and width, RGB
-    or grey by its channels, with values 0 to 255. Arrays hold samples along their first axis; the keys of an .npz are
-    input names. Raises `NpuqError` that names the file and the sample that do not fit.
+    Images are turned by their EXIF tag, scaled and cropped around their centre to the input's size, RGB or grey, with
+    values 0 to 255. Arrays hold samples along their first axis; the keys of an .npz are input names. Raises `NpuqError`
+    that names the file and the sample that do not fit.
     """
     path = Path(path)
     if not path.exists():
@@ -122,10 +122,7 @@ def _take(aligned: Batch, inputs: Inputs, place: str, start: int, stop: int) -> 
 
 
 def _convert(array: np.ndarray, name: str, type_: TensorType, place: str, start: int) -> np.ndarray:
-    """The same numbers in the input's element type; an error if more than their precision would change.
-
-    A quantized input takes its own integers, and any other numbers as reals.
-    """
+    """The same numbers, up to precision, in the input's element type; a quantized one takes other types as reals."""
     dtype = type_.dtype if type_.quant is None or array.dtype == type_.dtype.numpy else DType.F32
     try:
         source = DType.of(array.dtype)

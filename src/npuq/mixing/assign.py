@@ -98,22 +98,21 @@ def assign(
 
     `strategy` is one of
 
-    * optimal: the error that each op adds to the outputs is measured on `count` samples; one integer program then
-      finds the least error for each of `points` ratios from 0 to 1, and each choice is measured again on the integer
-      simulator. The choice of `ratio` is taken. The ratio is the saving as a share of that of all narrow ops, counted
-      in `saving`: ops, or cycles or bytes with the conversions between widths.
+    * optimal: the error that each op adds to the outputs is measured on `count` samples; an integer program finds the
+      least error for each of `points` ratios from 0 to 1, which the integer simulator measures. The choice of `ratio`
+      is taken: the saving as a share of that of all narrow ops, in `saving`: ops, or cycles or bytes with conversions.
     * hawq: the same with the rise of `loss`, predicted from traces of its Hessian, instead of the error. `loss` takes
       the tuple of float outputs of a sample and, if `labels` has one per sample of `data`, the label. By default it is
       the error of the outputs, and a note says so.
     * auto: the most narrow ops of the curve of `optimal` with which the outputs have an SQNR of `sqnr` dB, or
-      `metric(quantized)` is `at_least` so much. Both ends come first: NpuqError if all wide ops do not reach it; if
-      all narrow ops do, no op is measured alone, and `noise` is empty.
+      `metric(quantized)` is `at_least` so much. Raises `NpuqError` if all wide ops do not reach it; if all narrow ops
+      do, no op is measured alone.
     * iohigh: the first and the last ops are wide, `ratio` of the ops, those between, narrow. It needs no data.
     * initial: every op has `bits`, by default the target's default width. It needs no data.
 
-    The widths obey the rules of `passes.mixed.rules`. The other options are those of `quantize`. Options that the
-    strategy does not use are refused. The result depends on nothing but the graph, the set of samples and the options.
-    `progress` gets (step, done, total).
+    The widths obey the rules of `passes.mixed.rules`. The other options are those of `quantize`; those that the
+    strategy does not use are refused. The result depends on graph, samples and options alone. `progress` gets (step,
+    done, total).
     """
     chosen = load_target(target)
     own = {"loss": loss, "labels": labels, "sqnr": sqnr, "metric": metric, "at_least": at_least, "bits": bits}
@@ -256,14 +255,9 @@ def _iohigh(units: Units, ratio: float, narrow: Precision, wide: Precision) -> A
 
 FUNCTION: Kind = (callable, "a function")
 KINDS: Mapping[str, Kind] = {
-    "loss": FUNCTION,
-    "metric": FUNCTION,
-    "bits": WHOLE,
-    "points": WHOLE,
-    "count": WHOLE,
-    "ratio": NUMBER,
-    "sqnr": NUMBER,
-    "at_least": NUMBER,
+    **dict.fromkeys(("loss", "metric"), FUNCTION),
+    **dict.fromkeys(("bits", "points", "count"), WHOLE),
+    **dict.fromkeys(("ratio", "sqnr", "at_least"), NUMBER),
 }
 USED_BY = {"loss": "hawq", "labels": "hawq", "sqnr": "auto", "metric": "auto", "at_least": "auto", "bits": "initial"}
 """The strategy that uses an option, where not all do."""

@@ -129,16 +129,11 @@ class Mixing:
     def choices(self, problem: Problem, ratios: Sequence[float]) -> list[Choice]:
         """The best choice for each ratio."""
         self.progress("choosing", 0, len(ratios))
-        return [
-            Choice(
-                ratio,
-                float(narrow.mean()),
-                problem.saved(narrow),
-                precisions_of(self.units, narrow.tolist(), self.narrow, self.wide),
-                problem.error(narrow),
-            )
-            for ratio, narrow in zip(ratios, curve(problem, ratios), strict=True)
-        ]
+        found = []
+        for ratio, narrow in zip(ratios, curve(problem, ratios), strict=True):
+            widths = precisions_of(self.units, narrow.tolist(), self.narrow, self.wide)
+            found.append(Choice(ratio, float(narrow.mean()), problem.saved(narrow), widths, problem.error(narrow)))
+        return found
 
     def measured(self, choice: Choice) -> tuple[Choice, Quantized]:
         """The choice with the error of the integer simulator and the program's cost."""

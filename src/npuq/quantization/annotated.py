@@ -78,15 +78,5 @@ def quantize_annotated(
     count = len(adoption.plan.held)
     notes = (f"{count - len(missing)} scales are the model's own, {len(missing)} calibrated", *unused)
     default = adoption.precision.method(None, recipe.bits or target.default_bits) if missing else "given"
-    return Quantized(
-        source,
-        target,
-        recipe,
-        recipe.method or default,
-        statistics,
-        reach,
-        few.samples,
-        scales,
-        found.get("lowered", Lowered),
-        notes,
-    )
+    method, lowered = recipe.method or default, found.get("lowered", Lowered)
+    return Quantized(source, target, recipe, method, statistics, reach, few.samples, scales, lowered, notes)

@@ -40,8 +40,8 @@ def calibrate(
     """Run the calibration data once; any number of programs can be made of the result.
 
     `data`, `recipe`, `target` and `options` are those of `npuq.quantize`. With `every_width` the statistics serve all
-    of the target's widths, so that `Calibrated.quantize` can change `bits`. `statistics` names a file: if it exists, it
-    is read instead of running the data, and must be of the same graph and data; otherwise it is written.
+    of the target's widths, so that `Calibrated.quantize` can change `bits`. The file `statistics` is read instead of
+    running the data, if it exists, and must be of the same graph and data; otherwise it is written.
     """
     recipe = replace(recipe or Recipe(), **options)
     chosen = load_target(target)

@@ -82,13 +82,9 @@ WHOLE: Kind = (is_whole, "a whole number")
 NUMBER: Kind = (is_number, "a number")
 NUMBERS: Kind = (lambda value: np.asarray(value).dtype.kind in "iuf", "numbers")
 KINDS: Mapping[str, Kind] = {
-    "bits": WHOLE,
-    "weight_bits": WHOLE,
-    "lut_len": WHOLE,
-    "percentile": NUMBER,
-    "layer_threshold": NUMBER,
-    "mean": NUMBERS,
-    "std": NUMBERS,
+    **dict.fromkeys(("bits", "weight_bits", "lut_len"), WHOLE),
+    **dict.fromkeys(("percentile", "layer_threshold"), NUMBER),
+    **dict.fromkeys(("mean", "std"), NUMBERS),
     "precision": (
         lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
         "Precision by the names of nodes",

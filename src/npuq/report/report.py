@@ -20,9 +20,9 @@ from .curve import CurvePoint
 class Layer:
     """One quantized value of the network.
 
-    `sqnr_db` is 10 log10(signal / noise) of the dequantized integers against the float network, with the errors of all
-    layers before; `own_sqnr_db` that of the layer alone, on exact operands rounded to its own input scales. Infinite if
-    equal, None if not measured. `cycles` are computed from the target's data sheet, not measured.
+    `sqnr_db` is 10 log10(signal / noise) of the dequantized integers against float, with the errors of all layers
+    before; `own_sqnr_db` that of the layer alone, on exact operands rounded to its input scales. Infinite if equal,
+    None if not measured. `cycles` are computed from the target's data sheet.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Layer:
 class Tensor:
     """The statistics of one value, and the reals [low, high] of its least and greatest integers.
 
-    `counts` are the elements other than zero in cells of one width from `start` on; `clipped` is the share of all
-    elements more than half a step beyond the range, to the width of a calibration cell.
+    `counts` are the elements other than zero in cells of `width` from `start` on; `clipped` is the share of all
+    elements more than half a step beyond the range.
     """
 
     name: str
