@@ -73,16 +73,9 @@ def from_rows(node: Node, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return rows.reshape(shape) if isinstance(node.op, Conv) else rows[0].T
 
 
-def _sums(
-    node: Node,
-    shape: tuple[int, ...],
-    groups: int,
-    drop: float,
-    rounded: jax.Array,
-    exact: jax.Array,
-    result: jax.Array,
-) -> tuple[jax.Array, ...]:
+def _sums(node: Node, shape: tuple[int, ...], groups: int, drop: float, *sample: jax.Array) -> tuple[jax.Array, ...]:
     """The sums of the `Inputs` of one sample, and the number of positions."""
+    rounded, exact, result = sample
     arrays = _columns(node, shape, rounded), _columns(node, shape, exact), _by_position(node, result)
     at = np.linspace(0, len(arrays[0]) - 1, min(len(arrays[0]), POSITIONS)).astype(np.int32)
     x, real, y = (array[at].reshape(len(at), groups, -1).swapaxes(0, 1) for array in arrays)
