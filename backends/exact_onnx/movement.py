@@ -12,9 +12,9 @@ import numpy as np
 
 from npuq.ir import DType, Op
 from npuq.ir.ops import elementwise, reduce, resize, shape
-from npuq.ir.ops.quant import Dequantize, Quantize
+from npuq.ir.ops.quant import Dequantize, Quantize, along
 
-from ..qdq.writer import EXPORTERS, along
+from ..qdq.writer import EXPORTERS
 from .writer import ExactWriter, emits
 
 WIDENED: tuple[type[Op], ...] = (

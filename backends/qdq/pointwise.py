@@ -10,8 +10,9 @@ import numpy as np
 from npuq.ir import DType, Op, TensorType, registry, require
 from npuq.ir.op import attribute_types
 from npuq.ir.ops import activation, conv, elementwise, logic, norm, pool, quant, reduce, shape
+from npuq.ir.ops.quant import along
 
-from .writer import OPSET, Writer, along, exports
+from .writer import OPSET, Writer, exports
 
 SAME = """
 identity abs neg sign reciprocal sqrt exp log erf sin cos tan asin acos atan sinh cosh asinh acosh atanh

@@ -231,13 +231,6 @@ def pads(padding: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     return tuple(before for before, _ in padding) + tuple(after for _, after in padding)
 
 
-def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
-    """Reshape values to broadcast along one axis; a single value stays a scalar."""
-    if axis is None or values.size == 1:
-        return values.reshape(())
-    return values.reshape([-1 if index == axis else 1 for index in range(rank)])
-
-
 def element_type(dtype: DType) -> int:
     from onnx import helper
 

@@ -30,7 +30,6 @@ class Conv(Op):
     groups: int = 1
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None = None) -> TensorType:
-        """Shrink each spatial axis by its window; take the channels from the weights."""
         check_operands(x, w, b, self.stride, self.padding, self.dilation)
         require(
             x.shape[1] == w.shape[1] * self.groups, f"{x.shape[1]} channels in, {w.shape[1]} x {self.groups} wanted"
@@ -86,7 +85,6 @@ class ConvTranspose(Op):
     output_padding: tuple[int, ...]
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None = None) -> TensorType:
-        """Spread each spatial axis by its stride and window; take the channels from the weights."""
         check_operands(x, w, b, self.stride, self.padding, self.dilation, self.output_padding)
         check_groups(x.shape[1], self.groups, "in")
         require(x.shape[1] == w.shape[0], f"{x.shape[1]} channels in, {w.shape[0]} wanted")

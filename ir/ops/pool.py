@@ -73,7 +73,6 @@ class MaxPoolPlaces(Pooling):
     column_major: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        """Shrink each spatial axis by its window; count in 64 bits."""
         require(x.dtype is not DType.BOOL, f"operand of {x.dtype}, numbers wanted")
         return TensorType(DType.I64, self.pooled(x))
 

@@ -108,7 +108,7 @@ def to_float64(q: np.ndarray, quant: Quantization) -> np.ndarray:
 
 
 def along(values: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
-    """Values shaped to broadcast along one axis."""
-    if axis is None:
+    """Values shaped to broadcast along one axis; a single value is a scalar."""
+    if axis is None or values.size == 1:
         return values.reshape(())
     return values.reshape([-1 if index == axis else 1 for index in range(rank)])

@@ -70,7 +70,6 @@ class Resize(Op):
         return operands if self.mode == "nearest" and self.coordinates != "tf_crop_and_resize" else ()
 
     def evaluate(self, x: jax.Array) -> jax.Array:
-        """Resample the axes that change, one after the other."""
         operand = x
         for axis, size in enumerate(operand.shape):
             places = self.places(axis, size)

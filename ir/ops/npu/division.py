@@ -67,7 +67,6 @@ class Hypot(Requantized):
         return self.rescaled(broadcast(a.shape, b.shape), multiplier, shift, (1,), bound=self.type_bounds(a, b))
 
     def evaluate(self, a: jax.Array, b: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        """One rounded root of int64, then one requantization."""
         x, y = (
             (side.astype(jnp.int64) - zero_point) * weight
             for side, zero_point, weight in zip((a, b), self.zero_points, self.weights, strict=True)

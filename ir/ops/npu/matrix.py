@@ -24,7 +24,6 @@ class MatMul(Weighted):
     def infer(
         self, x: TensorType, w: TensorType, bias: TensorType, multiplier: TensorType, shift: TensorType
     ) -> TensorType:
-        """Take the columns from the weights."""
         require_weights(x, w, bias)
         require(x.rank >= 1 and w.rank == 2, f"operands of rank {x.rank} and {w.rank}, at least 1 and 2 wanted")
         require(x.shape[-1] == w.shape[0], f"{x.shape[-1]} columns times {w.shape[0]} rows")

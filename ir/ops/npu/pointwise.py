@@ -28,7 +28,6 @@ class Requantize(Requantized):
     input_zero_point: int = 0
 
     def infer(self, x: TensorType, multiplier: TensorType, shift: TensorType) -> TensorType:
-        """Keep the shape; channels are last."""
         require_integers(x, bits=32, zero_points=(self.input_zero_point,))
         return self.rescaled(x.shape, multiplier, shift, (1,), x.shape[-1:] or (1,), bound=self.type_bounds(x))
 

@@ -33,7 +33,6 @@ class ReduceSum(Requantized):
         return self.rescaled(shape, multiplier, shift, (1,), bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        """Sum the integers as they are, then take out the zero points."""
         count = math.prod(x.shape[axis] for axis in self.axes)
         bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
@@ -63,7 +62,6 @@ class CumSum(Requantized):
         return self.rescaled(x.shape, multiplier, shift, (1,), bound=self.type_bounds(x))
 
     def evaluate(self, x: jax.Array, multiplier: jax.Array, shift: jax.Array) -> jax.Array:
-        """In int32 where all sums fit."""
         bound = self.type_bounds(x)
         wide = jnp.int32 if within(bound, INT32) else jnp.int64
         terms = x.astype(wide) - self.input_zero_point

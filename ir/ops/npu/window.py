@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,6 @@ class Conv2d(Weighted):
     def infer(
         self, x: TensorType, w: TensorType, bias: TensorType, multiplier: TensorType, shift: TensorType
     ) -> TensorType:
-        """Spread, pad and shrink each spatial axis; take the channels from the weights."""
         require_weights(x, w, bias)
         require(x.rank == 4 and w.rank == 4, f"operands of rank {x.rank} and {w.rank}, 4 and 4 wanted")
         n, h, width, c = x.shape
@@ -74,16 +73,12 @@ class Conv2d(Weighted):
             padding, around = self.padding, x
         else:
             padding, around = ((0, 0), (0, 0)), self._padded(x)
+        return exact_products(partial(self._product, padding), around, w, kh * kw * each, self.accumulator)
 
-        def product(x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-            return self._product(x, w, padding, dtype)
-
-        return exact_products(product, around, w, kh * kw * each, self.accumulator)
-
-    def _product(self, x: jax.Array, w: jax.Array, padding: Pads, dtype: jax.typing.DTypeLike) -> jax.Array:
+    def _product(self, padding: Pads, x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """Sums over a padded operand in one of three forms: native convolution, one product, a product per group."""
         if self._is_native(w):
-            return _convolution(x, w, self.stride, padding, self.dilation, self.groups, dtype)
+            return self._native(padding, x, w, dtype)
         kh, kw, each, o = w.shape
         met = self._met(x, w)
         if self.groups == 1:
@@ -93,6 +88,24 @@ class Conv2d(Weighted):
         weights = w.reshape(kh * kw * each, self.groups, o // self.groups).transpose(1, 0, 2)
         sums = dot(columns.transpose(1, 0, 2, 3).reshape(self.groups, -1, kh * kw * each), weights, dtype)
         return sums.transpose(1, 0, 2).reshape(n, oh, ow, o)
+
+    def _native(self, padding: Pads, x: jax.Array, w: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+        """XLA's own convolution, with the channels in filled up to the multiple of 4 that its int8 kernel packs."""
+        missing = -x.shape[3] % 4
+        if missing and self.groups == 1:
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
+            w = jnp.pad(w, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        return jax.lax.conv_general_dilated(
+            x,
+            w,
+            self.stride,
+            padding,
+            rhs_dilation=self.dilation,
+            feature_group_count=self.groups,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            preferred_element_type=dtype,
+            precision=jax.lax.Precision.HIGHEST,
+        )
 
     def _depthwise(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """One product per place of the window and output channel, summed: any lane is exact that holds the sum."""
@@ -193,7 +206,6 @@ class ResizeLinear(Requantized):
     def infer(
         self, x: TensorType, rows: TensorType, columns: TensorType, multiplier: TensorType, shift: TensorType
     ) -> TensorType:
-        """Take the new height from the rows, the new width from the columns."""
         require_integers(x, zero_points=(self.input_zero_point,))
         require(x.rank == 4, f"operand of rank {x.rank}, 4 wanted")
         n, h, w, c = x.shape
@@ -219,27 +231,6 @@ class ResizeLinear(Requantized):
         if signed:
             low, high = -max(-low, high), max(-low, high)
         return total((low, high), reach)
-
-
-def _convolution(
-    x: jax.Array, w: jax.Array, stride: Pair, padding: Pads, dilation: Pair, groups: int, dtype: jax.typing.DTypeLike
-) -> jax.Array:
-    """XLA's own convolution, with the channels in filled up to the multiple of 4 that its int8 kernel packs."""
-    missing = -x.shape[3] % 4
-    if missing and groups == 1:
-        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
-        w = jnp.pad(w, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    return jax.lax.conv_general_dilated(
-        x,
-        w,
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        feature_group_count=groups,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=dtype,
-        precision=jax.lax.Precision.HIGHEST,
-    )
 
 
 def _slide(
