@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from functools import lru_cache, reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +32,7 @@ PIECE = 1 << 16
 LEAST_EXPONENT = -126
 """The finest cell is 2^-126, the smallest normal float32, so that 2^-exponent is a float32 too."""
 
-MOST_WORKERS = 4
-"""Threads on one CPU; each holds the values of one sample."""
-
-
-RELEASE = 4
+RELEASE = 8
 """The samples after which memory that was freed goes back to the system."""
 
 
@@ -60,56 +55,91 @@ class Observer:
         parts: int = 4,
         method: str = "kl_v2",
         keep: int = 0,
-        device: jax.Device | None = None,
+        devices: Sequence[jax.Device] | None = None,
     ) -> None:
         f32 = (name for name, type_ in graph.types.items() if type_.dtype is DType.F32 and name not in graph.constants)
         names = tuple(dict.fromkeys(f32 if values is None else values))
         _check(graph, names, bins)
+        self.devices = tuple(jax.local_devices() if devices is None else devices)
+        if not self.devices:
+            raise NpuqError("calibration: no devices; at least one wanted")
         self.graph, self.bins, self.method = graph, bins, method
         self.sums = {one: ChannelSums(one[1], all_=all_sums) for one in means}
         self.parts = [{name: _Tally(bins) for name in names} for _ in range(parts)]
         self.digest, self.count, self.few = DataDigest(), 0, Reservoir(keep)
-        self.device = device or jax.local_devices()[0]
-        self.computed = tuple(dict.fromkeys((*names, *(name for name, _ in self.sums), *graph.outputs.values())))
-        self._run = _forward(graph, self.computed, self.device.platform)
-        self._parameters = _placed(graph, self.device)
-
-    def twin(self, device: jax.Device | None = None) -> Observer:
-        """An empty observer of the same values, for another thread or device."""
-        twin = copy(self)
-        twin.sums = {one: ChannelSums(sums.axis, all_=sums.all_) for one, sums in self.sums.items()}
-        twin.parts = [{name: _Tally(self.bins) for name in part} for part in self.parts]
-        twin.digest, twin.count, twin.few = DataDigest(), 0, Reservoir(self.few.count)
-        if device is not None and device != self.device:
-            twin.device, twin._parameters = device, _placed(self.graph, device)
-        return twin
+        self.counted = tuple(dict.fromkeys((*names, *(name for name, _ in self.sums))))
+        self.computed = tuple(dict.fromkeys((*self.counted, *graph.outputs.values())))
+        self._run = _forward(graph, self.computed, self.devices[0].platform)
+        self._parameters = {device: _placed(graph, device) for device in self.devices}
 
     def add(self, *batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """Count one sample, or a batch of several along the first axis, and give the float outputs.
 
         Raises NpuqError for arrays that do not fit, and for NaN or infinity in an input or a counted value.
         """
-        outputs = [self.add_sample(self.count, sample) for sample in samples(self.graph, [batch])]
-        return tuple(np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*outputs, strict=True))
+        found = [self._add(sample) for sample in samples(self.graph, [batch])]
+        return tuple(np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*found, strict=True))
 
-    def add_sample(self, index: int, sample: Sample) -> tuple[np.ndarray, ...]:
-        """Count a sample that `samples` checked; errors call it by its index."""
-        with jax.enable_x64(True):
-            arrays = [jax.device_put(array, self.device) for array in sample]
-            found = dict(zip(self.computed, self._run(self._parameters, arrays), strict=True))
-        part = self.parts[self.digest.add(sample) % len(self.parts)]
+    def _add(self, sample: Sample) -> list[np.ndarray]:
+        found = self._start(sample, self.devices[0])
         outputs = [np.asarray(found[name]) for name in self.graph.outputs.values()]
-        for name in self.computed:
-            value = np.asarray(found.pop(name))
-            own = [sums for (summed, _), sums in self.sums.items() if summed == name]
-            if name in part or own:
-                _count(index, name, value.reshape(-1), part.get(name))
-            for sums in own:
-                sums.add(value)
+        self._count(self.count, sample, dict(found))
+        self._sum(found)
+        return [np.moveaxis(value, -1, 1) if value.ndim == 4 else value for value in outputs]
+
+    def add_all(self, data: Data, progress: Callable[[int], None] | None = None) -> Observer:
+        """Count all samples of `data`: a thread counts, another one sums, and the devices compute the next samples."""
+        done = 0
+        pending: deque[tuple[Future[None], Future[None]]] = deque()
+
+        def finish(limit: int) -> None:
+            nonlocal done
+            while len(pending) > limit:
+                for future in pending.popleft():
+                    future.result()
+                done += 1
+                if progress is not None:
+                    progress(done)
+
+        with ThreadPoolExecutor(1) as counter, ThreadPoolExecutor(1) as adder:
+            for index, sample in enumerate(samples(self.graph, data)):
+                found = self._start(sample, self.devices[index % len(self.devices)])
+                parts = counter.submit(self._count, index, sample, dict(found)), adder.submit(self._sum, found)
+                pending.append(parts)
+                del found
+                finish(len(self.devices))
+                if index % RELEASE == 0:
+                    _release_memory()
+            finish(0)
+        _release_memory()
+        return self
+
+    def _start(self, sample: Sample, device: jax.Device) -> dict[str, jax.Array]:
+        """The values of a sample by name; the device may still compute them."""
+        with jax.enable_x64(True):
+            arrays = jax.device_put(sample, device)
+            return dict(zip(self.computed, self._run(self._parameters[device], arrays), strict=True))
+
+    def _count(self, index: int, sample: Sample, found: dict[str, jax.Array]) -> None:
+        """Count a sample's values, and drop each then; errors call the sample by its index."""
+        part = self.parts[self.digest.add(sample) % len(self.parts)]
+        for name in self.counted:
+            value = np.asarray(found.pop(name)).reshape(-1)
+            extremes = _extremes(index, name, value)
+            if name in part:
+                part[name].add(value, *extremes)
         if self.few.count:
             self.few.add(sample)
         self.count += 1
-        return tuple(np.moveaxis(value, -1, 1) if value.ndim == 4 else value for value in outputs)
+
+    def _sum(self, found: dict[str, jax.Array]) -> None:
+        """Add a sample's values to the sums of their channels, and drop each then."""
+        with np.errstate(invalid="ignore"):
+            for name in self.computed:
+                value = np.asarray(found.pop(name))
+                for (summed, _), sums in self.sums.items():
+                    if summed == name:
+                        sums.add(value)
 
     def merge(self, other: Observer) -> Observer:
         """The observer of both sets of samples; NpuqError where the graphs, values or parts differ."""
@@ -119,14 +149,15 @@ class Observer:
         ]
         if kinds[0] != kinds[1]:
             raise NpuqError(f"{self.graph.name}: observers of other graphs, values or parts cannot merge")
-        merged = self.twin()
+        merged = copy(self)
+        merged.parts = [{name: _Tally(self.bins) for name in part} for part in self.parts]
         for part, *both in zip(merged.parts, self.parts, other.parts, strict=True):
             for name, tally in part.items():
                 for one in both:
                     tally.merge(one[name])
         merged.sums = {one: sums.merge(other.sums[one]) for one, sums in self.sums.items()}
-        merged.digest = DataDigest(self.digest.total).merge(other.digest)
-        merged.count = self.count + other.count
+        merged.digest = self.digest.merge(other.digest)
+        merged.count, merged.few = self.count + other.count, Reservoir(self.few.count)
         for sample in (*self.few.samples, *other.few.samples):
             merged.few.add(sample)
         return merged
@@ -181,15 +212,13 @@ def observe(
 ) -> Observed:
     """Run every sample of `data` through the float graph and give the statistics of each value in `values`.
 
-    Each sample runs alone, at the graph's own batch size, on one thread of one device; only exact integers are merged.
+    Each sample runs alone, at the graph's own batch size, on one thread of one device; only exact integers add up.
     So the same samples in any order, in any batches, on any number of devices give the same result, bit for bit.
     `data` is read once, as `samples` describes; memory does not grow with its length. `means` names (value, axis) whose
     means per channel are wanted too. `progress` is called with the number of finished samples. Raises NpuqError for
     data that do not fit, for NaN or infinity in the data or in a wanted value, and for values that the graph lacks.
     """
-    workers = _workers(devices)
-    first = Observer(graph, values, bins=bins, means=means, parts=1, device=workers[0])
-    return _run(first, workers, data, progress).result()
+    return Observer(graph, values, bins=bins, means=means, parts=1, devices=devices).add_all(data, progress).result()
 
 
 def observe_channels(
@@ -201,41 +230,8 @@ def observe_channels(
     progress: Callable[[int], None] | None = None,
 ) -> dict[Channels, ChannelSums]:
     """Run every sample as `observe` does; give means, mean squares and extremes of the channels of wanted values."""
-    workers = _workers(devices)
-    first = Observer(graph, (), means=channels, all_sums=True, parts=1, device=workers[0])
-    return _run(first, workers, data, progress).sums
-
-
-def _run(
-    first: Observer, workers: Sequence[jax.Device], data: Data, progress: Callable[[int], None] | None
-) -> Observer:
-    """Let an observer for each worker count all samples in turn; give the observer of all."""
-    observers = [first, *(first.twin(device) for device in workers[1:])]
-    done = 0
-    pending: deque[Future[Any]] = deque()
-    pools = [ThreadPoolExecutor(1) for _ in observers]
-
-    def finish(limit: int) -> None:
-        nonlocal done
-        while len(pending) > limit:
-            pending.popleft().result()
-            done += 1
-            if progress is not None:
-                progress(done)
-
-    try:
-        for index, sample in enumerate(samples(first.graph, data)):
-            turn = index % len(observers)
-            pending.append(pools[turn].submit(observers[turn].add_sample, index, sample))
-            finish(2 * len(observers))
-            if index % RELEASE == 0:
-                _release_memory()
-        finish(0)
-    finally:
-        for pool in pools:
-            pool.shutdown(cancel_futures=True)
-        _release_memory()
-    return reduce(Observer.merge, observers)
+    first = Observer(graph, (), means=channels, all_sums=True, parts=1, devices=devices)
+    return first.add_all(data, progress).sums
 
 
 def _release_memory() -> None:
@@ -275,7 +271,7 @@ def _forward(graph: Graph, names: tuple[str, ...], platform: str) -> Callable[..
 
 
 class _Tally:
-    """The running statistics of one value on one lane."""
+    """The running statistics of one value."""
 
     def __init__(self, bins: int) -> None:
         self.minimum, self.maximum = math.inf, -math.inf
@@ -289,17 +285,18 @@ class _Tally:
         if exponent > self.exponent:
             self.counts[:] = coarsened(self.counts, exponent - self.exponent)
             self.exponent = exponent
-        # The product with a power of two is exact, or less than one cell.
-        cells = (x * np.float32(2.0**-self.exponent)).astype(np.intp)
         self.zeros += x.size - int(np.count_nonzero(x >= TINY))
-        first = len(self.counts) // 2
-        if low < 0:
-            negative = x <= -TINY
-            self.zeros -= int(np.count_nonzero(negative))
-            cells += first - negative
-            first = 0
-        found = np.bincount(cells)
-        self.counts[first : first + len(found)] += found
+        first = 0 if low < 0 else len(self.counts) // 2
+        for at in range(0, x.size, PIECE):
+            piece = x[at : at + PIECE]
+            # The product with a power of two is exact, or less than one cell.
+            cells = (piece * np.float32(2.0**-self.exponent)).astype(np.intp)
+            if low < 0:
+                negative = piece <= -TINY
+                self.zeros -= int(np.count_nonzero(negative))
+                cells += len(self.counts) // 2 - negative
+            found = np.bincount(cells)
+            self.counts[first : first + len(found)] += found
 
     def merge(self, other: _Tally) -> None:
         """Take in what another one has counted."""
@@ -311,19 +308,16 @@ class _Tally:
         return Statistics(self.minimum, self.maximum, self.zeros, self.exponent, self.counts)
 
 
-def _count(index: int, name: str, value: np.ndarray, tally: _Tally | None) -> None:
-    """Count one value of a sample, unless only its sums are wanted; an error where an element is not finite."""
-    for at in range(0, value.size, PIECE):
-        piece = value[at : at + PIECE]
-        low, high = (_flushed(float(extreme)) for extreme in (piece.min(), piece.max()))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            bad = value.size - int(np.count_nonzero(np.isfinite(value)))
-            raise NpuqError(
-                f"%{name}, sample {index}: {bad} of {value.size} numbers are NaN or infinite; "
-                "check the model and the range of its input"
-            )
-        if tally is not None:
-            tally.add(piece, low, high)
+def _extremes(index: int, name: str, x: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest element of a value of a sample; NpuqError where an element is not finite."""
+    low, high = (_flushed(float(extreme)) for extreme in (x.min(), x.max()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = x.size - int(np.count_nonzero(np.isfinite(x)))
+        raise NpuqError(
+            f"%{name}, sample {index}: {bad} of {x.size} numbers are NaN or infinite; "
+            "check the model and the range of its input"
+        )
+    return low, high
 
 
 def least_exponent(magnitude: float, bins: int) -> int:
@@ -350,19 +344,7 @@ def _check(graph: Graph, names: tuple[str, ...], bins: int) -> None:
             raise NpuqError(f"{graph.name}: cannot observe %{name}: {error}") from None
 
 
-def _workers(devices: Sequence[jax.Device] | None) -> list[Any]:
-    """The device of each worker: one per device, or several threads where a CPU is all there is."""
-    if devices is not None:
-        if not devices:
-            raise NpuqError("calibration: no devices; at least one wanted")
-        return list(devices)
-    local: list[Any] = jax.local_devices()
-    if len(local) == 1 and local[0].platform == "cpu":
-        return local * cpu_workers()
-    return local
-
-
 def cpu_workers() -> int:
-    """How many threads run samples on the CPU."""
+    """How many threads run samples on the CPU, at most 4, since each holds the values of one sample."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    return min(cores, 4)

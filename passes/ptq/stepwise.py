@@ -13,7 +13,7 @@ import numpy as np
 
 from npuq.ir import Builder, Graph, Node, compiler_options, rewrite, run_nodes
 
-from ..calibration.observe import MOST_WORKERS
+from ..calibration.observe import cpu_workers
 from ..calibration.samples import Sample
 from ..lowering.registry import is_dequantized_constant
 
@@ -59,7 +59,7 @@ class Stepwise:
                 return dict(compiled(known, values))
 
         first = run(self.held[0])
-        with ThreadPoolExecutor(MOST_WORKERS) as pool:
+        with ThreadPoolExecutor(cpu_workers()) as pool:
             self.held = [first, *pool.map(run, self.held[1:])]
         self.at = stop
         return self.held
