@@ -30,10 +30,8 @@ def concat(context: Context, node: Node) -> str:
 @converts("Split")
 def split(context: Context, node: Node) -> tuple[str, ...]:
     """Sizes are an attribute, an operand, or equal parts; the last part may be smaller."""
-    x = node.operand(0)
-    shape = context.type(x).shape
-    axis = front(node.int("axis", 0), len(shape))
-    size, count = shape[axis], node.int("num_outputs", len(node.outputs))
+    axis = context.axis(node.int("axis", 0))
+    size, count = context.shape[axis], node.int("num_outputs", len(node.outputs))
     sizes = optional_integers(context, node, "split", 1)
     if sizes is None:
         require(count > 0, f"attribute 'num_outputs' is {count}")
@@ -43,14 +41,13 @@ def split(context: Context, node: Node) -> tuple[str, ...]:
     require(len(sizes) == len(node.outputs), f"{len(sizes)} parts for {len(node.outputs)} outputs")
     require(min(sizes) >= 0 and sum(sizes) == size, f"parts {sizes} do not make {size} elements")
     starts = np.cumsum((0, *sizes)).tolist()
-    return tuple(_slice(context, x, {axis: range(start, stop)}) for start, stop in itertools.pairwise(starts))
+    return tuple(_slice(context, context.x, {axis: range(start, stop)}) for start, stop in itertools.pairwise(starts))
 
 
 @converts("Slice")
 def slice_(context: Context, node: Node) -> str:
     """Ends beyond the axis are clamped; negative ones count from the end."""
-    x = node.operand(0)
-    shape = context.type(x).shape
+    shape = context.shape
     starts, stops = required_integers(context, node, "starts", 1), required_integers(context, node, "ends", 2)
     axes = optional_integers(context, node, "axes", 3)
     axes = tuple(range(len(starts))) if axes is None else axes
@@ -63,7 +60,7 @@ def slice_(context: Context, node: Node) -> str:
     selected: dict[int, range] = {}
     for axis, start, stop, step in zip(fronts(axes, len(shape)), starts, stops, steps, strict=True):
         selected[axis] = range(*slice(start, stop, step).indices(shape[axis]))
-    return _slice(context, x, selected)
+    return _slice(context, context.x, selected)
 
 
 def _slice(context: Context, x: str, selected: dict[int, range]) -> str:
@@ -199,7 +196,7 @@ def one_hot(context: Context, node: Node) -> str:
     negative = context.add(ops.Less(), index, context.constant(np.asarray(0, np.int64)))
     from_end = context.add(ops.Add(), index, context.constant(np.asarray(count, np.int64)))
     index = context.add(ops.Where(), negative, from_end, index)
-    index = context.add(ops.Reshape(shape=(*shape[:axis], 1, *shape[axis:])), index)
+    index = context.unsqueezed(index, axis)
     classes = np.arange(count, dtype=np.int64).reshape((-1,) + (1,) * (len(shape) - axis))
     hot = context.add(ops.Equal(), index, context.constant(classes))
     off, on = (context.constant(value) for value in values)

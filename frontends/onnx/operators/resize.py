@@ -50,8 +50,7 @@ def _from_first(
 @converts("Resize", since=11)
 def resize(context: Context, node: Node) -> str:
     """Takes either scales or sizes; an empty operand is absent."""
-    x = node.operand(0)
-    shape = context.type(x).shape
+    shape = context.shape
     axes = fronts(node.ints("axes", tuple(range(len(shape)))), len(shape))
     coordinates = node.string("coordinate_transformation_mode", "half_pixel")
     require(coordinates in get_args(Coordinates), f"coordinate_transformation_mode {coordinates!r} is not known")
@@ -75,7 +74,7 @@ def resize(context: Context, node: Node) -> str:
         extrapolation=node.float("extrapolation_value", 0.0) if roi else 0.0,
         antialias=node.flag("antialias", False),
     )
-    return context.add(op, x)
+    return context.add(op)
 
 
 def _grid(
