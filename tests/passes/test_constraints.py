@@ -129,13 +129,22 @@ def test_each_limit_gives_its_reason(graph: Graph, target: dict[str, Any], reaso
     assert any(reason in line for line in found), found
 
 
-def test_weights_that_are_computed_are_refused() -> None:
-    graph = small()
-    name = constant_of(graph, "e", 1)
+@pytest.mark.parametrize(
+    ("make", "result", "operand", "reason"),
+    [
+        (small, "e", 1, "%e: npu.reduce_sum: multiplier %{} is computed, a constant wanted"),
+        (every_op, "resized", 1, "%resized: npu.resize_linear: operand i16[4,3] is computed, a constant wanted"),
+    ],
+)
+def test_constants_that_are_computed_are_refused(
+    make: Callable[[], Graph], result: str, operand: int, reason: str
+) -> None:
+    graph = make()
+    name = constant_of(graph, result, operand)
     constants = {key: constant for key, constant in graph.constants.items() if key != name}
     inputs = {**graph.inputs, name: graph.constants[name].type}
     computed = verify(replace(graph, constants=constants, inputs=inputs))
-    assert f"%e: npu.reduce_sum: multiplier %{name} is computed, a constant wanted" in list(violations(computed, NPU))
+    assert reason.format(name) in list(violations(computed, NPU))
 
 
 def test_every_rule_is_written_down_once() -> None:
