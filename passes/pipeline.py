@@ -90,7 +90,8 @@ class Pass:
         for name, parameter in parameters(self.function).items():
             if name not in arguments and (parameter.default is FOUND or parameter.default is parameter.empty):
                 makers = [other for other, factory in CATALOGUE.items() if name in factory().gives]
-                remedy = f"give it as an option, or run {makers[0]} before" if makers else f"give it (--{name})"
+                remedy = f"give it as an option, or run {makers[0]} before" if makers else "give it"
+                remedy += " (--data)" if name == "data" else ""
                 raise PassError(f"{self.name}: no {name}; {remedy}")
         return arguments
 
