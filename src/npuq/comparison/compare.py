@@ -35,7 +35,7 @@ class Difference(Layer):
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of both sides: its names, the order of its axes in the tested one, the reference's least number."""
+    """A value of both sides by its names; `order` has its axes in the tested one, `least` bounds the reference's."""
 
     name: str
     tested: str

@@ -18,8 +18,8 @@ from .sides import Layer
 class Divergence(Layer):
     """The first instruction of a program whose integers differ from the other side's, behind `agreeing` equal values.
 
-    `position` and `values` are those of the first difference, in `sample`; `count` of `elements` over all samples
-    differ, by at most `greatest`. Where `types` differ, nothing is counted.
+    `position` and `values`, here and there, are those of the first difference, in `sample`; `count` of `elements` over
+    all samples differ, by at most `greatest`. Where `types` differ, nothing is counted.
     """
 
     agreeing: int

@@ -43,7 +43,8 @@ def verify_import(
 
     `data` is as `npuq.quantize` takes it, random numbers by default; the rest is as for `npuq.load`. The reference is
     the framework itself, onnxruntime for ONNX, OpenCV for Caffe. Raises `NpuqError` where it is not installed, and
-    where a difference exceeds `tolerance`, a share of the output's range, with the first layer that differs.
+    where a difference exceeds `tolerance`, a share of the output's range, by default the reference's own; the error
+    names the first layer that differs.
     """
     reference = reference_of(source, shapes, channels_first=channels_first, **options)
     return compare_with_original(graph, reference, data, tolerance=tolerance)

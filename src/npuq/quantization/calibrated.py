@@ -63,9 +63,9 @@ def calibrate(
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """A canonical float graph, `source`, and the graph that was calibrated, with the findings of the passes: `found`.
+    """A canonical float graph, `source`, whose nodes have the user's names, and its calibration.
 
-    Equalized channels and names that the user did not give are in the latter alone.
+    `found` has the findings of the passes, and the graph that they saw: `source` with equalized channels.
     """
 
     source: Graph
