@@ -94,6 +94,7 @@ class Calibrated:
     ) -> Quantized:
         """Make the integer graph; `precision` and `options` replace those of the recipe.
 
+        An op that is fused into a node must have the node's precision, unless it was calibrated with another one.
         Raises `NpuqError` for options that calibration itself depends on.
         """
         target, recipe = self.target, self._with(options)
