@@ -179,11 +179,17 @@ def _wide(
     them away, and would show the steps of the others; weights of fewer bits make greater steps of their own.
     """
     wide: set[str] = set()
+
+    def is_only_for(node: Node, user: Node) -> bool:
+        """Whether a computing node's result has 16 bits and a single user."""
+        computes = roles[node.result].kind is Kind.COMPUTE and held.get(node.result) == (16,)
+        return computes and graph.only_user(node.result) is user
+
     for node in graph.nodes:
         if not isinstance(node.op, (LayerNorm, RmsNorm)) or roles[node.results[0]].kind is not Kind.COMPUTE:
             continue
         total = graph.producers.get(node.operands[0])
-        if total is None or not isinstance(total.op, Add) or not _only_for(graph, roles, held, total, node):
+        if total is None or not isinstance(total.op, Add) or not is_only_for(total, node):
             continue
         if variance_fraction(graph.types[node.operands[1]].size, WIDE_BITS) < 0:
             continue
@@ -194,18 +200,10 @@ def _wide(
             for one in products
             if isinstance(one.op, MatMul)
             and is_weight(graph, one, 1)
-            and _only_for(graph, roles, held, one, total)
+            and is_only_for(one, total)
             and target.width(16).weight_dtype(precision.weight_bits(one)).bits == 16
         )
     return frozenset(wide)
-
-
-def _only_for(
-    graph: Graph, roles: Mapping[str, Role], held: Mapping[str, tuple[int, ...]], node: Node, user: Node
-) -> bool:
-    """Whether a computing node's result has 16 bits and a single user."""
-    alone = graph.only_user(node.result) is user and roles[node.result].kind is Kind.COMPUTE
-    return alone and held.get(node.result) == (16,)
 
 
 CLAMPS = (Relu, Clip)

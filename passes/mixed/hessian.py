@@ -11,7 +11,7 @@ import numpy as np
 
 from npuq.ir import NpuqError, compiler_options, parameters
 
-from .points import Point, instrumented, measured_values
+from .points import instrumented
 from .variants import NARROW, Variants, on_grid
 
 Loss = Callable[..., Any]
@@ -70,18 +70,15 @@ def predicted_rise(
 
 def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[..., jax.Array]:
     """The rise at each point as a function of one sample, its label, and a random key."""
-    units, points = variants.units, variants.points
-    function = instrumented(units, points, measured_values(units.graph))
-    known, powers = parameters(units.graph), variants.powers
-    index_of = {point: index for index, point in enumerate(points)}
+    function = instrumented(variants.units, variants.points)
+    known, powers = parameters(variants.units.graph), variants.powers
 
     def run(inputs: Sequence[jax.Array], label: Any, key: jax.Array) -> jax.Array:
         zeros: Arrays = {}
         steps: Arrays = {}
 
-        def look(point: Point, name: str, x: jax.Array) -> jax.Array:
-            index = index_of[point]
-            if not variants.is_bias(point, name):
+        def look(index: int, name: str, x: jax.Array) -> jax.Array:
+            if not variants.is_bias(variants.points[index], name):
                 zeros[_key(index, name)] = jnp.zeros_like(x)
                 steps[_key(index, name)] = _step(variants, index, name, x)
             return x
@@ -89,8 +86,8 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
         exact = function(known, inputs, look)
 
         def risen(deltas: Arrays) -> jax.Array:
-            def move(point: Point, name: str, x: jax.Array) -> jax.Array:
-                key = _key(index_of[point], name)
+            def move(index: int, name: str, x: jax.Array) -> jax.Array:
+                key = _key(index, name)
                 return x + deltas[key] if key in deltas else x
 
             outputs = function(known, inputs, move)
@@ -103,7 +100,7 @@ def _for_one(variants: Variants, loss: Loss | None, probes: int) -> Callable[...
             return found
 
         traces = hessian_traces(risen, zeros, lambda probe: _signs(probe, steps, zeros), jax.random.split(key, probes))
-        rises = jnp.zeros(len(points), jnp.float32)
+        rises = jnp.zeros(len(variants.points), jnp.float32)
         for name, trace in traces.items():
             rises = rises.at[int(name.split()[0])].add(trace / 2)
         return rises

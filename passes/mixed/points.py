@@ -38,7 +38,7 @@ class Point:
     value: str = ""
 
 
-Touch = Callable[[Point, str, jax.Array], jax.Array]
+Touch = Callable[[int, str, jax.Array], jax.Array]
 Instrumented = Callable[[Parameters, Sequence[jax.Array], Touch], Arrays]
 
 
@@ -89,13 +89,12 @@ def origin_of(units: Units, value: str) -> str:
     return value
 
 
-def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -> Instrumented:
-    """The float graph as a function of (parameters, inputs, touch) to the values of `wanted`.
+def instrumented(units: Units, points: Sequence[Point]) -> Instrumented:
+    """The float graph as a function of (parameters, inputs, touch) to the measured values; pure where `touch` is.
 
-    Every value at a point passes through `touch(point, name of the value, array)`. The function is pure where `touch`
-    is, and can be jitted, differentiated and vmapped.
+    Every value at a point passes through `touch(index of the point, name of the value, array)`.
     """
-    graph, there = units.graph, frozenset(points)
+    graph, index_of = units.graph, {point: index for index, point in enumerate(points)}
     unit_of = {member: unit.name for unit in units for member in unit.members}
     known = {member: known_values(graph, graph.producers[member]) for member in unit_of}
 
@@ -104,8 +103,8 @@ def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -
             result = node.results[0]
             if result not in unit_of or (place is Place.KNOWN) != (name in known[result]):
                 return array
-            point = Point(place, unit_of[result], "" if place is Place.KNOWN else name)
-            return touch(point, name, array) if point in there else array
+            index = index_of.get(Point(place, unit_of[result], "" if place is Place.KNOWN else name))
+            return array if index is None else touch(index, name, array)
 
         def compute(node: Node, operands: Sequence[jax.Array]) -> Any:
             pairs = zip(node.operands, operands, strict=True)
@@ -115,7 +114,7 @@ def instrumented(units: Units, points: Sequence[Point], wanted: Sequence[str]) -
         def change(name: str, array: jax.Array) -> jax.Array:
             return at(Place.MADE, graph.producers[name], name, array)
 
-        return function(graph, wanted, compute=compute, change=change)(parameters, inputs)
+        return function(graph, measured_values(graph), compute=compute, change=change)(parameters, inputs)
 
     return run
 

@@ -134,13 +134,11 @@ class Variants:
 
     @cached_property
     def _run(self) -> Callable[..., Arrays]:
-        touched = instrumented(self.units, self.points, measured_values(self.units.graph))
-        index_of = {point: index for index, point in enumerate(self.points)}
+        touched = instrumented(self.units, self.points)
 
         def run(known: Any, inputs: Any, grids: jax.Array, constants: Any, narrow: jax.Array) -> Arrays:
-            def touch(point: Point, name: str, x: jax.Array) -> jax.Array:
-                index = index_of[point]
-                if point.place is Place.KNOWN:
+            def touch(index: int, name: str, x: jax.Array) -> jax.Array:
+                if self.points[index].place is Place.KNOWN:
                     wide, small = constants[index][name]
                     return jnp.where(narrow[index], small, wide)
                 return on_grid(x, grids[index, narrow[index].astype(jnp.int32)])
