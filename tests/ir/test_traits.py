@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -46,7 +45,7 @@ def drawn(example: Example, seed: int = 0) -> list[np.ndarray]:
 def evaluated(op: Op, operands: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
     """The results as arrays."""
     with jax.enable_x64(True):
-        found = op.evaluate(*map(jnp.asarray, operands))
+        found = jax.jit(op.evaluate)(*operands)
         return tuple(map(np.asarray, found if isinstance(found, tuple) else (found,)))
 
 

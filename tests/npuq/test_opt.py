@@ -37,6 +37,7 @@ def test_a_chain_of_text_quantizes_the_demo_net_bit_for_bit(run: Run, tmp_path: 
     assert opt.read_bytes() == quantize.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.zoo
 def test_a_chain_of_text_quantizes_mobilenet_v2_bit_for_bit(run: Run, tmp_path: Path) -> None:
     bench = data.load("mobilenet_v2")

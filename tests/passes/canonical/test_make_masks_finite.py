@@ -128,7 +128,8 @@ def test_masked_attention_quantizes(way: str) -> None:
     samples = list(zip(X, PADDED, strict=True)) if "padded" in graph.inputs else [(x,) for x in X]
     exact = np.stack([session.run(None, dict(zip(graph.inputs, one, strict=True)))[0] for one in samples])
     for form in (graph, canonicalize()(graph)):
-        found = np.stack([evaluate(form)(*one)[0] for one in samples])
+        run = evaluate(form)
+        found = np.stack([run(*one)[0] for one in samples])
         np.testing.assert_allclose(found, exact, atol=1e-4 * np.ptp(exact))
     quantized = npuq.quantize(graph, samples)
     assert quantized.scaled.notes == quantized.wide_ranges == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -288,7 +289,15 @@ def samples(graph: Graph, count: int = 3) -> list[list[np.ndarray]]:
 
 
 def exact_ranges(graph: Graph, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """The extremes of every value over the samples, finite."""
+    """The extremes of values over the samples, finite."""
+    found = extremes(graph)
+    return {name: found[name] for name in names}
+
+
+@lru_cache(maxsize=1)
+def extremes(graph: Graph) -> dict[str, tuple[float, float]]:
+    """Those of all float values, computed once for all targets."""
+    names = [name for name, type_ in graph.types.items() if type_.dtype is DType.F32 and name not in graph.constants]
     run = evaluate(graph, names)
     found = [[np.asarray(value) for value in run(*sample)] for sample in samples(graph)]
     finite = [np.concatenate([np.nan_to_num(row[i]).ravel() for row in found]) for i in range(len(names))]
