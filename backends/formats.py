@@ -111,5 +111,5 @@ def find_format(path: Path, name: str | None = None) -> Format:
     for one in FORMATS:
         if one.name == name if name is not None else one.suffix == path.suffix:
             return one
-    wrong = f"{path}: files of kind {path.suffix!r} are not written" if name is None else f"there is no format {name!r}"
+    wrong = f"{path}: {path.suffix!r} files cannot be written" if name is None else f"there is no format {name!r}"
     raise NpuqError(f"{wrong}; there are {', '.join(f'{one.name} ({one.suffix})' for one in FORMATS)}")

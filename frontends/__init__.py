@@ -113,7 +113,7 @@ def recognize(source: Any) -> str:
         suffix = path.suffix
         if suffix in SUFFIXES:
             return SUFFIXES[suffix]
-        kind = f"{source}: files of kind {suffix!r}"
+        kind = f"{source}: {suffix!r} files"
     else:
         for cls in type(source).__mro__:
             package = cls.__module__.partition(".")[0]
@@ -122,7 +122,7 @@ def recognize(source: Any) -> str:
         if callable(source):
             return "jax"
         kind = f"objects of type {type(source).__name__}"
-    raise NpuqError(f"{kind} are not read; wanted is one of {', '.join(SUFFIXES)}")
+    raise NpuqError(f"{kind} cannot be read; supported are {', '.join(SUFFIXES)}")
 
 
 def _loaded(outcome: Outcome) -> Graph:

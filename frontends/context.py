@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from npuq.ir import Builder, DType, Op, RuleError, TensorType, ops, require, results_of
+from npuq.ir.ops.window import Pads as Pads
 
 EAGER = 1 << 14
 """Constants up to this many elements are folded at import, larger ones by fold-constants."""
@@ -20,7 +21,6 @@ LARGEST = 1 << 31
 """The greatest number of elements of a value."""
 
 Ints = tuple[int, ...]
-Pads = tuple[tuple[int, int], ...]
 Floats = tuple[float, ...]
 Float = float
 T = TypeVar("T")

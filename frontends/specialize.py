@@ -70,12 +70,12 @@ def fitting(described: str, dtype: np.dtype[Any], sizes: Sequence[int | str] | N
 def near(name: str, known: Iterable[str]) -> str:
     """Text with the known names similar to an unknown one."""
     names = list(known)
-    return f"near it are {', '.join(get_close_matches(name, names, n=3) or names[:3])}"
+    return f"similar names: {', '.join(get_close_matches(name, names, n=3) or names[:3])}"
 
 
 def require_value(name: str, known: Collection[str], inputs: Collection[str]) -> None:
     """Raise `RuleError` unless a value can be an output."""
-    what = f"{name!r} is an input, not a value that is computed" if name in inputs else f"there is no value {name!r}"
+    what = f"{name!r} is an input, not a computed value" if name in inputs else f"there is no value {name!r}"
     require(name in known, f"{what}; {near(name, known)}")
 
 

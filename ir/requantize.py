@@ -118,7 +118,7 @@ def _single_half_up(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
 
 
 def _single_half_up_wide(a: jax.Array, m: jax.Array, s: jax.Array) -> jax.Array:
-    """R1 for accumulators to 2**53: drop the product's lowest bits first, which no rounding below them can see."""
+    """R1 for accumulators to 2**53: drop the product's lowest bits first, which do not affect the rounded result."""
     dropped = jnp.clip(s - 2, 0, 22)
     upper = jnp.clip(a >> dropped, -(1 << 31), 1 << 31)
     lower = a & (_one(dropped) - 1)

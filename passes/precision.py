@@ -86,7 +86,7 @@ class Precisions:
         for name in self.nodes:
             if name not in known:
                 near = get_close_matches(name, known, n=3) or known[:3]
-                raise NpuqError(f"precision: {graph.name} has no node {name!r}; near it are {', '.join(near)}")
+                raise NpuqError(f"precision: {graph.name} has no node {name!r}; similar names: {', '.join(near)}")
         for name, precision in (("", self.every), *self.nodes.items()):
             place = f"precision of {name}: " if name else ""
             try:

@@ -168,4 +168,4 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _near(names: list[str]) -> str:
-    return f"near it are {', '.join(names)}; " if names else ""
+    return f"similar names: {', '.join(names)}; " if names else ""

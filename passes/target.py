@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from npuq.ir import DType, NpuqError, require
+from npuq.ir.arithmetic import Interval
 
 FOLDER = Path(__file__).parents[1] / "backends" / "targets"
-Bounds = tuple[int, int]
 Granularity = Literal["channel", "tensor"]
 Rounding = Literal[
     "single_half_up", "tflite_double", "tosa_double", "mul16", "pot_half_up", "pot_half_away", "floor", "half_away"
@@ -42,7 +42,7 @@ class Width:
     activation_dtype: DType
     symmetric: bool
     """Activations have the zero point 0."""
-    activation_range: Bounds
+    activation_range: Interval
     weight_dtypes: tuple[DType, ...]
     """The first is the default; their integers are symmetric: `weight_range`."""
     accumulator_bits: int
@@ -68,7 +68,7 @@ class Width:
         return self.activation_dtype.bits
 
     @property
-    def accumulator_range(self) -> Bounds:
+    def accumulator_range(self) -> Interval:
         return (-(1 << (self.accumulator_bits - 1)), (1 << (self.accumulator_bits - 1)) - 1)
 
     @property
@@ -84,7 +84,7 @@ class Width:
         raise NpuqError(f"{self.bits}-bit activations have no weights of {bits} bits; they have {known}")
 
 
-def weight_range(dtype: DType) -> Bounds:
+def weight_range(dtype: DType) -> Interval:
     """The integers of weights: symmetric, so that their products with activations negate."""
     return (-dtype.range[1], dtype.range[1])
 
@@ -104,7 +104,7 @@ class Target:
     weight_granularity: Granularity
 
     multiplier_bits: int
-    shift_field: Bounds
+    shift_field: Interval
     rescale_pre_shift: int
     """`npu.add` and `npu.requantize` may shift their operands left by up to this first."""
     rounding: Rounding
@@ -126,25 +126,28 @@ class Target:
 
     def __post_init__(self) -> None:
         bits = [width.bits for width in self.widths]
-        require(0 < len(bits) == len(set(bits)), f"widths of {bits} bits, at least one and each once wanted")
-        require(self.multiplier_bits == 31, f"multiplier_bits {self.multiplier_bits}; 31 wanted, fewer are a rounding")
+        require(0 < len(bits) == len(set(bits)), f"widths of {bits} bits; give at least one, each only once")
+        require(
+            self.multiplier_bits == 31,
+            f"multiplier_bits {self.multiplier_bits}; 31 wanted; fewer bits are a rounding",
+        )
         low, high = self.shift_range
         require(2 <= low <= high <= 62, f"shift_field {self.shift_field} means shifts [{low}, {high}], outside [2, 62]")
         require(0 <= self.rescale_pre_shift <= low - 2, f"rescale_pre_shift {self.rescale_pre_shift}, 0 to {low - 2}")
         for name in LAYOUT_OPS:
-            require(name in self.integer_ops, f"integer_ops lacks {name}, which layouts and scales are changed with")
+            require(name in self.integer_ops, f"integer_ops lacks {name}, which changes layouts and scales")
         limits = ("max_rank", "max_window", "max_stride", "max_dilation", "macs_per_cycle", "sram_bytes")
         for name in (*limits, "clock_mhz", "bandwidth_gb_s"):
             require(0 < getattr(self, name) < float("inf"), f"{name} must be positive, not {getattr(self, name)}")
 
     @property
-    def shift_range(self) -> Bounds:
+    def shift_range(self) -> Interval:
         """The whole right shifts s of `y = (acc * M + half) >> s` that a requantization may have."""
         low, high = self.shift_field
         return (low + FRACTION_BITS, high + FRACTION_BITS)
 
     @property
-    def rescale_shift_range(self) -> Bounds:
+    def rescale_shift_range(self) -> Interval:
         """The net shifts of `npu.add` and `npu.requantize`, whose operands may be shifted left first."""
         low, high = self.shift_range
         return (low - self.rescale_pre_shift, high)

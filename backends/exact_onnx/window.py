@@ -17,8 +17,6 @@ from .writer import ExactWriter, emits
 
 NONE = (0, 0, 0, 0)
 
-Pair = tuple[int, int]
-
 
 @emits(Conv2d)
 def conv2d(write: ExactWriter, op: Conv2d) -> None:

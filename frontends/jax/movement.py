@@ -22,7 +22,7 @@ def broadcast_in_dim(equation: Equation) -> str:
 
 @converts("reshape", "squeeze", "expand_dims")
 def reshape(equation: Equation) -> str:
-    require(equation.params.get("dimensions") is None or equation.node.op != "reshape", "dimensions are given")
+    require(equation.params.get("dimensions") is None or equation.node.op != "reshape", "an order of dimensions")
     shape = equation.result().shape
     known = equation.weight(0, lambda array: array.reshape(shape))
     return _with_ones(equation, equation.full(0), shape) if known is None else known

@@ -86,7 +86,7 @@ def loop(walker: Walker, node: Node, bodies: Mapping[str, GraphProto], scope: Sc
     )
     state: Values = node.operands[2:]
     require(len(body.input) == len(state) + 2, f"a body of {len(body.input)} inputs, {len(state) + 2} wanted")
-    require(count is not None or condition is not None, "neither a trip count nor a condition: it never ends")
+    require(count is not None or condition is not None, "neither a trip count nor a condition, so the loop never ends")
     if count is not None:
         _require_bounded(int(count), int(count) * len(body.node))
     rows: list[list[str | None]] = []

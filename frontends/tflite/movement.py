@@ -106,7 +106,7 @@ def strided_slice(operation: Operation) -> str:
         operation.integers(index, what) for index, what in ((1, "begin"), (2, "end"), (3, "strides"))
     )
     require(len(starts) == len(stops) == len(steps), f"{len(starts)} begins, {len(stops)} ends, {len(steps)} strides")
-    require(not options["offset"] and 0 not in steps, f"strides {steps}, or ends as offsets")
+    require(not options["offset"] and 0 not in steps, f"strides {steps}, or ends given as offsets")
     bits = {name: [bool(options[name] >> place & 1) for place in range(len(starts))] for name in MASKS}
     spread = len(shape) - sum(not (new or rest) for new, rest in zip(bits["new"], bits["ellipsis"], strict=True))
     require(sum(bits["ellipsis"]) <= 1 and spread >= 0, f"{len(starts)} slices of {len(shape)} axes")

@@ -84,7 +84,7 @@ def _limit(graph: Graph, node: Node, name: str, limit: float, holds: Mapping[str
 
 
 def _holds(graph: Graph, extremes: Mapping[str, Range]) -> dict[str, Range]:
-    """The extremes of each value, as far as known; the least is `MASKED` where a mask may be added."""
+    """The known extremes of each value; the least is `MASKED` where a mask may be added."""
     found: dict[str, Range] = {}
     for name in graph.types:
         known, node = graph.constant(name), graph.producers.get(name)

@@ -299,7 +299,7 @@ class _Tally:
             self.counts[first : first + len(found)] += found
 
     def merge(self, other: _Tally) -> None:
-        """Take in what another one has counted."""
+        """Add the counts of another tally."""
         both = self.result().merge(other.result())
         (self.minimum, self.maximum), self.zeros = both.range, both.zeros
         self.exponent, self.counts = both.exponent, both.counts.copy()

@@ -1,4 +1,4 @@
-"""What calibration knows of a value: exact integer statistics that merge in any order, saved with their origin."""
+"""The exact integer statistics of a value that merge in any order, saved with their origin."""
 
 from __future__ import annotations
 

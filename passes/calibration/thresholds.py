@@ -32,7 +32,7 @@ LEAST_THRESHOLD = 2.0**-100
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What the integers can say: `bits` wide, either -n to n with zero at 0, or all 2^bits with a zero point."""
+    """The grid of the integers: `bits` wide, either -n to n with zero at 0, or all 2^bits with a zero point."""
 
     bits: int = 8
     symmetric: bool = True
@@ -208,7 +208,7 @@ def least_errors(histogram: Histogram, lows: np.ndarray, highs: np.ndarray, grid
 def _row_by_row(
     judge: Callable[[np.ndarray, np.ndarray], np.ndarray], lows: np.ndarray, highs: np.ndarray
 ) -> np.ndarray:
-    """What `judge` says of all ranges, asked for few at a time."""
+    """Evaluate a function of ranges a few at a time, which bounds the memory."""
     rows = (slice(at, at + ROWS) for at in range(0, len(lows), ROWS))
     return np.concatenate([judge(lows[few], highs[few]) for few in rows])
 
@@ -325,7 +325,7 @@ def candidates(least: int, most: int, number: int = CANDIDATES) -> np.ndarray:
 
 
 def _last_least(errors: np.ndarray) -> int:
-    """Where the error is least; of equals the last, which clips least."""
+    """The index of the least error; of equal ones the last, which clips least."""
     return len(errors) - 1 - int(np.argmin(errors[::-1]))
 
 

@@ -124,7 +124,7 @@ def in_order(order: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _joined(builder: Builder, node: Node, operands: tuple[str, ...]) -> tuple[Op, str] | None:
-    """One op that does, from an earlier operand, what the node and the op before it do; None where there is none."""
+    """One op that replaces the node and the op before it, and its operand; None where there is none."""
     if not isinstance(node.op, (Reshape, Transpose, Cast)):
         return None
     before = builder.producer(operands[0])

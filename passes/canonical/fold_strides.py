@@ -1,4 +1,4 @@
-"""Long windows that step over one channel become short windows over many."""
+"""Replacement of long windows over one channel by short windows over several channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = 64
 
 @graph_pass("fold-strides")
 def fold_strides(graph: Graph) -> Graph:
-    """Turn a conv of one channel, whose window is a multiple of its stride, into one of as many channels as the stride.
+    """Turn a conv of one channel whose window is a multiple of its stride into one with a channel for each step.
 
     Framed transforms of audio are such: a window of 256 with the stride 128 is one of 2 over 128 channels.
     """

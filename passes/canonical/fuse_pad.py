@@ -14,10 +14,9 @@ from npuq.ir.ops.elementwise import Abs, Exp, Maximum
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.reduce import ReduceMax, ReduceMean, Softmax
 from npuq.ir.ops.shape import Concat, Pad, Reshape, Slice, Transpose
+from npuq.ir.ops.window import Pads
 
 from ..pipeline import graph_pass
-
-Pads = tuple[tuple[int, int], ...]
 
 SIGN_KEEPING = (Pad, Reshape, Transpose, Slice, Concat, MaxPool, AveragePool, ReduceMax, ReduceMean)
 """Ops without negative results from operands that are not negative."""
@@ -25,7 +24,7 @@ SIGN_KEEPING = (Pad, Reshape, Transpose, Slice, Concat, MaxPool, AveragePool, Re
 
 @graph_pass("fuse-pad")
 def fuse_pad(graph: Graph) -> Graph:
-    """Let a conv, average_pool or max_pool pad by itself what a constant pad before it pads.
+    """Move a constant pad into the conv, average_pool or max_pool that reads it.
 
     Zeros go into a conv, and into an average_pool that can count them; into a max_pool goes -inf, and zero where
     no element is negative and every window sees one.

@@ -22,7 +22,7 @@ WIDE = (DType.F32, DType.F64, DType.BF16)
 
 @graph_pass("make-masks-finite")
 def make_masks_finite(graph: Graph) -> Graph:
-    """Turn -inf in constants into `MASKED` on ways to softmaxes, and a known choice between it and scores into a sum.
+    """Replace -inf in constants on the way to softmaxes by `MASKED`, and a known choice between it and scores by a sum.
 
     Softmax gives the same, 0 beside any other score; over a row that is masked as a whole it gives NaN before and
     equal shares afterwards. So a softmax stays as it is where its result is asked for NaN. The ways are sums, choices

@@ -11,7 +11,7 @@ from .arithmetic_forms import Formula, recognized, scalar
 
 @graph_pass("recognize-hypot")
 def recognize_hypot(graph: Graph) -> Graph:
-    """Replace sqrt(a * a + b * b) by one op, whose integers need no squares: those of quiet values would all be 0."""
+    """Replace sqrt(a * a + b * b) by one op, which needs no quantized squares: those of small values are 0."""
     return recognized(graph, _hypot)
 
 

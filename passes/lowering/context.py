@@ -31,7 +31,7 @@ class Result:
 
     @classmethod
     def of(cls, node: Node, loc: str) -> Result:
-        """What a quantize makes of its operand."""
+        """The result that a quantize makes."""
         op = node.op
         assert isinstance(op, Quantize)
         return cls(op.quant, op.dtype, op.low, op.high, node.operands[0], loc)

@@ -133,7 +133,7 @@ def _hidden(context: Context, initial: str) -> Result:
     every, last = (_result(context, place) for place in (0, 1))
     if every is not None and last is not None and every.quant != last.quant:
         raise NpuqError(
-            f"scales {every.quant.scale:.6g} of all steps and {last.quant.scale:.6g} of the last, one wanted"
+            f"scales {every.quant.scale:.6g} of all steps and {last.quant.scale:.6g} of the last; they must be equal"
         )
     quant, dtype = context.quant(initial), context.dtype(initial)
     # Where nothing reads the state, it keeps the scale of its initial value.

@@ -10,7 +10,7 @@ import numpy as np
 
 from npuq.ir import DType, Graph, Node, Op, Quantization
 from npuq.ir.ops.conv import Conv, ConvTranspose
-from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d
+from npuq.ir.ops.npu.window import AveragePool2d, Conv2d, MaxPool2d, Pair
 from npuq.ir.ops.pool import AveragePool, MaxPool
 from npuq.ir.ops.shape import Reshape
 
@@ -19,7 +19,6 @@ from .context import Context, Emitted
 from .registry import Lowering, is_known, product_of_scales
 from .tflite import quotient_factors
 
-Pair = tuple[int, int]
 T = TypeVar("T")
 
 

@@ -108,6 +108,7 @@ def _passed_on(graph: Graph, values: Types) -> dict[str, tuple[TensorType, ...]]
                 for name in operands:
                     if graph.only_user(name) is node:
                         known.setdefault(name, known[node.results[0]])
+        movers.reverse()  # a scale passes on along a whole chain, forward or back
     return known
 
 

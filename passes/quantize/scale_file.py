@@ -129,10 +129,10 @@ def given_scales(
     for name, entries in values.items():
         if name not in wanted:
             near = get_close_matches(str(name), list(wanted), n=3) or list(wanted)[:3]
-            raise NpuqError(f"{place}: {graph.name} quantizes no value {name!r}; near it are {', '.join(near)}")
+            raise NpuqError(f"{place}: {graph.name} quantizes no value {name!r}; similar names: {', '.join(near)}")
         at, listed = f"{place}: {name}", entries if isinstance(entries, list) else [entries]
         if not listed:
-            raise NpuqError(f"{at}: no entry; without the name the value is calibrated")
+            raise NpuqError(f"{at}: the entry is empty; without the name the value is calibrated")
         for entry in listed:
             width, quant = _quantization(at, entry, target)
             if quants.get((name, width.bits), quant) != quant:

@@ -73,10 +73,10 @@ def quantize(
         from .quantization.annotated import quantize_annotated
 
         if isinstance(data, Observer):
-            raise NpuqError(f"{graph.name}: the model has scales of its own; give data, no observer")
+            raise NpuqError(f"{graph.name}: the model has its own scales; give data instead of an observer")
         return quantize_annotated(graph, data, chosen, recipe, after_pass=after_pass, progress=progress)
     if data is None and recipe.scales is None:
-        raise NpuqError(f"{graph.name}: no data to calibrate with; name some (--data)")
+        raise NpuqError(f"{graph.name}: no calibration data; give some (--data)")
     calibrated = calibrate(
         graph, data, recipe, target=chosen, every_width=False, after_pass=after_pass, progress=progress
     )

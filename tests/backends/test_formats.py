@@ -45,7 +45,7 @@ def test_the_suffix_decides_and_a_name_overrules_it() -> None:
         (
             "a.pb",
             None,
-            "a.pb: files of kind '.pb' are not written; there are npu (.npuq), exact-onnx (.onnx), qdq-onnx",
+            "a.pb: '.pb' files cannot be written; there are npu (.npuq), exact-onnx (.onnx), qdq-onnx",
         ),
         ("a.npuq", "elf", "there is no format 'elf'; there are npu (.npuq), exact-onnx (.onnx), qdq-onnx (.onnx)"),
     ],

@@ -78,7 +78,7 @@ def test_an_unknown_target_lists_the_known_ones() -> None:
         (
             'activation_dtype = "i16"\nsymmetric = true\nactivation_range = [-32768, 32767]',
             'activation_dtype = "i8"\nsymmetric = true\nactivation_range = [-128, 127]',
-            "widths of [8, 8] bits, at least one and each once wanted",
+            "widths of [8, 8] bits; give at least one, each only once",
         ),
         ("[[widths]]", "[[width]]", "a target has no 'width'; it has name, description, widths"),
         ("[-128, 127]", "[-129, 127]", "activation_range [-129, 127] is not within i8's"),
@@ -91,7 +91,11 @@ def test_an_unknown_target_lists_the_known_ones() -> None:
         ("accumulator_bits = 32", "accumulator_bits = 31", "accumulator_bits 31; 32, 48 or 64 wanted"),
         ("rescale_pre_shift = 20", "rescale_pre_shift = 30", "rescale_pre_shift 30, 0 to 29"),
         ("max_window = 256", "max_window = 0", "max_window must be positive, not 0"),
-        ("multiplier_bits = 31", "multiplier_bits = 16", "multiplier_bits 16; 31 wanted, fewer are a rounding"),
+        (
+            "multiplier_bits = 31",
+            "multiplier_bits = 16",
+            "multiplier_bits 16; 31 wanted; fewer bits are a rounding",
+        ),
     ],
 )
 def test_a_broken_field_is_named_in_one_line(old: str, new: str, reason: str, tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_faults_of_the_source() -> None:
     assert "there is no argument z; the arguments are x" in refused(lambda x: x, shapes={"z": (1,)})
     assert refused(jnp.tanh, inputs=x, shapes={"x": (1,)}) == "tanh: either shapes or example inputs, not both"
     assert refused(3, framework="jax") == "objects of type int are not JAX functions"
-    assert refused(3).startswith("objects of type int are not read; wanted is one of .onnx, ")
+    assert refused(3).startswith("objects of type int cannot be read; supported are .onnx, ")
     assert refused(lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), inputs=x).endswith(
         "cond: a branch that is chosen by the inputs; only constant conditions can be translated"
     )

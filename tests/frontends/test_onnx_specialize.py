@@ -62,11 +62,14 @@ def test_what_no_output_needs_is_no_problem() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"values": {"rat": 1}}, "choice: there is no input 'rat'; near it are rate"),
+        ({"values": {"rat": 1}}, "choice: there is no input 'rat'; similar names: rate"),
         ({"values": {"rate": 1.5}}, "choice: input rate: i64[] does not hold 1.5"),
         ({"values": {"rate": [1, 2]}}, "choice: input rate: i64[] cannot be fixed to a value of shape (2,)"),
-        ({"outputs": ["rate"]}, "choice: 'rate' is an input, not a value that is computed; near it are is_fast, a, y"),
-        ({"outputs": ["yy"]}, "choice: there is no value 'yy'; near it are y"),
+        (
+            {"outputs": ["rate"]},
+            "choice: 'rate' is an input, not a computed value; similar names: is_fast, a, y",
+        ),
+        ({"outputs": ["yy"]}, "choice: there is no value 'yy'; similar names: y"),
     ],
     ids=str,
 )

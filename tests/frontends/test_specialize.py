@@ -57,12 +57,12 @@ def test_what_no_output_needs_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("values", "outputs", "message"),
     [
-        ({"rows": 1}, [], "net: there is no input 'rows'; near it are row"),
+        ({"rows": 1}, [], "net: there is no input 'rows'; similar names: row"),
         ({"row": 0.5}, [], "net: input row: i64[] does not hold 0.5"),
         ({"gain": [1, 2]}, [], "net: input gain: f32[1] cannot be fixed to a value of shape (2,)"),
-        ({}, ["x"], "net: 'x' is an input, not a value that is computed; near it are picked, shifted, scaled"),
-        ({}, ["shift"], "net: there is no value 'shift'; near it are shifted"),
-        ({}, ["w"], "net: there is no value 'w'; near it are picked, shifted, scaled"),
+        ({}, ["x"], "net: 'x' is an input, not a computed value; similar names: picked, shifted, scaled"),
+        ({}, ["shift"], "net: there is no value 'shift'; similar names: shifted"),
+        ({}, ["w"], "net: there is no value 'w'; similar names: picked, shifted, scaled"),
     ],
     ids=str,
 )

@@ -22,7 +22,7 @@ KINDS = "bmp, dib, jpeg, jpg, png, webp, pbm, pgm, ppm, tiff, tif, npy or npz"
 def test_arguments(run: Run, files: Files, tmp_path: Path) -> None:
     help_ = "; see npuq --help"
     assert told(run("quantise")) == f"No such command 'quantise'. Did you mean 'quantize'?{help_}"
-    assert told(run("quantize", files.model)).endswith(": no data to calibrate with; name some (--data)")
+    assert told(run("quantize", files.model)).endswith(": no calibration data; give some (--data)")
     assert told(run("check", files.model, "--colour")) == f"No such option: --colour{help_}"
     base = ("quantize", files.model, "--data", files.data, "-o", tmp_path / "out")
     assert told(run(*base, "--shape", "x=1,3")) == "--shape x=1,3: a name and sizes wanted, as in x:1,3,224,224"
@@ -50,9 +50,9 @@ def test_paths(run: Run, files: Files, tmp_path: Path) -> None:
     assert told(run("compare", files.model, gone, "--data", files.data)) == no_file
     quantize = ("quantize", files.model, "-o", tmp_path / "out", "--data")
     assert told(run(*quantize, gone)) == f"{no_file} or folder"
-    empty = f"{tmp_path}/empty: no images or arrays, the folder is empty; wanted are {KINDS}"
+    empty = f"{tmp_path}/empty: no images or arrays, the folder is empty; supported are {KINDS}"
     assert told(run(*quantize, tmp_path / "empty")) == empty
-    assert told(run("inspect", files.data)).endswith("files of kind '.npy' are not read; wanted is .onnx, .ir or .npuq")
+    assert told(run("inspect", files.data)).endswith("'.npy' files cannot be read; supported are .onnx, .ir or .npuq")
     assert sorted(os.listdir(tmp_path)) == ["data.npy", "empty", "small.onnx"]
 
 
@@ -147,7 +147,7 @@ def test_results_that_do_not_fit_their_file(run: Run, files: Files, tmp_path: Pa
         ("run PROGRAM --input DATA -o no/y.npy", "no/y.npy: not written: there is no folder no; make it first"),
         ("emit PROGRAM -o no/e.npuq", "no/e.npuq: not written: there is no folder no; make it first"),
         ("convert MODEL -o no/m.onnx", "no/m.onnx: not written: there is no folder no; make it first"),
-        ("convert MODEL -o m.txt", "m.txt: files of kind '.txt' are not written; wanted is .onnx or .ir"),
+        ("convert MODEL -o m.txt", "m.txt: '.txt' files cannot be written; supported are .onnx or .ir"),
         ("compare MODEL PROGRAM --data DATA -o no/c", "no/c: not written: there is no folder no; make it first"),
         ("compare MODEL PROGRAM --data DATA --sort x", "there is no measure 'x'; there are index, "),
         ("compare MODEL PROGRAM --data DATA --sort alone-rmse", "alone-rmse: the layers were not measured alone; "),

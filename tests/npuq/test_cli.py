@@ -255,7 +255,7 @@ def test_emit_chooses_the_format_by_name(out: Path, run: Run, tmp_path: Path) ->
     listed = "npu (.npuq), exact-onnx (.onnx), qdq-onnx (.onnx)"
     assert (done.code, done.err) == (2, f"npuq: there is no format 'elf'; there are {listed}\n")
     done = run("emit", step, "-o", "e.pb")
-    assert (done.code, done.err) == (2, f"npuq: e.pb: files of kind '.pb' are not written; there are {listed}\n")
+    assert (done.code, done.err) == (2, f"npuq: e.pb: '.pb' files cannot be written; there are {listed}\n")
 
 
 def test_a_format_is_one_row(run: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +299,7 @@ def test_compare_reads_the_reference_as_quantize_did(run: Run, files: Files, tmp
     assert (done.code, done.err) == (0, "")
     assert {"r", "p", "y"} <= {line.split()[0] for line in done.out.splitlines()}
     refused = run("compare", *reversed(sides), "--data", files.data, "--value", "gain:2")
-    assert refused.err == f"npuq: {sides[1]}: values given, but it is no framework's model\n"
+    assert refused.err == f"npuq: {sides[1]}: values given, but it is not a model of a framework\n"
     refused = run("emit", sides[1], "-o", tmp_path / "e.npuq", "--shape", "x:1,3,8,8")
     assert "shapes given, but those of .npuq files are fixed; leave them out (--shape)" in refused.err
 

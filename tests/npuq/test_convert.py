@@ -56,7 +56,7 @@ def test_the_other_file_is_named_by_an_option(run: Run, architecture: Path, tmp_
 
 def test_a_framework_is_named_where_the_suffix_is_not_telling(run: Run, architecture: Path, tmp_path: Path) -> None:
     source = architecture.rename(tmp_path / "net.txt")
-    assert "files of kind '.txt' are not read" in run("convert", source, "-o", tmp_path / "a.onnx").err
+    assert "'.txt' files cannot be read" in run("convert", source, "-o", tmp_path / "a.onnx").err
     assert run("convert", source, "--framework", "caffe", "-o", tmp_path / "a.onnx").code == 0
     done = run("convert", source, "--framework", "theano", "-o", tmp_path / "a.onnx")
     assert done.err.startswith("npuq: there is no framework 'theano'; there are onnx, ")
@@ -81,7 +81,7 @@ layer { name: "sum" type: "Eltwise" bottom: "c" bottom: "s" top: "sum" }
 
 def test_kinds_that_are_not_written(run: Run, architecture: Path, tmp_path: Path) -> None:
     done = run("convert", architecture, "-o", tmp_path / "a.txt")
-    assert (done.code, done.err.splitlines()[-1].endswith("wanted is .onnx or .ir")) == (2, True)
+    assert (done.code, done.err.splitlines()[-1].endswith("supported are .onnx or .ir")) == (2, True)
 
 
 def test_weights_that_a_format_does_not_have(run: Run, tmp_path: Path) -> None:

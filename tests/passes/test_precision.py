@@ -125,7 +125,7 @@ def test_min_max_of_16_bits_has_headroom_whether_asked_for_or_not() -> None:
         ({"bits": 4}, "npu has no activations of 4 bits; it has 8 and 16"),
         ({"weight_bits": 16}, "8-bit activations have no weights of 16 bits; they have 8, 4"),
         ({"method": "best"}, "there is no calibration method 'best'; there are min_max, percentile, mse, kl, kl_v2"),
-        ({"precision": {"aa": Precision(16)}}, "precision: mixed has no node 'aa'; near it are a"),
+        ({"precision": {"aa": Precision(16)}}, "precision: mixed has no node 'aa'; similar names: a"),
         ({"precision": {"a": Precision(5)}}, "precision of a: npu has no activations of 5 bits; it has 8 and 16"),
         ({"precision": {"c": Precision(method="m")}}, "precision of c: there is no calibration method 'm'; there are"),
     ],

@@ -59,7 +59,7 @@ def test_white_space_and_spelling_are_free() -> None:
         (
             "fold-constants | fuse-batchnorm",
             "fold-constants | ^fuse-batchnorm: there is no pass 'fuse-batchnorm'; "
-            "near it are fuse-batch-norm, fuse-bias; npuq passes lists all",
+            "similar names: fuse-batch-norm, fuse-bias; npuq passes lists all",
         ),
         ("drop-identity{fast=True}", "drop-identity{^fast=True}: drop-identity has no option fast; it has none"),
         ("lower-to-integer{lut_len=9", "lower-to-integer{lut_len=9^: ',' wanted"),

@@ -31,12 +31,12 @@ Data = Annotated[
     ),
 ]
 OptionalData = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR|FILE", help="As of quantize; by default a dump's own.")
+    Path | None, typer.Option("--data", metavar="DIR|FILE", help="As --data of quantize; by default a dump's own.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Show every layer.")]
 Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
 Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.")]
-Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these.")]
+Names = Annotated[str | None, typer.Option(metavar="A,B", help="Show only these.")]
 Side = Annotated[Path, typer.Argument(help="A model of any framework, .ir, .npuq, or the folder of a dump.")]
 Dump = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write all values as .npy: folders float, fake-quant, integer.")
@@ -50,7 +50,10 @@ Opset = Annotated[int, typer.Option(help="The opset of the QDQ model, 13 or late
 Percentile = Annotated[float, typer.Option(help="The share that the method of this name keeps.")]
 Effort = Annotated[
     str,
-    typer.Option(help="minimal (0): calibration alone; standard (1): corrected biases; high (2): equalized channels."),
+    typer.Option(
+        help="minimal (0): calibration alone; standard (1): corrected biases; high (2): equalized channels and"
+        " learned 4-bit weights."
+    ),
 ]
 Recipe = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A .toml or .json file of options; flags replace them.")

@@ -1,4 +1,4 @@
-"""Commands that make one file of another: other formats, what passes leave, and the results of programs."""
+"""Commands that turn one file into another: format conversion, passes, and running programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def convert(
 
 
 def emit(
-    graph: Annotated[Path, typer.Argument(help="A quantized graph: .ir text, QDQ .onnx file or .npuq program.")],
+    graph: Annotated[
+        Path,
+        typer.Argument(help="A quantized graph: .ir text, .npuq program, or model with scales."),
+    ],
     output: Out,
     format_: Annotated[
         str | None, typer.Option("--format", help="npu, exact-onnx or qdq-onnx.", show_default="as the suffix says")

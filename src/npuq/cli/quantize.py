@@ -24,7 +24,10 @@ def quantize(
     target: flags.Target = "npu",
     method: Annotated[
         str | None,
-        typer.Option(help="min_max, percentile, mse, kl or kl_v2.", show_default="kl_v2; of 16 bits min_max x 1.5"),
+        typer.Option(
+            help="min_max, percentile, mse, kl or kl_v2.",
+            show_default="kl_v2; high effort mse; 16 bits min_max x 1.5",
+        ),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="The width of activations: 8 or 16.", show_default="8")] = None,
     weight_bits: Annotated[

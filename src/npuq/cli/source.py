@@ -79,7 +79,7 @@ class Source:
         given = {"shape": self.shapes, **self.options, "channels_first": self.channels_first}
         for name, value in given.items():
             if value:
-                raise NpuqError(f"{self.path}: {name.replace('_', '-')} given, but it is no framework's model")
+                raise NpuqError(f"{self.path}: {name.replace('_', '-')} given, but it is not a model of a framework")
         return read_side(self.path)
 
     def original(self) -> Original:

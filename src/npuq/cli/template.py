@@ -16,11 +16,11 @@ def template(
     model: Source,
     output: Out,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR|FILE", help="As of quantize; initial and iohigh need none.")
+        Path | None, typer.Option(metavar="DIR|FILE", help="As --data of quantize; initial and iohigh need none.")
     ] = None,
     strategy: Annotated[str, typer.Option(help="initial, iohigh, hawq, optimal or auto.")] = "initial",
     ratio: Annotated[float, typer.Option(help="The share of narrow ops, or of what they save.")] = 0.5,
-    sqnr: Annotated[float | None, typer.Option(metavar="DB", help="What auto shall reach at the outputs.")] = None,
+    sqnr: Annotated[float | None, typer.Option(metavar="DB", help="The output SQNR that auto must reach.")] = None,
     saving: Annotated[str, typer.Option(help="What the ratio counts: ops, cycles or bytes.")] = "ops",
     target: Target = "npu",
     method: Annotated[str, typer.Option(help="The method of narrow ops.")] = "kl_v2",
@@ -36,8 +36,8 @@ def template(
 ) -> None:
     """Write a mixed-precision template: a width and a calibration method for every op, chosen by a strategy.
 
-    `npuq quantize --template` reads it. --lut-len, --percentile and --effort are used to measure: give quantize the
-    same.
+    `npuq quantize --template` reads it. The measurements use --lut-len, --percentile and --effort: give quantize the
+    same ones.
     """
     from npuq.backends.write_file import write_file
     from npuq.cli import tables as show

@@ -83,7 +83,7 @@ class DumpSide:
 
     def reader(self, names: Sequence[str]) -> Read:
         """The dumped values."""
-        return reader(self.dump, {name: self.type(name) for name in names}, self.dump.results)
+        return reader({name: self.type(name) for name in names}, self.dump.results)
 
     def _fits(self, value: Dumped) -> bool:
         shape = self.other[value.name].shape if value.name in self.other else None
@@ -93,7 +93,7 @@ class DumpSide:
 Side = GraphSide | DumpSide
 
 
-def reader(dump: Dump, types: Mapping[str, TensorType], values: Mapping[str, Dumped]) -> Read:
+def reader(types: Mapping[str, TensorType], values: Mapping[str, Dumped]) -> Read:
     """Values of a dump by run."""
     arrays = {name: values[name].read().reshape(-1, *type_.shape) for name, type_ in types.items()}
 
@@ -113,7 +113,7 @@ def recorded_inputs(dump: Dump, types: Mapping[str, TensorType]) -> Iterator[Arr
     if lacking:
         raise NpuqError(f"{dump.folder}: it does not hold the input {lacking[0]!r}; give --data")
     known = {name: value.type for name, value in dump.inputs.items() if value.type is not None}
-    read = reader(dump, {name: known[name] for name in types}, dump.inputs)
+    read = reader({name: known[name] for name in types}, dump.inputs)
     for index in range(samples_of(dump)):
         yield read(index, (), ())
 

@@ -67,7 +67,7 @@ def _files_of(folder: Path) -> list[Path]:
     arrays = [file for file in files if _suffix(file) in ARRAYS]
     if not images and not arrays:
         found = f"{len(files)} files of other kinds" if files else "the folder is empty"
-        raise NpuqError(f"{folder}: no images or arrays, {found}; wanted are {', '.join(IMAGES)}, npy or npz")
+        raise NpuqError(f"{folder}: no images or arrays, {found}; supported are {', '.join(IMAGES)}, npy or npz")
     if images and arrays:
         raise NpuqError(f"{folder}: {len(images)} images and {len(arrays)} arrays; keep one kind in the folder")
     return images or arrays
@@ -146,7 +146,7 @@ def _convert(array: np.ndarray, name: str, type_: TensorType, place: str, start:
 def _arrays(file: Path, inputs: Inputs) -> Samples:
     """The samples of an .npy or .npz file."""
     if _suffix(file) not in ARRAYS:
-        raise NpuqError(f"{file}: neither an image nor an array; wanted are {', '.join(IMAGES)}, npy or npz")
+        raise NpuqError(f"{file}: neither an image nor an array; supported are {', '.join(IMAGES)}, npy or npz")
     _, count = _align(_load(file, inputs), inputs, str(file))
 
     def read() -> Iterator[Batch]:

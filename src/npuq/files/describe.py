@@ -26,7 +26,7 @@ def describe(path: str | Path) -> str:
         program = PROGRAMS[path.suffix](path)
         return f"{program.disassemble()}\n{program.cost()}"
     kinds = f".onnx, .ir or {', '.join(PROGRAMS)}"
-    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds}")
+    raise NpuqError(f"{path}: {path.suffix!r} files cannot be read; supported are {kinds}")
 
 
 def describe_graph(graph: Graph) -> str:

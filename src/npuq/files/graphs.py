@@ -37,7 +37,7 @@ def read_graph(path: str | Path, shapes: Shapes | None = None) -> Graph:
     if path.suffix in SUFFIXES:
         return load(path, shapes)
     kinds = ", ".join((*SUFFIXES, ".ir"))
-    raise NpuqError(f"{path}: files of kind {path.suffix!r} are not read; wanted is {kinds} or {', '.join(PROGRAMS)}")
+    raise NpuqError(f"{path}: {path.suffix!r} files cannot be read; supported are {kinds} or {', '.join(PROGRAMS)}")
 
 
 def write_graph(path: str | Path, graph: Graph) -> None:
@@ -60,7 +60,7 @@ def require_graph_file(path: Path) -> Format | None:
     known = {one.suffix: one for one in FORMATS if one.level == "fake-quant"}
     if path.suffix not in (*known, ".ir"):
         kinds = " or ".join((*known, ".ir"))
-        raise NpuqError(f"{path}: files of kind {path.suffix!r} are not written; wanted is {kinds}")
+        raise NpuqError(f"{path}: {path.suffix!r} files cannot be written; supported are {kinds}")
     return known.get(path.suffix)
 
 

@@ -71,7 +71,7 @@ def make_report(network: Quantized, progress: Progress) -> Report:
 
 
 def _warnings(network: Quantized) -> Iterator[str]:
-    """Reasons why all figures of the report mean little."""
+    """Reasons why the figures of the report are not reliable."""
     if not any(isinstance(node.op, Integer) for node in network.graph.nodes):
         yield "nothing in it became integers; what it computes runs in float on the host"
     statistics = network.statistics

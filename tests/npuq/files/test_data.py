@@ -160,7 +160,7 @@ def test_a_number_that_is_not_finite_is_found(tmp_path: Path, value: float) -> N
 
 def test_paths_that_hold_no_data(tmp_path: Path) -> None:
     assert complaint(tmp_path / "gone") == f"{tmp_path}/gone: there is no such file or folder"
-    kinds = f"wanted are {', '.join(IMAGES)}, npy or npz"
+    kinds = f"supported are {', '.join(IMAGES)}, npy or npz"
     assert complaint(tmp_path) == f"{tmp_path}: no images or arrays, the folder is empty; {kinds}"
     (tmp_path / "a.txt").write_text("?")
     assert complaint(tmp_path) == f"{tmp_path}: no images or arrays, 1 files of other kinds; {kinds}"

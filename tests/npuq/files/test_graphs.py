@@ -105,7 +105,7 @@ def test_damaged_texts_and_blobs(tmp_path: Path) -> None:
 def test_files_that_are_not_networks(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1")
     with pytest.raises(
-        NpuqError, match=r"a\.txt: files of kind '\.txt' are not read; wanted is \.onnx, .*, \.ir or \.npuq$"
+        NpuqError, match=r"a\.txt: '\.txt' files cannot be read; supported are \.onnx, .*, \.ir or \.npuq$"
     ):
         read_graph(tmp_path / "a.txt")
     with pytest.raises(NpuqError, match=r"gone\.onnx: there is no such file$"):

@@ -86,7 +86,7 @@ def test_scales_of_another_graph_are_noted(graph: Graph, tmp_path: Path) -> None
 
 
 REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
-    ({"rr": {"scale": 1.0}}, "small quantizes no value 'rr'; near it are r"),
+    ({"rr": {"scale": 1.0}}, "small quantizes no value 'rr'; similar names: r"),
     ({"r": {"scale": 0.0}}, "r: scale 0.0, a positive number wanted"),
     ({"r": {"scale": 1.0, "zero_point": 3}}, "r: zero point 3, 0 to 0 wanted"),
     ({"r": {"scale": 1.0, "bits": 7}}, "r: 7 bits; npu has 8, 16"),
@@ -95,7 +95,7 @@ REFUSED: tuple[tuple[Mapping[str, Any], str], ...] = (
     ({"r": {"range": [1]}}, "r: range [1], two finite numbers wanted"),
     ({"r": {"range": [3, -3]}}, "r: range [3, -3] is empty; a lesser and a greater number wanted"),
     ({"r": {"range": [0.0, 0.0]}}, "r: range [0.0, 0.0] is empty; a lesser and a greater number wanted"),
-    ({"r": []}, "r: no entry; without the name the value is calibrated"),
+    ({"r": []}, "r: the entry is empty; without the name the value is calibrated"),
     ({"r": [{"scale": 1.0}, {"scale": 2.0}]}, "r: two entries at 8 bits contradict each other; leave out one"),
     ({"r": {"step": 1.0}}, "r: an object with scale or range wanted, and of bits, scale, zero_point, range nothing"),
 )
