@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..precision import Precision, Precisions
 from ..scales import Range
 from ..target import Target
 from .observe import Observer, observe
-from .samples import Reservoir, Sample, Source, digest_of, read
+from .samples import Reservoir, Source, digest_of, read
 from .statistics import Observed, load_observed
 
 FEW = 8
@@ -60,8 +60,13 @@ def collect_statistics(
     if observer is not None:
         statistics, few = observer.result(), observer.few
         _check(f"{graph.name}: the observer", statistics, graph, values)
+        if file is not None and Path(file).exists():
+            _read(file, graph, values, statistics.data_digest)
+        elif file is not None:
+            statistics.save(file)
     elif file is not None and Path(file).exists():
-        statistics = _read(file, graph, values, None if data is None else few.pass_on(read(graph, data)))
+        digest = None if data is None else digest_of(few.pass_on(read(graph, data)))
+        statistics = _read(file, graph, values, digest)
     elif data is not None:
         statistics = observe(graph, few.pass_on(read(graph, data)), values, means=channels, progress=progress)
         if file is not None:
@@ -75,9 +80,9 @@ def collect_statistics(
     return {"statistics": statistics, "means": statistics.means, "samples": few.samples, "exact": graph}
 
 
-def _read(file: str | Path, graph: Graph, values: Sequence[str], source: Iterator[Sample] | None) -> Observed:
-    """The statistics of a file, which must be of this graph, of these samples, and have all values."""
-    statistics = load_observed(file, text_digest(graph), None if source is None else digest_of(source))
+def _read(file: str | Path, graph: Graph, values: Sequence[str], digest: str | None) -> Observed:
+    """The statistics of a file, which must be of this graph, of data with this digest, and have all values."""
+    statistics = load_observed(file, text_digest(graph), digest)
     _check(str(file), statistics, graph, values)
     return statistics
 

@@ -32,6 +32,9 @@ PIECE = 1 << 16
 LEAST_EXPONENT = -126
 """The finest cell is 2^-126, the smallest normal float32, so that 2^-exponent is a float32 too."""
 
+MOST_PARTS = 256
+"""The most parts that samples fall into: each has a histogram of every value."""
+
 RELEASE = 8
 """The samples after which memory that was freed goes back to the system."""
 
@@ -60,6 +63,8 @@ class Observer:
         f32 = (name for name, type_ in graph.types.items() if type_.dtype is DType.F32 and name not in graph.constants)
         names = tuple(dict.fromkeys(f32 if values is None else values))
         _check(graph, names, bins)
+        if not isinstance(parts, int) or not 1 <= parts <= MOST_PARTS:
+            raise NpuqError(f"calibration: {parts!r} parts; a whole number from 1 to {MOST_PARTS} wanted")
         self.devices = tuple(jax.local_devices() if devices is None else devices)
         if not self.devices:
             raise NpuqError("calibration: no devices; at least one wanted")
@@ -75,7 +80,8 @@ class Observer:
     def add(self, *batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """Count one sample, or a batch of several along the first axis, and give the float outputs.
 
-        Raises NpuqError for arrays that do not fit, and for NaN or infinity in an input or a counted value.
+        Raises NpuqError for arrays that do not fit, and for NaN or infinity in an input or a counted value; the sample
+        is then not counted.
         """
         found = [self._add(sample) for sample in samples(self.graph, [batch])]
         return tuple(np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*found, strict=True))
@@ -83,6 +89,8 @@ class Observer:
     def _add(self, sample: Sample) -> list[np.ndarray]:
         found = self._start(sample, self.devices[0])
         outputs = [np.asarray(found[name]) for name in self.graph.outputs.values()]
+        for name in self.counted:
+            _extremes(self.count, name, np.asarray(found[name]))
         self._count(self.count, sample, dict(found))
         self._sum(found)
         return [np.moveaxis(value, -1, 1) if value.ndim == 4 else value for value in outputs]
@@ -142,13 +150,15 @@ class Observer:
                         sums.add(value)
 
     def merge(self, other: Observer) -> Observer:
-        """The observer of both sets of samples; NpuqError where the graphs, values or parts differ."""
+        """The observer of both sets of samples; NpuqError where the graphs, values, parts or methods differ."""
+        if not isinstance(other, Observer):
+            raise NpuqError(f"{self.graph.name}: an observer merges with observers, not with {type(other).__name__}")
         kinds = [
-            (text_digest(one.graph), one.bins, len(one.parts), tuple(one.parts[0]), tuple(one.sums))
+            (text_digest(one.graph), one.bins, len(one.parts), tuple(one.parts[0]), tuple(one.sums), one.method)
             for one in (self, other)
         ]
         if kinds[0] != kinds[1]:
-            raise NpuqError(f"{self.graph.name}: observers of other graphs, values or parts cannot merge")
+            raise NpuqError(f"{self.graph.name}: observers of other graphs, values, parts or methods cannot merge")
         merged = copy(self)
         merged.parts = [{name: _Tally(self.bins) for name in part} for part in self.parts]
         for part, *both in zip(merged.parts, self.parts, other.parts, strict=True):

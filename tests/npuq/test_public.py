@@ -20,6 +20,7 @@ FUNCTIONS = {
     "Effort.of": "spelling",
     "Observer": "graph, recipe=None, *, target='npu', parts=4, **options",
     "Observer.add": "self, *batch",
+    "Observer.add_all": "self, data, progress=None",
     "Observer.merge": "self, other",
     "Observer.result": "self",
     "Precision": "bits=None, method=None, weight_bits=None",

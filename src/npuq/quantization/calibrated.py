@@ -18,6 +18,7 @@ from npuq.passes.precision import Precision, Precisions
 from npuq.passes.ptq.equalize import EQUALIZED_BITS, by_source, inherited
 from npuq.passes.quantize.insert_fake_quant import Scales
 from npuq.passes.quantize.scale_file import Given
+from npuq.passes.quantize.take_scales import has_scales
 from npuq.passes.target import Target, load_target
 
 from ..comparison.compare import Progress
@@ -41,13 +42,18 @@ def calibrate(
 
     `data`, `recipe`, `target` and `options` are those of `npuq.quantize`. With `every_width` the statistics serve all
     of the target's widths, so that `Calibrated.quantize` can change `bits`. The file `statistics` is read instead of
-    running the data, if it exists, and must be of the same graph and data; otherwise it is written.
+    running the data, if it exists, and must be of the same graph and data; otherwise it is written. Without data, a
+    recipe with `scales` has effort minimal. Raises NpuqError for a graph that has its own scales, and, without data to
+    read twice, for an effort that equalizes channels.
     """
     recipe = replace(recipe or Recipe(), **options)
     chosen = load_target(target)
-    if data is None:
+    _require_float(graph)
+    if data is None and recipe.scales is not None:
         recipe = replace(recipe, effort="minimal")
     recipe.check(graph, chosen)
+    if data is None or isinstance(data, Observer):
+        _require_one_pass(graph, recipe, chosen)
     prepared = recipe.preparation().run(Result(graph), after_pass=after_pass)
     nodes = by_source(recipe.nodes, prepared.graph)
     passes = recipe.calibration(
@@ -158,10 +164,21 @@ class Observer(observe.Observer):
         **options: Unpack[RecipeOptions],
     ) -> None:
         recipe, chosen = replace(recipe or Recipe(), **options), load_target(target)
+        _require_float(graph)
         recipe.check(graph, chosen)
-        if recipe.equalizes(chosen):
-            raise NpuqError(f"{graph.name}: equalization reads each sample twice, an observer once; use npuq.calibrate")
+        _require_one_pass(graph, recipe, chosen)
         canonical, precision = recipe.preparation()(graph), Precisions(recipe.every)
         values, means = observed(canonical, chosen, precision, every_width=True)
         method = precision.method(None, recipe.bits or chosen.default_bits)
         super().__init__(canonical, values, means=means, parts=parts, method=method, keep=LEARNING_SAMPLES)
+
+
+def _require_float(graph: Graph) -> None:
+    if has_scales(graph):
+        raise NpuqError(f"{graph.name}: the model has its own scales; npuq.quantize takes them over")
+
+
+def _require_one_pass(graph: Graph, recipe: Recipe, target: Target) -> None:
+    if recipe.equalizes(target):
+        effort = recipe.chosen_effort.name
+        raise NpuqError(f"{graph.name}: effort {effort} reads each sample twice; give data, or another effort")

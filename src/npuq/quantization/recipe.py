@@ -272,7 +272,7 @@ class Recipe:
             means=self.scales is None or self.chosen_effort.corrects_bias,
             inputs=self.input_dtype is not None,
             every_width=every_width,
-            count=LEARNING_SAMPLES if learns else FEW,
+            count=LEARNING_SAMPLES if learns or every_width else FEW,
         )
         return chain(*passes, collect)
 

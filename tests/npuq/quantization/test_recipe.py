@@ -107,6 +107,33 @@ def test_statistics_are_read_where_they_are_and_belong(tmp_path: Path, monkeypat
         calibrate(net(), DATA[1:], statistics=file)
     with pytest.raises(NpuqError, match="statistics of another graph"):
         calibrate(net(), DATA, statistics=file, mean=1.0)
+    assert calibrate(net(), statistics=file).quantize().graph == one.quantize().graph
+    with pytest.raises(NpuqError, match="effort high reads each sample twice"):
+        calibrate(net(), statistics=file, effort="high")
+
+
+def test_an_observer_writes_and_checks_a_file_as_data_do(tmp_path: Path) -> None:
+    observer, file = npuq.Observer(net()), tmp_path / "net.stats.npz"
+    observer.add(DATA)
+    wanted = calibrate(net(), observer, statistics=file).quantize().program.bytes
+    assert calibrate(net(), DATA, statistics=file).quantize().program.bytes == wanted
+    assert calibrate(net(), observer, statistics=file).quantize().program.bytes == wanted
+    observer.add(DATA[:1])
+    with pytest.raises(NpuqError, match="statistics of another data"):
+        calibrate(net(), observer, statistics=file)
+
+
+def test_one_calibration_learns_rounding_from_all_its_samples() -> None:
+    data = np.random.default_rng(2).normal(size=(40, 6)).astype(np.float32)
+    wanted = npuq.quantize(net(), data, effort="high", weight_bits=4).program.bytes
+    assert calibrate(net(), data, effort="high").quantize(weight_bits=4).program.bytes == wanted
+
+
+def test_a_model_with_scales_is_not_calibrated() -> None:
+    annotated = npuq.quantize(net(), DATA).graph
+    for make in (lambda: calibrate(annotated, DATA), lambda: npuq.Observer(annotated)):
+        with pytest.raises(NpuqError, match=r"the model has its own scales; npuq\.quantize takes them over"):
+            make()
 
 
 @pytest.mark.parametrize("effort", EFFORTS, ids=str)

@@ -58,7 +58,7 @@ def test_merging_is_seeing_both() -> None:
     both = pushed(DATA[:5]).merge(pushed(DATA[5:12]))
     assert dict(both.result()) == dict(pushed(DATA[:12]).result())
     assert both.result().data_digest == pushed(DATA[:12][::-1]).result().data_digest
-    with pytest.raises(NpuqError, match="net: observers of other graphs, values or parts cannot merge"):
+    with pytest.raises(NpuqError, match="net: observers of other graphs, values, parts or methods cannot merge"):
         both.merge(Observer(net(), ["x"]))
 
 
@@ -86,7 +86,22 @@ def test_what_cannot_be_counted_is_refused() -> None:
         observer.add(np.where(np.arange(32).reshape(1, 2, 4, 4) == 3, np.nan, DATA[:1]).astype(np.float32))
     with pytest.raises(NpuqError, match=r"input 'x' is float32\[1, 2, 3\]"):
         observer.add(np.zeros((1, 2, 3), np.float32))
+    with np.errstate(over="ignore"), pytest.raises(NpuqError, match=r"%c, sample 0: .* NaN or infinite"):
+        observer.add(np.float32(3e38) * np.sign(DATA[:1]))
     assert observer.count == 0
+    for sample in DATA[:3]:
+        observer.add(sample[None])
+    assert (dict(observer.result()), observer.result().data_digest) == (
+        dict(pushed(DATA[:3]).result()),
+        pushed(DATA[:3]).result().data_digest,
+    )
+    for parts in (0, -1, 2.5, None, 1000):
+        with pytest.raises(NpuqError, match=f"{parts} parts; a whole number from 1 to 256 wanted"):
+            Observer(net(), parts=parts)  # type: ignore[arg-type]
+    with pytest.raises(NpuqError, match="methods cannot merge"):
+        observer.merge(Observer(net(), method="min_max"))
+    with pytest.raises(NpuqError, match="an observer merges with observers, not with int"):
+        observer.merge(3)  # type: ignore[arg-type]
     with pytest.raises(NpuqError, match="there is no value %z to observe"):
         Observer(net(), ["z"])
 
@@ -98,7 +113,7 @@ def test_an_observer_calibrates_in_the_place_of_its_data(options: dict[str, str]
         observer.add(sample[None])
     wanted = npuq.quantize(net(), DATA[:12], **options)  # type: ignore[arg-type]
     assert npuq.quantize(net(), observer, **options).program.bytes == wanted.program.bytes  # type: ignore[arg-type]
-    with pytest.raises(NpuqError, match="equalization reads each sample twice"):
+    with pytest.raises(NpuqError, match="effort high reads each sample twice; give data, or another effort"):
         npuq.Observer(net(), effort="high")
     with pytest.raises(NpuqError, match="the observer: statistics of another graph; calibrate again"):
         npuq.quantize(net(), observer, mean=1.0)
