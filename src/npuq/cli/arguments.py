@@ -38,6 +38,7 @@ Out = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The f
 Numbers = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="In the units of the data.")]
 Names = Annotated[str | None, typer.Option(metavar="A,B", help="Show only these.")]
 Side = Annotated[Path, typer.Argument(help="A model of any framework, .ir, .npuq, or the folder of a dump.")]
+IntegerSide = Annotated[Path, typer.Argument(help="A program, an integer graph (.ir), or the folder of a dump.")]
 Dump = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write all values as .npy: folders float, fake-quant, integer.")
 ]

@@ -67,7 +67,7 @@ def compare(
 
 
 def diverge(
-    program: flags.Side, other: flags.Side, data: flags.OptionalData = None, shape: flags.Shapes = None
+    program: flags.IntegerSide, other: flags.IntegerSide, data: flags.OptionalData = None, shape: flags.Shapes = None
 ) -> None:
     """Find the first instruction whose integers differ between two programs, or a program and a dump; exit code 3."""
     from npuq.cli import tables as show

@@ -41,10 +41,10 @@ FLAGS = (
     _flag("shape", Shapes),
     _flag("weights", _text("The weights, if they are a file of their own.", "FILE")),
     _flag("framework", _text("The framework, if the file's suffix is not enough.")),
-    _flag("start_nodes", _text("TensorFlow nodes to begin with, instead of its inputs.", "A,B")),
-    _flag("end_nodes", _text("TensorFlow nodes to end with; a .pb file does not name them.", "A,B")),
+    _flag("start_nodes", _text("TensorFlow nodes that become the inputs.", "A,B")),
+    _flag("end_nodes", _text("TensorFlow nodes that become the outputs; a .pb file does not name them.", "A,B")),
     _flag("value", Annotated[list[str] | None, typer.Option(metavar="NAME:X", help="Fix an input; repeatable.")]),
-    _flag("output_name", _text("Values to end with, instead of the outputs.", "A,B")),
+    _flag("output_name", _text("Values that become the outputs.", "A,B")),
     _flag("signature", _text("The signature of a SavedModel, where it has several.", "NAME")),
     _flag("channels_first", Annotated[bool, typer.Option("--channels-first", help="Inputs [N,C,H,W].")], False),
 )
