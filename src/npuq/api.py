@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Unpack
 
 import jax
@@ -20,7 +19,7 @@ from npuq.passes.target import Target, load_target
 from .comparison.compare import Progress
 from .quantization.calibrated import Observer, calibrate
 from .quantization.quantized import Quantized
-from .quantization.recipe import Recipe, RecipeOptions
+from .quantization.recipe import Recipe, RecipeOptions, recipe_of
 
 
 def load(
@@ -68,7 +67,7 @@ def quantize(
     The result depends on the graph, the set of samples and the options alone: not on order, batches or devices.
     """
     chosen = load_target(target)
-    recipe = replace(recipe or Recipe(), **options)
+    recipe = recipe_of(recipe, options)
     if has_scales(graph):
         from .quantization.annotated import quantize_annotated
 

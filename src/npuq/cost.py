@@ -34,6 +34,8 @@ def cost_of(
     if isinstance(network, str | Path):
         network = Program.load(network)
     graph = network.graph if isinstance(network, Program) else network
+    if not isinstance(graph, Graph):
+        raise NpuqError(f"cost_of: {type(network).__name__}, a graph, a program or its file wanted; try its .program")
     if bits is not None and has_scales(graph):
         raise NpuqError(f"{graph.name}: bits {bits}: the network is quantized; leave bits out")
     if isinstance(network, Program):
@@ -48,7 +50,7 @@ def cost_of(
 
 def _estimated(graph: Graph, target: Target, bits: int | None) -> Program:
     """The program of a float graph with a made-up range for each value; ranges differ, so that no table is shared."""
-    precision = Precisions(Precision(target.width(bits or target.default_bits).bits))
+    precision = Precisions(Precision(target.width(target.default_bits if bits is None else bits).bits))
     graph = canonicalize().run(Result(graph), verify_each=False).graph
     held = plan_of(graph, target, precision).held
     ranges = {name: (-end, end) for name, end in zip(held, np.linspace(8, 12, len(held)).tolist(), strict=True)}

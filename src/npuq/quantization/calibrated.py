@@ -23,7 +23,7 @@ from npuq.passes.target import Target, load_target
 
 from ..comparison.compare import Progress
 from .quantized import Quantized
-from .recipe import LEARNING_SAMPLES, Recipe, RecipeOptions
+from .recipe import LEARNING_SAMPLES, Recipe, RecipeOptions, recipe_of
 
 
 def calibrate(
@@ -46,7 +46,7 @@ def calibrate(
     recipe with `scales` has effort minimal. Raises NpuqError for a graph that has its own scales, and, without data to
     read twice, for an effort that equalizes channels.
     """
-    recipe = replace(recipe or Recipe(), **options)
+    recipe = recipe_of(recipe, options)
     chosen = load_target(target)
     _require_float(graph)
     if data is None and recipe.scales is not None:
@@ -163,7 +163,7 @@ class Observer(observe.Observer):
         parts: int = 4,
         **options: Unpack[RecipeOptions],
     ) -> None:
-        recipe, chosen = replace(recipe or Recipe(), **options), load_target(target)
+        recipe, chosen = recipe_of(recipe, options), load_target(target)
         _require_float(graph)
         recipe.check(graph, chosen)
         _require_one_pass(graph, recipe, chosen)

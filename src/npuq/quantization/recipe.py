@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,7 +23,7 @@ from npuq.passes.lowering.lower_to_integer import lower_to_integer
 from npuq.passes.lowering.plan import Held
 from npuq.passes.lowering.tables import require_length
 from npuq.passes.pipeline import Pass, Pipeline, chain
-from npuq.passes.precision import CALIBRATED_BITS, Precision, Precisions, set_precision
+from npuq.passes.precision import CALIBRATED_BITS, METHODS, Precision, Precisions, set_precision
 from npuq.passes.ptq.correct_bias import correct_bias
 from npuq.passes.ptq.equalize import EQUALIZED_BITS, collect_channels, equalize
 from npuq.passes.ptq.learn_rounding import learn_rounding
@@ -57,8 +57,7 @@ class Effort:
         for effort in EFFORTS:
             if spelling in (effort.name, str(effort.number)) or (is_whole(spelling) and spelling == effort.number):
                 return effort
-        known = ", ".join(f"{effort.name} ({effort.number})" for effort in EFFORTS)
-        raise NpuqError(f"effort {spelling!r}; one of {known} wanted")
+        raise NpuqError(f"effort {spelling!r}; one of {KNOWN_EFFORTS} wanted")
 
 
 EFFORTS = (
@@ -66,6 +65,7 @@ EFFORTS = (
     Effort("standard", 1, corrects_bias=True),
     Effort("high", 2, corrects_bias=True, equalizes=True, learns_rounding=True),
 )
+KNOWN_EFFORTS = ", ".join(f"{effort.name} ({effort.number})" for effort in EFFORTS)
 
 
 def is_whole(value: object) -> bool:
@@ -76,21 +76,36 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def each_of(value: object) -> Iterable[object]:
+    """The elements of a tuple, the names and values of a mapping, else the value alone."""
+    if isinstance(value, Mapping):
+        return (*value, *value.values())
+    return value if isinstance(value, tuple) else (value,)
+
+
 Kind = tuple[Callable[[Any], bool], str]
 """A test of an option's value, and the words for what passes it."""
 WHOLE: Kind = (is_whole, "a whole number")
 NUMBER: Kind = (is_number, "a number")
-NUMBERS: Kind = (lambda value: np.asarray(value).dtype.kind in "iuf", "numbers")
+NUMBERS: Kind = (
+    lambda value: all(map(is_number, each_of(value))) and np.asarray(value).dtype.kind in "iuf",
+    "numbers",
+)
 KINDS: Mapping[str, Kind] = {
+    "method": (lambda value: isinstance(value, str), f"one of {', '.join(METHODS)}"),
     **dict.fromkeys(("bits", "weight_bits", "lut_len"), WHOLE),
     **dict.fromkeys(("percentile", "layer_threshold"), NUMBER),
     **dict.fromkeys(("mean", "std"), NUMBERS),
+    "unify_input_scale": (lambda value: isinstance(value, bool), "true or false"),
     "precision": (
         lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
         "Precision by the names of nodes",
     ),
-    "input_dtype": (lambda value: isinstance(value, str | Sequence | Mapping), "a type, or one for each input"),
-    "scales": (lambda value: isinstance(value, str | Path | Mapping), "a file, or entries by the names of values"),
+    "input_dtype": (
+        lambda value: all(isinstance(one, str) for one in each_of(value)),
+        "a type's name, or one for each input",
+    ),
+    "scales": (lambda value: isinstance(value, str | Mapping), "a file, or entries by the names of values"),
 }
 
 
@@ -169,29 +184,45 @@ class Recipe:
             others = ", ".join(sorted(content.keys() - set(known))) if isinstance(content, dict) else "no table"
             raise NpuqError(f"{path}: {others}: a recipe has {', '.join(known)}")
         try:
-            nodes = content.pop("precision", None)
-            precision = None if nodes is None else {name: Precision(**one) for name, one in nodes.items()}
-            recipe = cls(precision=precision, **content)
-            recipe.check_types()
-        except (NpuqError, TypeError, AttributeError) as error:
-            raise NpuqError(f"{path}: {one_line(error)}") from None
-        return recipe
+            return cls(**content)
+        except NpuqError as error:
+            raise NpuqError(f"{path}: {error}") from None
 
     def save(self, path: str | Path) -> None:
-        """Write the fields that differ from their defaults as .toml or .json; `load` gives an equal recipe."""
+        """Write the fields that differ from their defaults as .toml or .json; `load` gives an equal recipe.
+
+        Raises `NpuqError` for scales that such a file cannot hold, and for an effort of one's own.
+        """
         import tomli_w
 
         path, content = Path(path), self.content()
-        text = tomli_w.dumps(content) if path.suffix == ".toml" else json.dumps(content, indent=1) + "\n"
+        if self.effort not in EFFORTS:
+            raise NpuqError(f"{path}: effort {self.effort!r} cannot be written; {KNOWN_EFFORTS} can")
+        try:
+            text = tomli_w.dumps(content) if path.suffix == ".toml" else json.dumps(content, indent=1) + "\n"
+        except (TypeError, ValueError):
+            kinds = "numbers, strings, lists and tables by name"
+            raise NpuqError(f"{path}: scales hold what cannot be written; give {kinds}, or a scale file") from None
         write_file(path, text.encode())
 
     def content(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, as numbers, strings, lists and tables."""
-        found = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
-        return {name: value for name, value in found.items() if value != _plain(getattr(Recipe, name))}
+        """The fields that differ from their defaults, as numbers, strings, sequences and tables."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: _table(value) for name, value in found.items() if value != getattr(Recipe, name)}
 
     def __post_init__(self) -> None:
+        """Give each option one form: equal recipes compare equal, and files can hold them."""
+        given = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        for option, value in given.items():
+            object.__setattr__(self, option, tuple(value) if isinstance(value, list) else value)
         object.__setattr__(self, "effort", Effort.of(self.effort))
+        for option, kind in KINDS.items():
+            value = getattr(self, option)
+            if value is not None or getattr(Recipe, option) is not None:
+                require_kind(kind, option, value)
+        if self.precision is not None:
+            nodes = {name: _precision(name, one) for name, one in self.precision.items()}
+            object.__setattr__(self, "precision", nodes)
 
     @property
     def chosen_effort(self) -> Effort:
@@ -216,7 +247,6 @@ class Recipe:
 
     def check(self, graph: Graph, target: Target) -> None:
         """Raise `NpuqError` for an option that does not fit the graph or the target, before any work."""
-        self.check_types()
         Precisions(self.every).check(graph, target)
         if self.layer_threshold is not None and not self.layer_threshold > 0:
             raise NpuqError(f"layer_threshold {self.layer_threshold!r}; a number above 0 wanted")
@@ -233,16 +263,6 @@ class Recipe:
         if self.percentile != Recipe.percentile and "percentile" not in methods:
             notes.append(f"percentile {self.percentile!r} has no effect: no value is calibrated by this method")
         return tuple(notes)
-
-    def check_types(self) -> None:
-        """Raise `NpuqError` for options of another kind."""
-        for option, kind in KINDS.items():
-            value = getattr(self, option)
-            if value is not None or getattr(Recipe, option) is not None:
-                require_kind(kind, option, value)
-        for name, one in self.nodes.items():
-            if not isinstance(one, Precision):
-                raise NpuqError(f"precision of {name}: {one!r}, a Precision wanted")
 
     def preparation(self) -> Pipeline:
         """The passes to the canonical form, behind (x - mean) / std if these are given."""
@@ -300,16 +320,44 @@ class Recipe:
         )
 
 
+def recipe_of(recipe: Recipe | None, options: RecipeOptions) -> Recipe:
+    """The recipe, or the default one, with other options."""
+    if not isinstance(recipe, Recipe | None):
+        raise NpuqError(f"recipe: {recipe!r}, a Recipe wanted; give options by name, or a file with Recipe.load")
+    return replace(recipe or Recipe(), **options)
+
+
 def _plain(value: Any) -> Any:
-    """An option's value as numbers, strings, lists and tables."""
-    if isinstance(value, Effort):
-        return value.name
+    """An option's value with Python's own numbers, strings, lists and dicts in it."""
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        value = value.tolist()
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    if is_number(value):
+        return int(value) if is_whole(value) else float(value)
+    return value
+
+
+def _precision(name: str, given: Any) -> Precision:
+    """The precision of a node, or that of a table of its fields; raises `NpuqError` for anything else."""
+    place, known = f"precision of {name}", [one.name for one in fields(Precision)]
+    table = _plain(asdict(given) if isinstance(given, Precision) else given)
+    if not isinstance(table, dict) or not table.keys() <= set(known):
+        raise NpuqError(f"{place}: {given!r}, a Precision wanted; it has {', '.join(known)}")
+    for option, value in table.items():
+        if value is not None:
+            require_kind(KINDS[option], f"{place}: {option}", value)
+    return Precision(**table)
+
+
+def _table(value: Any) -> Any:
+    """An option's value, with names for efforts and tables for precisions."""
+    if isinstance(value, Effort):
+        return value.name
     if isinstance(value, Precision):
         return {name: one for name, one in asdict(value).items() if one is not None}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return np.asarray(value).tolist()
-    return value
+    return {name: _table(one) for name, one in value.items()} if isinstance(value, Mapping) else value
