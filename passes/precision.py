@@ -89,8 +89,9 @@ class Precisions:
                 raise NpuqError(f"precision: {graph.name} has no node {name!r}; similar names: {', '.join(near)}")
         for name, precision in (("", self.every), *self.nodes.items()):
             place = f"precision of {name}: " if name else ""
+            asked = (precision.bits, self.every.bits, target.default_bits)
             try:
-                width = target.width(precision.bits or self.every.bits or target.default_bits)
+                width = target.width(next(bits for bits in asked if bits is not None))
                 width.weight_dtype(precision.weight_bits)
                 require_method(precision.method)
             except NpuqError as error:

@@ -55,7 +55,10 @@ def test_what_does_not_fit_is_refused(quantized: Quantized, tmp_path: Path) -> N
     for network in (quantized.program, quantized.graph, quantized.qdq):
         with pytest.raises(npuq.NpuqError, match=r"^small: bits 16: the network is quantized; leave bits out$"):
             npuq.cost_of(network, bits=16)
-    with pytest.raises(npuq.NpuqError, match="12 bits"):
-        npuq.cost_of(quantized.float_graph, bits=12)
+    for bits in (0, 12):
+        with pytest.raises(npuq.NpuqError, match=f"npu has no activations of {bits} bits; it has 8 and 16"):
+            npuq.cost_of(quantized.float_graph, bits=bits)
+    with pytest.raises(npuq.NpuqError, match=r"^cost_of: Quantized, a graph, a program or its file wanted"):
+        npuq.cost_of(quantized)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(npuq.NpuqError, match="No such file"):
         npuq.cost_of(tmp_path / "gone.npuq")

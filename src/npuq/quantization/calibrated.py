@@ -104,7 +104,7 @@ class Calibrated:
         Raises `NpuqError` for options that calibration itself depends on.
         """
         target, recipe = self.target, self._with(options)
-        nodes = by_source(recipe.nodes if precision is None else precision, self.source)
+        nodes = by_source((recipe if precision is None else replace(recipe, precision=precision)).nodes, self.source)
         named = inherited(nodes, self.source, self.graph)
         narrow = "mse" if self.graph is not self.source else "kl_v2"
         precisions = Precisions(recipe.every, named, narrow, recipe.unify_input_scale)

@@ -200,10 +200,11 @@ class Recipe:
             raise NpuqError(f"{path}: effort {self.effort!r} cannot be written; {KNOWN_EFFORTS} can")
         try:
             text = tomli_w.dumps(content) if path.suffix == ".toml" else json.dumps(content, indent=1) + "\n"
+            encoded = text.encode()
         except (TypeError, ValueError):
             kinds = "numbers, strings, lists and tables by name"
             raise NpuqError(f"{path}: scales hold what cannot be written; give {kinds}, or a scale file") from None
-        write_file(path, text.encode())
+        write_file(path, encoded)
 
     def content(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as numbers, strings, sequences and tables."""

@@ -144,7 +144,9 @@ def test_what_npuq_exports_comes_back_as_the_same_program(net: Path) -> None:
     assert made == kept
 
 
-@pytest.mark.parametrize("option", [{"weight_bits": 4}, {"scales": {"x": {"scale": 1.0}}}, {"mean": 1.0}])
+@pytest.mark.parametrize(
+    "option", [{"weight_bits": 4}, {"scales": {"x": {"scale": 1.0}}}, {"mean": 1.0}, {"mean": np.array([0.5, 0.2])}]
+)
 def test_options_that_choose_scales_are_refused(static: Mapping[str, Path], option: dict[str, Any]) -> None:
     with pytest.raises(NpuqError) as caught:
         npuq.quantize(npuq.load(static["QDQ"]), **option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ FULL = Recipe(
     mean=[1.0, 2.0],
     std=3.0,
 )
+NUMPY: Mapping[str, Any] = {
+    "bits": np.int64(8),
+    "precision": {"m": Precision(np.int64(16))},  # type: ignore[arg-type]  # an integer like others
+    "lut_len": np.int32(9),
+    "percentile": np.float32(0.75),
+    "unify_input_scale": np.True_,
+    "scales": {"x": [{"scale": np.float64(0.5)}]},
+    "mean": np.array([1.0, 2.0]),
+}
 
 
 def net() -> Graph:
@@ -43,10 +53,48 @@ def net() -> Graph:
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])
-@pytest.mark.parametrize("recipe", [Recipe(), FULL], ids=["defaults", "full"])
+@pytest.mark.parametrize("recipe", [Recipe(), FULL, Recipe(**NUMPY)], ids=["defaults", "full", "numpy"])
 def test_a_file_holds_a_recipe(tmp_path: Path, suffix: str, recipe: Recipe) -> None:
     recipe.save(tmp_path / f"r.{suffix}")
     assert Recipe.load(tmp_path / f"r.{suffix}") == recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"mean": np.array([1.0, 2.0])}, {"mean": [1.0, 2.0]}),
+        ({"std": np.array(2.0)}, {"std": 2.0}),
+        ({"input_dtype": ("uint8", "int8")}, {"input_dtype": ["uint8", "int8"]}),
+        ({"scales": Path("a.json")}, {"scales": "a.json"}),
+        ({"precision": {"m": {"bits": 16}}}, {"precision": {"m": Precision(16)}}),
+        ({"unify_input_scale": np.True_}, {"unify_input_scale": True}),
+    ],
+)
+def test_spellings_of_an_option_are_equal(given: Mapping[str, Any], same: Mapping[str, Any]) -> None:
+    assert Recipe(**given) == Recipe(**same) != Recipe()
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "message"),
+    [
+        ("r.toml", Recipe(scales={"a": {"scale": None}}), "scales hold what cannot be written; give numbers, strings"),
+        ("r.json", Recipe(scales={"a": {"scale": 1j}}), "scales hold what cannot be written; give numbers, strings"),
+        ("r.json", Recipe(effort=Effort("high", 2)), r"effort Effort\(.*\) cannot be written; minimal \(0\), standard"),
+    ],
+)
+def test_what_has_no_text_is_not_written(tmp_path: Path, name: str, recipe: Recipe, message: str) -> None:
+    with pytest.raises(NpuqError, match=f"{name}: {message}"):
+        recipe.save(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_options_of_another_type_are_refused() -> None:
+    with pytest.raises(NpuqError, match=r"^npu has no activations of 0 bits; it has 8 and 16$"):
+        npuq.quantize(net(), DATA, bits=0)
+    with pytest.raises(NpuqError, match=r"^precision of m: 16, a Precision wanted"):
+        calibrate(net(), DATA).quantize({"m": 16})  # type: ignore[dict-item]  # wrong on purpose
+    with pytest.raises(NpuqError, match=r"^recipe: \{'bits': 8\}, a Recipe wanted; give options by name, or a file"):
+        npuq.quantize(net(), DATA, {"bits": 8})  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize(
@@ -58,7 +106,16 @@ def test_a_file_holds_a_recipe(tmp_path: Path, suffix: str, recipe: Recipe) -> N
         ("r.toml", "bit = 8", "bit: a recipe has method, bits"),
         ("r.toml", 'bits = "8"', "bits: '8', a whole number wanted"),
         ("r.toml", 'effort = "low"', r"effort 'low'; one of minimal \(0\), standard \(1\), high \(2\) wanted"),
-        ("r.toml", "precision = {m = {bit = 8}}", "unexpected keyword argument 'bit'"),
+        ("r.toml", "precision = 1", "precision: 1, Precision by the names of nodes wanted"),
+        ("r.toml", "precision = {m = 16}", "precision of m: 16, a Precision wanted; it has bits, method, weight_bits"),
+        ("r.toml", "precision = {m = {bit = 8}}", "precision of m: {'bit': 8}, a Precision wanted; it has bits"),
+        ("r.toml", "precision = {m = {bits = 16.0}}", "precision of m: bits: 16.0, a whole number wanted"),
+        ("r.toml", "precision = {m = {method = 1}}", "precision of m: method: 1, one of min_max, percentile"),
+        ("r.toml", "mean = [[1, 2], [3]]", r"mean: \(\[1, 2\], \[3\]\), numbers wanted"),
+        ("r.toml", "method = 1", "method: 1, one of min_max, percentile, mse, kl, kl_v2 wanted"),
+        ("r.toml", "unify_input_scale = 'yes'", "unify_input_scale: 'yes', true or false wanted"),
+        ("r.json", '{"unify_input_scale": null}', "unify_input_scale: None, true or false wanted"),
+        ("r.toml", "input_dtype = [['int8']]", r"input_dtype: \(\['int8'\],\), a type's name, or one for each input"),
     ],
 )
 def test_damaged_files_are_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
