@@ -35,7 +35,7 @@ def cost_of(
         network = Program.load(network)
     graph = network.graph if isinstance(network, Program) else network
     if not isinstance(graph, Graph):
-        raise NpuqError(f"cost_of: {type(network).__name__}, a graph, a program or its file wanted, such as quantized.program")
+        raise NpuqError(f"cost_of: {type(network).__name__}, a graph, a program (.program) or its file wanted")
     if bits is not None and has_scales(graph):
         raise NpuqError(f"{graph.name}: bits {bits}: the network is quantized; leave bits out")
     if isinstance(network, Program):

@@ -58,7 +58,9 @@ def test_what_does_not_fit_is_refused(quantized: Quantized, tmp_path: Path) -> N
     for bits in (0, 12):
         with pytest.raises(npuq.NpuqError, match=f"npu has no activations of {bits} bits; it has 8 and 16"):
             npuq.cost_of(quantized.float_graph, bits=bits)
-    with pytest.raises(npuq.NpuqError, match=r"^cost_of: Quantized, a graph, a program or its file wanted"):
+    with pytest.raises(
+        npuq.NpuqError, match=r"^cost_of: Quantized, a graph, a program \(\.program\) or its file wanted"
+    ):
         npuq.cost_of(quantized)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(npuq.NpuqError, match="No such file"):
         npuq.cost_of(tmp_path / "gone.npuq")

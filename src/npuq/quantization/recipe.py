@@ -186,7 +186,7 @@ class Recipe:
         try:
             return cls(**content)
         except NpuqError as error:
-            raise NpuqError(f"{path}: {error}") from None
+            raise NpuqError(f"{path}: {one_line(error)}") from None
 
     def save(self, path: str | Path) -> None:
         """Write the fields that differ from their defaults as .toml or .json; `load` gives an equal recipe.
