@@ -185,11 +185,13 @@ def option_text(value: Any) -> str:
     """Write an option's value as `npuq.passes.parse` reads it; an object that has no text as `<its type>`."""
     if isinstance(value, str | Path):
         return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, tuple) and value:
         inner = ", ".join(map(option_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     plain = value is None or isinstance(value, bool | int | float | tuple)
-    return repr(value) if plain else f"<{type(value).__name__}>"
+    return repr(value).replace("inf", "1e999") if plain else f"<{type(value).__name__}>"
 
 
 def _equal(value: Any, default: Any) -> bool:

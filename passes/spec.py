@@ -2,7 +2,7 @@
 
 pipeline = pass { "|" pass }
 pass     = name [ "{" option "=" value { "," option "=" value } "}" ]
-value    = a number, a string in quotes, True, False, None, or a tuple of values
+value    = a number, a string in quotes, True, False, None, or a tuple of these; 1e999 is infinity
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from npuq.ir import NpuqError, ParseError
 from .pipeline import CATALOGUE, FOUND, READERS, Pass, Pipeline, option_text, option_types, parameters, read_option
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\([^()"']*\)|[^\s,{}|"'()])+""")
+QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+VALUE = re.compile(rf"""(?:{QUOTED}|\((?:{QUOTED}|[^()"'])*\)|[^\s,{{}}|"'()])+""")
 CONTEXT = 40
 """The characters of a pipeline's text that an error shows on either side of its caret."""
 
@@ -39,6 +40,25 @@ def parse(text: str) -> Pipeline:
         reader.expect("|")
         passes.append(reader.pass_())
     return Pipeline(tuple(passes))
+
+
+def text_of(pipeline: Pipeline) -> str:
+    """The text of a pipeline, which `parse` reads; raises `NpuqError` for an option that has none."""
+    load_all()
+    for pass_ in pipeline.passes:
+        for name, value in pass_.options:
+            text = option_text(value)
+            try:
+                _literal(text)
+                known = name in options(CATALOGUE[pass_.name])
+            except ValueError:
+                known = False
+            if not known:
+                raise NpuqError(
+                    f"{pass_.name}: {name}={text} cannot be written as text; leave it out, or run the recipe as it is "
+                    "(npuq quantize --recipe)"
+                )
+    return str(pipeline)
 
 
 def load_all() -> None:
@@ -106,8 +126,8 @@ class _Reader:
         start = self.at
         found = VALUE.match(self.text, start)
         try:
-            value = ast.literal_eval(found.group()) if found else None
-        except (ValueError, SyntaxError):
+            value = _literal(found.group()) if found else None
+        except ValueError:
             found = None
         if found is None:
             self.fail(start, "a number, a string in quotes, True, False or None wanted")
@@ -152,6 +172,14 @@ class _Reader:
         left = before if len(before) <= CONTEXT else f"...{before[-CONTEXT:]}"
         right = after if len(after) <= CONTEXT else f"{after[:CONTEXT]}..."
         raise ParseError(f"{' '.join(f'{left}^{right}'.split())}: {reason}")
+
+
+def _literal(text: str) -> Any:
+    """The value that a literal stands for; ValueError for other text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise ValueError(text) from None
 
 
 def _fits(value: Any, hint: Any) -> bool:

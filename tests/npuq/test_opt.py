@@ -84,6 +84,22 @@ def test_passes_print_their_options_with_types(run: Run) -> None:
     assert told(run("passes", "--chain", "oops")) == "there is no chain 'oops'; there are canonicalize, quantize"
 
 
+@pytest.mark.parametrize(
+    ("recipe", "option"),
+    [
+        ("precision = {c = {bits = 16}}", "set-precision: nodes=<dict>"),
+        ('input_dtype = {x = "uint8"}', "input-dtypes: dtypes=<dict>"),
+        ("scales = {x = [{bits = 8, scale = 0.5}]}", "read-scales: file=<dict>"),
+        ("mean = [nan]", "normalize-input: mean=(nan,)"),
+    ],
+)
+def test_a_recipe_without_text_is_refused(run: Run, tmp_path: Path, recipe: str, option: str) -> None:
+    (tmp_path / "r.toml").write_text(recipe)
+    assert told(run("passes", "--chain", "quantize", "--recipe", tmp_path / "r.toml")) == (
+        f"{option} cannot be written as text; leave it out, or run the recipe as it is (npuq quantize --recipe)"
+    )
+
+
 def test_flags_replace_the_fields_of_a_recipe_even_by_their_defaults(run: Run, files: Files, tmp_path: Path) -> None:
     Recipe(effort="minimal", bits=16).save(tmp_path / "r.toml")
     common = ("quantize", files.model, "--data", files.data, "--recipe", tmp_path / "r.toml")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,12 +17,19 @@ from npuq.passes.canonical.canonicalize import canonicalize
 from npuq.passes.canonical.normalize_input import normalize_input
 from npuq.passes.pipeline import CATALOGUE, chain
 from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
-from npuq.passes.spec import load_all, options
+from npuq.passes.spec import load_all, options, text_of
+from npuq.passes.target import load_target
 from npuq.quantization.recipe import Recipe
 
 
 def test_a_pipeline_parses_back_to_an_equal_one(tmp_path: Path) -> None:
-    texts = ("normalize-input{mean=(0.5, 1.0), std=(2.0,)} | drop-identity", "fold-constants")
+    texts = (
+        "normalize-input{mean=(0.5, 1.0), std=(2.0,)} | drop-identity",
+        'input-dtypes{dtypes=("uint8",)}',
+        r'read-scales{file="a (1), \"b\".json"}',
+        "normalize-input{mean=(1e999, -1e999)}",
+        "fold-constants",
+    )
     for text in texts:
         assert str(parse(text)) == text
     scales = tmp_path / "scales.json"
@@ -28,7 +38,7 @@ def test_a_pipeline_parses_back_to_an_equal_one(tmp_path: Path) -> None:
     assert parse(str(pipeline)) == pipeline
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4).map(tuple))
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=4).map(tuple))
 def test_numbers_are_exact(numbers: tuple[float, ...]) -> None:
     pipeline = chain(normalize_input(mean=numbers))
     assert parse(str(pipeline)) == pipeline
@@ -39,6 +49,20 @@ def test_the_whole_chain_of_a_recipe_is_text(effort: str) -> None:
     recipe = Recipe(effort=effort, weight_bits=4, mean=(1.0, 2.0), input_dtype="uint8", scales="s.json", lut_len=9)
     pipeline = recipe.pipeline("npu-asym")
     assert parse(str(pipeline)) == pipeline
+
+
+def test_numbers_of_numpy_are_text() -> None:
+    numbers: list[Any] = [np.float64(0.5), np.float32(2), np.int64(3)]
+    pipeline = chain(normalize_input(mean=tuple(numbers)))
+    assert text_of(pipeline) == str(pipeline) == "normalize-input{mean=(0.5, 2.0, 3)}"
+
+
+def test_the_chain_equalizes_as_quantize_does() -> None:
+    target = load_target("npu")
+    wide = replace(target, widths=target.widths[::-1])
+    recipe = Recipe(effort="high")
+    assert [recipe.equalizes(one) for one in (target, wide)] == [True, False]
+    assert ["equalize" in str(recipe.pipeline(one)) for one in (target, wide)] == [True, False]
 
 
 def test_white_space_and_spelling_are_free() -> None:
@@ -68,6 +92,10 @@ def test_white_space_and_spelling_are_free() -> None:
         (
             "lower-to-integer{target=npu}",
             "lower-to-integer{target=^npu}: a number, a string in quotes, True, False or None wanted",
+        ),
+        (
+            f"lower-to-integer{{lut_len={'-' * 3000}1}}",
+            f"lower-to-integer{{lut_len=^{'-' * 40}...: a number, a string in quotes, True, False or None wanted",
         ),
         (
             'lower-to-integer{target="tpu"}',

@@ -53,6 +53,7 @@ def passes(
     """List the passes with their purposes and options, or print a chain as `npuq opt --passes` takes it."""
     from npuq.cli import tables as show
     from npuq.ir.errors import NpuqError
+    from npuq.passes.spec import text_of
     from npuq.quantization import recipe as recipes
 
     if chain is None:
@@ -61,7 +62,7 @@ def passes(
         show.console().print(show.passes(known()))
         return
     chosen = recipes.Recipe() if recipe is None else recipes.Recipe.load(recipe)
-    chains = {"canonicalize": chosen.preparation(), "quantize": chosen.pipeline(target)}
+    chains = {"canonicalize": lambda: chosen.preparation(), "quantize": lambda: chosen.pipeline(target)}
     if chain not in chains:
         raise NpuqError(f"there is no chain {chain!r}; there are {', '.join(chains)}")
-    typer.echo(str(chains[chain]))
+    typer.echo(text_of(chains[chain]()))

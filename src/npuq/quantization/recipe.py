@@ -31,7 +31,7 @@ from npuq.passes.quantize.input_dtypes import InputDtypes, chosen_dtypes, input_
 from npuq.passes.quantize.insert_fake_quant import insert_fake_quant
 from npuq.passes.quantize.scale_file import give_scales
 from npuq.passes.quantize.split_output_concats import split_output_concats
-from npuq.passes.target import Target
+from npuq.passes.target import Target, load_target
 
 LEARNED_BITS = 4
 """Rounding is learned for weights of at most so many bits; finer steps gain nothing."""
@@ -313,10 +313,9 @@ class Recipe:
 
     def pipeline(self, target: Any = "npu") -> Pipeline:
         """The whole chain; `npuq opt` runs its text, provided that the recipe names files and no objects."""
-        equalizes = self.chosen_effort.equalizes and (self.bits is None or self.bits <= EQUALIZED_BITS)
         return chain(
             self.preparation(),
-            self.calibration(target, nodes=self.nodes, equalizes=equalizes),
+            self.calibration(target, nodes=self.nodes, equalizes=self.equalizes(load_target(target))),
             self.finish(learns=self.learns([self.weight_bits])),
         )
 
