@@ -9,6 +9,8 @@ from npuq.ir.ops.elementwise import Identity
 from npuq.ir.ops.norm import BatchNorm
 from npuq.ir.ops.quant import Dequantize, Quantize
 
+FLOAT_WANTED = "a float graph is wanted, as it is before insert-fake-quant"
+
 
 def no_identities(graph: Graph) -> None:
     """No op hands its operand on as it is."""
@@ -38,10 +40,19 @@ def no_dead_code(graph: Graph) -> None:
 
 def is_float(graph: Graph) -> None:
     """No value is quantized and nothing quantizes: the level that the frontends give."""
+    _refuse(graph, lambda node: isinstance(node.op, (Quantize, Dequantize)), FLOAT_WANTED)
     for name, type_ in graph.types.items():
         if type_.quant is not None:
-            raise NpuqError(f"{graph.name}: %{name} is {type_}, an unquantized graph is wanted")
-    _refuse(graph, lambda node: isinstance(node.op, (Quantize, Dequantize)), "a float graph is wanted")
+            raise NpuqError(f"{graph.name}: %{name} is {type_}: {FLOAT_WANTED}")
+
+
+def no_integer_ops(graph: Graph) -> None:
+    """No op computes integers: the levels before lower-to-integer."""
+    _refuse(
+        graph,
+        lambda node: node.op.name.startswith("npu."),
+        "a graph with quantize and dequantize is wanted, as it is before lower-to-integer",
+    )
 
 
 def _refuse(graph: Graph, broken: Callable[[Node], bool], reason: str) -> None:

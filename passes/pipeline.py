@@ -175,10 +175,20 @@ def option_types(function: Callable[..., Any]) -> Mapping[str, Any]:
     return get_type_hints(function)
 
 
+@functools.cache
+def option_checks(function: Callable[..., Any]) -> Mapping[str, tuple[Callable[[Any], None], ...]]:
+    """The checks of each parameter, which raise `NpuqError`: those in its type, `Annotated[float, require_share]`."""
+    hints = get_type_hints(function, include_extras=True)
+    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+
+
 def read_option(function: Callable[..., Any], name: str, value: Any) -> Any:
-    """The value that an option's text stands for; values that are no text, or whose type has no reader, as they are."""
+    """The checked value that an option's text stands for; other values, or those without a reader, as they are."""
     kind = option_types(function)[name] if isinstance(value, str) else None
-    return READERS[kind][1](value) if kind in READERS else value
+    read = READERS[kind][1](value) if kind in READERS else value
+    for check in option_checks(function)[name]:
+        check(read)
+    return read
 
 
 def option_text(value: Any) -> str:

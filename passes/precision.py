@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 from npuq.ir import Graph, Node, NpuqError
 
@@ -110,7 +110,7 @@ def set_precision(
     *,
     target: Target,
     bits: int | None = None,
-    method: str | None = None,
+    method: Annotated[str | None, require_method] = None,
     weight_bits: int | None = None,
     unify_input_scale: bool = False,
     nodes: Mapping[str, Precision] = NO_NODES,

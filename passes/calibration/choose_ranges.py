@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..target import Target
 from .collect_statistics import NO_RANGES
 from .masked_ranges import masked_ranges
 from .statistics import Statistics
-from .thresholds import Grid, Histogram, squared_errors, thresholds
+from .thresholds import Grid, Histogram, require_share, squared_errors, thresholds
 
 GOOD_DB = 34.0
 """A value of this SQNR keeps the range of the default method, which regards more than squared errors."""
@@ -42,7 +42,7 @@ def choose_ranges(
     statistics: Mapping[str, Statistics] = FOUND,
     target: Target = FOUND,
     precision: Precisions = EVERYWHERE,
-    percentile: float = 0.99999,
+    percentile: Annotated[float, require_share] = 0.99999,
     layer_threshold: float | None = None,
     given: Mapping[Held, Range] = NO_RANGES,
 ) -> Mapping[str, Any]:

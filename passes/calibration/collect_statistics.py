@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from npuq.ir import Graph, NpuqError, text_digest
 
+from ..conditions import is_float
 from ..lowering.plan import EVERYWHERE, Channels, Held, observed_values, plan_of, weighted_inputs
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precision, Precisions
@@ -26,7 +27,15 @@ SHOWN = 5
 NO_RANGES: Mapping[Held, Range] = {}
 
 
-@graph_pass("collect-statistics", analyzes=True, gives=("statistics", "means", "samples", "exact"))
+def require_count(count: int) -> None:
+    """Raise `NpuqError` unless so many samples can be kept."""
+    if count < 0:
+        raise NpuqError(f"count {count}: 0 samples or more wanted")
+
+
+@graph_pass(
+    "collect-statistics", requires=(is_float,), analyzes=True, gives=("statistics", "means", "samples", "exact")
+)
 def collect_statistics(
     graph: Graph,
     *,
@@ -39,7 +48,7 @@ def collect_statistics(
     means: bool = True,
     inputs: bool = False,
     every_width: bool = False,
-    count: int = FEW,
+    count: Annotated[int, require_count] = FEW,
     progress: Callable[[int], None] | None = None,
 ) -> Mapping[str, Any]:
     """Run the calibration data through the float graph and collect the statistics of every value that gets a scale.

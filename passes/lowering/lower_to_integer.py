@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from npuq.ir import Builder, Graph, Node, NpuqError, TensorType, verify
 from npuq.ir.arithmetic import within
@@ -11,6 +12,7 @@ from npuq.ir.ops.quant import Dequantize, Quantize
 
 from .. import pipeline
 from ..canonical.fold_constants import fold_constants
+from ..conditions import no_integer_ops
 from ..pipeline import FOUND, chain, graph_pass
 from ..target import Target
 from . import LOWERINGS, Kind, activations
@@ -36,8 +38,10 @@ class Lowered:
     tables: tuple[tuple[str, str], ...] = ()
 
 
-@graph_pass("lower-to-integer", gives=("lowered",))
-def lower_to_integer(graph: Graph, *, target: Target = FOUND, lut_len: int | None = None) -> pipeline.Result:
+@graph_pass("lower-to-integer", requires=(no_integer_ops,), gives=("lowered",))
+def lower_to_integer(
+    graph: Graph, *, target: Target = FOUND, lut_len: Annotated[int | None, require_length] = None
+) -> pipeline.Result:
     """Replace what stands between dequantize and quantize by integer ops; graph inputs and outputs become integers.
 
     16-bit functions are interpolated in tables of 2^`lut_len` + 1 entries; None chooses table by table.

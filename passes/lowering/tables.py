@@ -44,11 +44,12 @@ def lengths(target: Target) -> tuple[int, ...]:
     return tuple(n for n in LENGTHS if (1 << n) + 1 in target.table_sizes)
 
 
-def require_length(lut_len: int | None, target: Target) -> None:
-    """Raise `NpuqError` unless a target has tables of 2^`lut_len` + 1 entries."""
-    if lut_len is not None and lut_len not in lengths(target):
-        known = ", ".join(map(str, lengths(target))) or "none"
-        raise NpuqError(f"lut_len {lut_len}: {target.name} has tables of 2^n + 1 entries for n of {known}")
+def require_length(lut_len: int | None, target: Target | None = None) -> None:
+    """Raise `NpuqError` unless a target, or any, has tables of 2^`lut_len` + 1 entries."""
+    possible, owner = (LENGTHS, "npuq") if target is None else (lengths(target), target.name)
+    if lut_len is not None and lut_len not in possible:
+        known = ", ".join(map(str, possible)) or "none"
+        raise NpuqError(f"lut_len {lut_len}: {owner} has tables of 2^n + 1 entries for n of {known}")
 
 
 def shortest_table(

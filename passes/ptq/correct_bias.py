@@ -12,6 +12,7 @@ from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.quant import Dequantize, to_float64
 
 from ..canonical.affine import bias_of
+from ..conditions import is_float
 from ..lowering.plan import EVERYWHERE, Channels, weighted_nodes
 from ..pipeline import FOUND, graph_pass
 from ..precision import Precisions
@@ -22,7 +23,7 @@ from ..target import Target
 Means = Mapping[Channels, np.ndarray]
 
 
-@graph_pass("correct-bias")
+@graph_pass("correct-bias", requires=(is_float,))
 def correct_bias(
     graph: Graph,
     *,

@@ -14,6 +14,7 @@ from npuq.ir.ops.conv import Conv, ConvTranspose, MatMul
 from npuq.ir.ops.quant import Dequantize
 
 from ..calibration.samples import Sample
+from ..conditions import no_integer_ops
 from ..lowering.registry import is_dequantized_constant
 from ..pipeline import FOUND, graph_pass
 from .stepwise import with_integers
@@ -21,7 +22,7 @@ from .stepwise import with_integers
 SAMPLES = "samples"
 
 
-@graph_pass("empirical-bias")
+@graph_pass("empirical-bias", requires=(no_integer_ops,))
 def empirical_bias(graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Sample] = FOUND) -> Graph:
     """Move the biases of a fake-quant graph until channels have the means over `samples` that the float graph's have.
 

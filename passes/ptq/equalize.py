@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from npuq.ir import Builder, Graph, Node, Op, rewrite
+from npuq.ir import Builder, Graph, Node, Op, PassError, rewrite
 from npuq.ir.ops.activation import Clip, Gelu, HardSigmoid, HardSwish, Mish, Sigmoid, Silu, Tanh
 from npuq.ir.ops.conv import Conv, ConvTranspose
 from npuq.ir.ops.elementwise import Mul
@@ -18,6 +18,7 @@ from ..calibration.channel_sums import ChannelSums
 from ..calibration.observe import observe_channels
 from ..calibration.samples import Source, read
 from ..canonical.affine import along
+from ..conditions import is_float
 from ..lowering.plan import EVERYWHERE, Channels, plan_of
 from ..pipeline import FOUND, Result, graph_pass
 from ..precision import Precision, Precisions
@@ -39,7 +40,7 @@ LIMITS: Mapping[type[Op], tuple[float, float]] = {
 """The range outside which a function is constant up to 0.0014, a quarter of a step of 8 bits from 0 to 1."""
 
 
-@graph_pass("equalize", gives=("precision",))
+@graph_pass("equalize", requires=(is_float,), gives=("precision",))
 def equalize(
     graph: Graph,
     *,
@@ -58,6 +59,9 @@ def equalize(
     the calibrated range. A value `v` with factors is named `v.equalized`. Nodes that are added around a node have its
     precision; values without a method use mse.
     """
+    foreign = next((name for name, _ in channels if name not in graph.types), None)
+    if foreign is not None:
+        raise PassError(f"{graph.name}: no %{foreign}, channels of another graph; run collect-channels right before")
     ties = channel_ties(graph, target, precision)
     seen = {name: _seen(graph, name, found) for (name, _), found in channels.items()}
     factors = choose_factors(graph, ties, seen, target.width(target.default_bits))
@@ -91,7 +95,7 @@ def equalize(
     return Result(result, {"precision": replace(precision, nodes=nodes, narrow="mse")})
 
 
-@graph_pass("collect-channels", analyzes=True, gives=("channels",))
+@graph_pass("collect-channels", requires=(is_float,), analyzes=True, gives=("channels",))
 def collect_channels(
     graph: Graph,
     *,

@@ -12,6 +12,7 @@ from npuq.ir.ops.conv import Conv, MatMul
 from npuq.ir.ops.quant import along, to_integers
 
 from ..calibration.samples import Sample
+from ..conditions import no_integer_ops
 from ..lowering.registry import is_dequantized_constant
 from ..pipeline import FOUND, graph_pass
 from ..target import weight_range
@@ -26,7 +27,7 @@ LEAST_SQUARE = 1e-20
 """Added to each square, so that inputs that are always zero have one."""
 
 
-@graph_pass("learn-rounding")
+@graph_pass("learn-rounding", requires=(no_integer_ops,))
 def learn_rounding(
     graph: Graph, *, exact: Graph = FOUND, samples: Sequence[Sample] = FOUND, most_bits: int = 8, drop: float = 0.0
 ) -> Graph:

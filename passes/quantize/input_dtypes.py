@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from npuq.ir import Builder, DType, Graph, NpuqError, rewrite
 from npuq.ir.ops.quant import Dequantize, Quantize
@@ -20,11 +21,19 @@ InputDtypes = str | Sequence[str] | Mapping[str, str]
 NO_STATISTICS: Mapping[str, Statistics] = {}
 
 
+def require_dtypes(dtypes: InputDtypes) -> None:
+    """Raise `NpuqError` for a type that no input can have."""
+    given = (dtypes,) if isinstance(dtypes, str) else dtypes.values() if isinstance(dtypes, Mapping) else dtypes
+    for dtype in given:
+        if dtype not in INPUT_DTYPES:
+            raise NpuqError(f"{dtype!r}; one of {', '.join(INPUT_DTYPES)} wanted")
+
+
 @graph_pass("input-dtypes")
 def input_dtypes(
     graph: Graph,
     *,
-    dtypes: str | tuple[str, ...] | Mapping[str, str],
+    dtypes: Annotated[str | tuple[str, ...] | Mapping[str, str], require_dtypes],
     extremes: Mapping[str, Range] = FOUND,
     statistics: Mapping[str, Statistics] = NO_STATISTICS,
 ) -> Graph:

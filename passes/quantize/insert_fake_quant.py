@@ -11,6 +11,7 @@ from npuq.ir import Builder, DType, Graph, Node, PassError, Quantization, rewrit
 from npuq.ir.ops.npu.norm import WIDE_BITS
 from npuq.ir.ops.quant import Dequantize, Quantize, to_integers
 
+from ..conditions import is_float
 from ..lowering import LOWERINGS, Kind, activations
 from ..lowering.plan import EVERYWHERE, Held, Plan, plan_of
 from ..lowering.reduction import softmax_quantization
@@ -30,7 +31,7 @@ Ranges = Mapping[str, Range] | Mapping[Held, Range]
 READERS[Ranges | ScaleFile] = ("scale file", ScaleFile.load)
 
 
-@graph_pass("insert-fake-quant", gives=("scales",))
+@graph_pass("insert-fake-quant", requires=(is_float,), gives=("scales",))
 def insert_fake_quant(
     graph: Graph,
     *,

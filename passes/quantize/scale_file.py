@@ -96,7 +96,7 @@ def read_scales(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         content = json.loads(Path(source).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NpuqError(f"{source}: cannot be read: {one_line(error)}") from None
+        raise NpuqError(f"{Path(source)}: cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise NpuqError(f"{source}: no scale file: its format is not {FORMAT!r}")
     if content.get("version") != VERSION:

@@ -68,12 +68,44 @@ def test_graphs_of_any_level_are_read_and_written(run: Run, files: Files, tmp_pa
             'choose-ranges{target="npu"}',
             "choose-ranges: no statistics; give it as an option, or run",
         ),
+        ('set-precision{target="npu", bits=7}', "npu has no activations of 7 bits; it has 8 and 16 (in pass 0, set-"),
     ],
 )
 def test_bad_specs_are_one_line(run: Run, files: Files, tmp_path: Path, passes: str, message: str) -> None:
     done = run("opt", files.model, "--passes", passes, "-o", tmp_path / "out.ir")
     assert told(done).startswith(message)
     assert not (tmp_path / "out.ir").exists()
+
+
+QUANTIZE = 'set-precision{target="npu"} | collect-statistics | choose-ranges | insert-fake-quant'
+
+
+@pytest.mark.parametrize(
+    ("passes", "pass_", "message"),
+    [
+        ("lower-to-integer | lower-to-integer", "lower-to-integer", "a graph with quantize and dequantize is wanted"),
+        ("lower-to-integer | empirical-bias", "empirical-bias", "a graph with quantize and dequantize is wanted"),
+        ("lower-to-integer | learn-rounding", "learn-rounding", "a graph with quantize and dequantize is wanted"),
+        *(
+            (name, name, "a float graph is wanted, as it is before insert-fake-quant")
+            for name in ("insert-fake-quant", "correct-bias", "collect-statistics", "collect-channels")
+        ),
+    ],
+)
+def test_a_pass_on_another_level_is_refused(
+    run: Run, files: Files, tmp_path: Path, passes: str, pass_: str, message: str
+) -> None:
+    chain = f"{QUANTIZE} | {passes}"
+    line = told(run("opt", files.model, "--data", files.data, "--passes", chain, "-o", tmp_path / "out.ir"))
+    assert f": {message}" in line
+    assert line.endswith(f", {pass_})")
+
+
+def test_channels_of_another_graph_are_refused(run: Run, files: Files, tmp_path: Path) -> None:
+    chain = 'set-precision{target="npu"} | collect-channels | equalize | equalize'
+    assert told(run("opt", files.model, "--data", files.data, "--passes", chain, "-o", tmp_path / "out.ir")) == (
+        "small: no %r, channels of another graph; run collect-channels right before (in pass 3, equalize)"
+    )
 
 
 def test_passes_print_their_options_with_types(run: Run) -> None:

@@ -94,6 +94,28 @@ def test_white_space_and_spelling_are_free() -> None:
             "lower-to-integer{target=^npu}: a number, a string in quotes, True, False or None wanted",
         ),
         (
+            'set-precision{method="oops"}',
+            "set-precision{method=^\"oops\"}: there is no calibration method 'oops'; "
+            "there are min_max, percentile, mse, kl, kl_v2",
+        ),
+        (
+            'input-dtypes{dtypes=("int8", "int99")}',
+            'input-dtypes{dtypes=^("int8", "int99")}: \'int99\'; one of int8, uint8, int16, float32, None wanted',
+        ),
+        (
+            "lower-to-integer{lut_len=-5}",
+            "lower-to-integer{lut_len=^-5}: lut_len -5: npuq has tables of 2^n + 1 entries for n of 8, 9, 10, 11, 12",
+        ),
+        (
+            "choose-ranges{percentile=7}",
+            "choose-ranges{percentile=^7}: calibration: percentile 7, a share above 0.5 and up to 1 wanted",
+        ),
+        ("collect-statistics{count=-1}", "collect-statistics{count=^-1}: count -1: 0 samples or more wanted"),
+        (
+            'insert-fake-quant{ranges=""}',
+            "insert-fake-quant{ranges=^\"\"}: .: cannot be read: [Errno 21] Is a directory: '.'",
+        ),
+        (
             f"lower-to-integer{{lut_len={'-' * 3000}1}}",
             f"lower-to-integer{{lut_len=^{'-' * 40}...: a number, a string in quotes, True, False or None wanted",
         ),

@@ -113,7 +113,11 @@ def opt(
         given = {} if samples is None else {"data": samples}
         steps.start("running the passes")
         state = Result(graph, {**given, "progress": steps.done})
-        result = pipeline.run(state, after_pass=dump_to(folder) if folder else None, verify_each=verify_each)
+        try:
+            result = pipeline.run(state, after_pass=dump_to(folder) if folder else None, verify_each=verify_each)
+        except NpuqError as error:
+            pass_ = error.__notes__[-1].partition(", of: ")[0]
+            raise type(error)(f"{error} ({pass_})") from error
         write_graph(written, result.graph)
 
 

@@ -85,5 +85,5 @@ def test_inputs_that_cannot_be_normalized() -> None:
         normalize_input()(graph("graph @g() {\n  const %c: f32[1] = [1.0]\n  return %c\n}"))
     with pytest.raises(NpuqError, match=r"^g: input %x: i64\[2,2\] cannot be normalized, f32\[N,C,\.\.\.\] is wanted$"):
         normalize_input()(graph("graph @g(%x: i64[2,2]) {\n  return %x\n}"))
-    with pytest.raises(NpuqError, match=r"^g: %x is q8<0\.5>\[1,2\], an unquantized graph is wanted$"):
+    with pytest.raises(NpuqError, match=r"^g: %x is q8<0\.5>\[1,2\]: a float graph is wanted, as it is before insert-"):
         normalize_input()(graph("graph @g(%x: q8<0.5>[1,2]) {\n  return %x\n}"))
