@@ -116,8 +116,8 @@ def opt(
         try:
             result = pipeline.run(state, after_pass=dump_to(folder) if folder else None, verify_each=verify_each)
         except NpuqError as error:
-            pass_ = error.__notes__[-1].partition(", of: ")[0]
-            raise type(error)(f"{error} ({pass_})") from error
+            (note, *_) = getattr(error, "__notes__", ("while writing the dump",))
+            raise type(error)(f"{error} ({note.partition(', of: ')[0]})") from error
         write_graph(written, result.graph)
 
 
