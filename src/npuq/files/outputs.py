@@ -25,6 +25,10 @@ def require_place(path: str | Path) -> Path:
     return path
 
 
+BLOBS = "blobs"
+"""The folder of arrays, each named by its digest, that all texts beside it share: what it has stays."""
+
+
 @contextmanager
 def together() -> Iterator[Outputs]:
     """Give the outputs of one command: at its end all of them appear or, if anything fails, none.
@@ -136,9 +140,12 @@ class Outputs:
         folder = place if stage.is_folder else place.parent
         folder.mkdir(parents=True, exist_ok=True)
         for entry in sorted((stage.root / "new").iterdir()):
-            _move(folder / entry.name, stage.root / "old", undo)
-            entry.replace(folder / entry.name)
-            undo.append((entry, folder / entry.name))
+            shared = entry.name == BLOBS and (folder / BLOBS).is_dir()
+            for one in sorted(entry.iterdir()) if shared else (entry,):
+                end = folder / one.relative_to(stage.root / "new")
+                _move(end, stage.root / "old", undo)
+                one.replace(end)
+                undo.append((one, end))
 
 
 def _is_device(place: Path) -> bool:

@@ -38,6 +38,15 @@ def test_folders_and_files_appear_when_all_are_finished(tmp_path: Path) -> None:
     assert (out / "a").read_text() == (out / "s.json").read_text() == "newer"
 
 
+def test_texts_share_their_arrays(tmp_path: Path) -> None:
+    write(tmp_path / "blobs", old="old", same="same")
+    with together() as outputs:
+        file = outputs.file(tmp_path / "z.ir")
+        file.write_text("text")
+        write(file.parent / "blobs", new="new", same="same")
+    assert entries(tmp_path) == ["blobs", "blobs/new", "blobs/old", "blobs/same", "z.ir"]
+
+
 def test_what_is_dropped_goes_with_the_rest(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out, a="old", b="old")
