@@ -7,6 +7,7 @@ from collections.abc import Callable
 from npuq.ir import Graph, Node, NpuqError
 from npuq.ir.ops.elementwise import Identity
 from npuq.ir.ops.norm import BatchNorm
+from npuq.ir.ops.npu.result import Integer
 from npuq.ir.ops.quant import Dequantize, Quantize
 
 FLOAT_WANTED = "a float graph is wanted, as it is before insert-fake-quant"
@@ -50,7 +51,7 @@ def no_integer_ops(graph: Graph) -> None:
     """No op computes integers: the levels before lower-to-integer."""
     _refuse(
         graph,
-        lambda node: node.op.name.startswith("npu."),
+        lambda node: isinstance(node.op, Integer),
         "a graph with quantize and dequantize is wanted, as it is before lower-to-integer",
     )
 
